@@ -1,0 +1,3 @@
+//! The `lancang` binary: parse, run, exit code.
+
+fn main() {}

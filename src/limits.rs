@@ -1,1 +1,103 @@
-//! TBD
+//! Every bound of the system in one place, each with its reason.
+//!
+//! Nothing grows without a bound named here; at the bound the answer is a typed refusal.
+
+/// Length of an idempotency key or request id in bytes: a UUID, a URN or a build path fits.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// Length of a name or id in bytes: a DNS label.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Length of a supply id in bytes: two names and a slash.
+pub const SUPPLY_ID_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + 1;
+/// Length of a display name in bytes.
+pub const DISPLAY_NAME_BYTES_MAX: usize = 128;
+/// Length of a reason given by a person in bytes: a paragraph.
+pub const REASON_BYTES_MAX: usize = 512;
+/// Length of a reference of evidence in bytes.
+pub const EVIDENCE_BYTES_MAX: usize = 256;
+/// Labels of a job: enough for every cost centre, few enough to scan.
+pub const LABELS_MAX: usize = 32;
+/// Length of a label's value in bytes.
+pub const LABEL_VALUE_BYTES_MAX: usize = 128;
+/// Entries of a list of countries, sites or bases in a data policy.
+pub const POLICY_LIST_MAX: usize = 64;
+/// Tasks of a job.
+pub const TASKS_MAX: u32 = 1_000_000;
+/// IT power of one task in watts: a rack row, far above any node.
+pub const TASK_POWER_WATTS_MAX: u64 = 1_000_000;
+/// CPU cores of one task or node.
+pub const NODE_CORES_MAX: u32 = 4_096;
+/// Memory of one task or node in MiB (64 TiB).
+pub const NODE_MEMORY_MIB_MAX: u64 = 64 << 20;
+/// GPUs of one task or node.
+pub const NODE_GPUS_MAX: u32 = 256;
+/// Nodes of a pool.
+pub const POOL_NODES_MAX: u32 = 1_000_000;
+/// Pools of a site: the timetable keeps a column for each.
+pub const POOLS_MAX: usize = 16;
+/// Supplies of a site.
+pub const SUPPLIES_MAX: usize = 32;
+/// Sites of a server: every decision looks at each.
+pub const SITES_MAX: usize = 256;
+/// Power of a site or supply in watts. With [`PRICE_MICRO_CNY_PER_KWH_MAX`] and [`HORIZON_SLOTS_MAX`] it keeps
+/// every sum of power times price over a horizon below 2^64.
+pub const SITE_POWER_WATTS_MAX: u64 = 1_000_000_000;
+/// Price of energy in micro-CNY per kWh (2 CNY): above the caps of the spot markets.
+pub const PRICE_MICRO_CNY_PER_KWH_MAX: u64 = 2_000_000;
+/// Carbon intensity in milligrams per kWh: above any lignite plant.
+pub const CARBON_MG_PER_KWH_MAX: u32 = 2_000_000;
+/// PUE in thousandths, from perfect to hopeless.
+pub const PUE_PERMILLE: std::ops::RangeInclusive<u32> = 1_000..=3_000;
+/// Entries of a tariff: 12 months of 24 hours.
+pub const TARIFF_PERIODS_MAX: usize = 288;
+/// Weights of a job in micro-CNY per unit: 1000 CNY per kWh, kg or hour.
+pub const WEIGHT_MICRO_CNY_MAX: u64 = 1_000_000_000;
+/// Weight of the energy cost in thousandths.
+pub const WEIGHT_COST_PERMILLE_MAX: u32 = 1_000_000;
+/// Latency zones.
+pub const ZONES_MAX: usize = 1_024;
+/// Cities of a zone.
+pub const ZONE_CITIES_MAX: usize = 256;
+/// Round-trip times in one call.
+pub const LATENCIES_PER_CALL_MAX: usize = 10_000;
+/// A round-trip time or budget in microseconds: 10 s.
+pub const RTT_US_MAX: u32 = 10_000_000;
+/// Slots of the planning horizon: 31 days of 5 minutes.
+pub const HORIZON_SLOTS_MAX: u32 = 31 * 288;
+/// Slots that a forecast issue or a call of actuals may cover: 28 days of 15 minutes.
+pub const SERIES_SLOTS_MAX: usize = 2_688;
+/// Forecast issues kept for one supply; the oldest that rule no slot of the horizon go first.
+pub const ISSUES_PER_SUPPLY_MAX: usize = 512;
+/// Days for which actuals are kept for skill; the ledger keeps its own.
+pub const ACTUALS_DAYS_MAX: u32 = 62;
+/// Jobs of one `SubmitJobs` call.
+pub const BATCH_JOBS_MAX: usize = 1_000;
+/// Page size when none is asked for.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+/// Page size at most.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+/// Length of a list filter in bytes.
+pub const FILTER_BYTES_MAX: usize = 2_048;
+/// Nesting of a list filter.
+pub const FILTER_DEPTH_MAX: usize = 32;
+/// Snapshots kept for running listings; the oldest goes first.
+pub const LISTINGS_MAX: usize = 64;
+/// Messages waiting for the controller; above it callers are told to come back.
+pub const MAILBOX_MAX: usize = 8_192;
+/// Commands that share one durable write.
+pub const COMMIT_BATCH_MAX: usize = 4_096;
+/// Job changes kept in memory for watchers.
+pub const WATCH_HISTORY_EVENTS_MAX: usize = 262_144;
+/// Watch streams at once.
+pub const WATCHERS_MAX: usize = 10_000;
+/// Messages waiting in one stream for a slow reader before it is cut.
+pub const STREAM_BUFFER_MAX: usize = 1_024;
+/// Placement changes that `ExplainJob` remembers of one job.
+pub const PLACEMENT_HISTORY_MAX: usize = 16;
+/// Size of a request message in bytes: 1000 jobs of a few KiB.
+pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// Streams of one HTTP/2 connection: tonic itself has no cap.
+pub const HTTP2_STREAMS_MAX: u32 = 256;
+/// Placements that a quote answers with besides the best.
+pub const QUOTE_ALTERNATIVES_MAX: usize = 16;
+/// Work of the exact search for interruptible jobs, in table cells for one site; longer cases use coarser pieces.
+pub const INTERRUPTIBLE_CELLS_MAX: usize = 4_000_000;

@@ -1,1 +1,15 @@
-//! TBD
+//! Plain data of the field: sites, jobs, forecasts, placements, and the reasons between them.
+//!
+//! Nothing here does IO, reads a clock or knows protobuf; values come from the rims only after their
+//! `violations` are empty.
+
+pub mod ids;
+pub mod violation;
+pub mod site;
+pub mod latency;
+pub mod forecast;
+pub mod outlook;
+pub mod data_policy;
+pub mod job;
+pub mod placement;
+pub mod refusal;

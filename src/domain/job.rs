@@ -1,0 +1,478 @@
+//! Jobs: what a client asks for, and where the job stands.
+//!
+//! A state that needs a placement carries it, so that a planned job without a window cannot be written.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        data_policy::DataPolicy,
+        ids::{CityId, JobId, Revision, ZoneId},
+        latency::{NetworkPath, RttQuantile},
+        outlook::Confidence,
+        placement::Placement,
+        site::{Amounts, Pool},
+        violation::{Violation, Violations},
+    },
+    limits,
+    slot::{Slot, SlotGrid, TimeMs},
+};
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSpec {
+    /// Name for people.
+    pub name: Arc<str>,
+    /// Labels, sorted by key.
+    pub labels: Box<[(Arc<str>, Arc<str>)]>,
+    /// Where the client is.
+    pub origin: Origin,
+    /// What one task needs.
+    pub task: TaskResources,
+    /// Number of tasks.
+    pub task_count: u32,
+    /// IT power of one task, watts.
+    pub task_power_watts: u64,
+    /// When it may run.
+    pub timing: Timing,
+    /// How the run may be cut.
+    pub flexibility: Flexibility,
+    /// Least green share in thousandths.
+    pub min_green_share_permille: u32,
+    /// How sure the green power must be.
+    pub confidence: Confidence,
+    /// The rules its data are under.
+    pub data_policy: Arc<DataPolicy>,
+    /// What is worth what; `None` means strictly grid energy, carbon, cost, delay.
+    pub weights: Option<Weights>,
+}
+
+/// Where the client is and how near the job must run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// City or zone.
+    pub place: ClientPlace,
+    /// Round-trip budget in microseconds; `None` means the zone's.
+    pub max_rtt_us: Option<u32>,
+    /// Kind of line.
+    pub path: NetworkPath,
+    /// Quantile held against the budget.
+    pub quantile: RttQuantile,
+}
+
+/// A city or a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientPlace {
+    /// One city.
+    City(CityId),
+    /// All cities of a zone; the farthest counts.
+    Zone(ZoneId),
+}
+
+/// What one task needs of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskResources {
+    /// CPU cores.
+    pub cpu_cores: u32,
+    /// Memory, MiB.
+    pub memory_mib: u64,
+    /// GPUs.
+    pub gpus: u32,
+    /// GPU model; `None` means any.
+    pub gpu_model: Option<Arc<str>>,
+    /// A whole node for each task.
+    pub exclusive_node: bool,
+}
+
+/// When a job may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// How long it runs, milliseconds.
+    pub runtime_ms: u64,
+    /// Not before.
+    pub earliest_start: Option<TimeMs>,
+    /// Must have started by.
+    pub start_deadline: Option<TimeMs>,
+    /// Must have finished by.
+    pub finish_deadline: Option<TimeMs>,
+}
+
+/// How the run may be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flexibility {
+    /// In one piece.
+    Rigid,
+    /// In pieces at one site.
+    Interruptible {
+        /// Shortest piece, milliseconds; rounded up to whole slots, at least one.
+        min_chunk_ms: u64,
+        /// Work repeated at each resumption, milliseconds; rounded up to whole slots.
+        resume_cost_ms: u64,
+    },
+}
+
+/// Prices by which placements are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weights {
+    /// For each kWh of grid energy, micro-CNY.
+    pub grid_energy_micro_cny_per_kwh: u64,
+    /// For each kg CO2e of contract carbon, micro-CNY.
+    pub carbon_micro_cny_per_kg: u64,
+    /// Thousandths of the energy cost.
+    pub cost_permille: u32,
+    /// For each hour between earliest start and end, micro-CNY.
+    pub delay_micro_cny_per_hour: u64,
+}
+
+/// A job as the server knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Id.
+    pub id: JobId,
+    /// Key it was submitted under.
+    pub idempotency_key: Arc<str>,
+    /// SHA-256 of the canonical submission: tells a repeat from other content.
+    pub payload_sha256: [u8; 32],
+    /// What was asked for.
+    pub spec: Arc<JobSpec>,
+    /// The finish deadline in force: the one asked for, or the end of the horizon at submission.
+    pub end_by: TimeMs,
+    /// Where it stands.
+    pub state: JobState,
+    /// What brought it there.
+    pub cause: ChangeCause,
+    /// When it was accepted.
+    pub created_at: TimeMs,
+    /// When it last changed.
+    pub updated_at: TimeMs,
+    /// When it came into its state.
+    pub state_since: TimeMs,
+    /// Revision of its acceptance.
+    pub create_revision: Revision,
+    /// Revision of its last change: its etag.
+    pub revision: Revision,
+    /// How often the server moved it.
+    pub replan_count: u32,
+    /// Reason given with the last hold or cancel.
+    pub note: Arc<str>,
+    /// Last changes of the placement, oldest first, at most [`limits::PLACEMENT_HISTORY_MAX`].
+    pub history: Arc<[PlacementChange]>,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobState {
+    /// Held by a user.
+    Held,
+    /// Accepted, without a placement.
+    Queued,
+    /// Has a placement.
+    Planned(Arc<Placement>),
+    /// Cancelled; final.
+    Cancelled,
+    /// Deadline out of reach; final.
+    Expired,
+}
+
+/// What made a job change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeCause {
+    /// It was submitted.
+    Submitted,
+    /// Its description was changed.
+    Updated,
+    /// It was held.
+    Held,
+    /// It was released.
+    Released,
+    /// It was cancelled.
+    Cancelled,
+    /// A forecast changed.
+    Forecast,
+    /// Its site was cordoned.
+    Cordon,
+    /// A site was created or uncordoned.
+    SiteAvailable,
+    /// A site's traits changed.
+    SiteChanged,
+    /// Round-trip times changed.
+    Latency,
+    /// Its planned start passed without a start.
+    StartMissed,
+    /// Room became free.
+    Room,
+    /// Its deadline is out of reach.
+    Deadline,
+}
+
+/// A past change of a placement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacementChange {
+    /// Revision of the change.
+    pub revision: Revision,
+    /// When.
+    pub at: TimeMs,
+    /// What made it change.
+    pub cause: ChangeCause,
+    /// The site, supply or forecast behind it; empty when it was the job itself.
+    pub trigger: Arc<str>,
+    /// Site and start after it and the green share in thousandths; `None` when it lost its placement.
+    pub to: Option<(crate::domain::ids::SiteId, Slot, u32)>,
+}
+
+impl JobState {
+    /// The placement of a planned job.
+    #[must_use]
+    pub fn placement(&self) -> Option<&Arc<Placement>> {
+        match self {
+            Self::Planned(placement) => Some(placement),
+            Self::Held | Self::Queued | Self::Cancelled | Self::Expired => None,
+        }
+    }
+
+    /// Whether nothing changes any more.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Cancelled | Self::Expired => true,
+            Self::Held | Self::Queued | Self::Planned(_) => false,
+        }
+    }
+
+    /// Name as in the API, without its prefix.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Held => "HELD",
+            Self::Queued => "QUEUED",
+            Self::Planned(_) => "PLANNED",
+            Self::Cancelled => "CANCELLED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+impl TaskResources {
+    /// What the whole job takes of a pool when each task gets a node, or its share of one.
+    #[must_use]
+    pub fn demand_on(&self, pool: &Pool, task_count: u32) -> Amounts {
+        let task = if self.exclusive_node {
+            pool.node()
+        } else {
+            self.amounts()
+        };
+        task.times(task_count)
+    }
+
+    /// What one task needs.
+    #[must_use]
+    pub fn amounts(&self) -> Amounts {
+        Amounts {
+            cpu_cores: u64::from(self.cpu_cores),
+            memory_mib: self.memory_mib,
+            gpus: u64::from(self.gpus),
+        }
+    }
+}
+
+impl JobSpec {
+    /// IT power of all tasks, watts.
+    #[must_use]
+    pub fn it_watts(&self) -> u64 {
+        u64::from(self.task_count).saturating_mul(self.task_power_watts)
+    }
+
+    /// Everything that is wrong with the description whatever the state, by field of the API's `JobSpec`.
+    #[must_use]
+    pub fn violations(&self, grid: SlotGrid, horizon_slots: u32) -> Vec<Violation> {
+        let mut found = Violations::new();
+        found.check(is_job_name(&self.name), "name", || {
+            format!(
+                "is a letter or digit, then letters, digits, `_`, `.` or `-`; at most {} characters",
+                limits::NAME_BYTES_MAX
+            )
+        });
+        self.check_labels(&mut found);
+        self.check_size(&mut found);
+        self.check_timing(&mut found, grid, horizon_slots);
+        self.check_preferences(&mut found);
+        found.extend_under("data_policy", self.data_policy.violations());
+        found.into_vec()
+    }
+
+    fn check_labels(&self, found: &mut Violations) {
+        found.check(self.labels.len() <= limits::LABELS_MAX, "labels", || {
+            format!("has at most {} entries", limits::LABELS_MAX)
+        });
+        for (key, value) in &self.labels {
+            // A wrong key is quoted escaped: it may hold anything.
+            found.check(is_job_name(key), "labels", || {
+                format!("key {:?} is not formed like a job name", shorten(key))
+            });
+            found.check(
+                value.len() <= limits::LABEL_VALUE_BYTES_MAX
+                    && !value.chars().any(char::is_control),
+                "labels",
+                || {
+                    format!(
+                        "the value of {:?} has at most {} bytes and no control characters",
+                        shorten(key),
+                        limits::LABEL_VALUE_BYTES_MAX
+                    )
+                },
+            );
+        }
+    }
+
+    fn check_size(&self, found: &mut Violations) {
+        found.check(
+            (1..=limits::NODE_CORES_MAX).contains(&self.task.cpu_cores),
+            "task_resources.cpu_cores",
+            || format!("is between 1 and {}", limits::NODE_CORES_MAX),
+        );
+        found.check(
+            (1..=limits::NODE_MEMORY_MIB_MAX).contains(&self.task.memory_mib),
+            "task_resources.memory_mib",
+            || format!("is between 1 and {} MiB", limits::NODE_MEMORY_MIB_MAX),
+        );
+        found.check(
+            self.task.gpus <= limits::NODE_GPUS_MAX,
+            "task_resources.gpus",
+            || format!("is at most {}", limits::NODE_GPUS_MAX),
+        );
+        found.check(
+            self.task.gpu_model.is_none() || self.task.gpus > 0,
+            "task_resources.gpu_model",
+            || "is set only with gpus above 0".into(),
+        );
+        if let Some(model) = &self.task.gpu_model {
+            found.check(is_job_name(model), "task_resources.gpu_model", || {
+                "is formed like a job name".into()
+            });
+        }
+        found.check(
+            (1..=limits::TASKS_MAX).contains(&self.task_count),
+            "task_count",
+            || format!("is between 1 and {}", limits::TASKS_MAX),
+        );
+        found.check(
+            (1..=limits::TASK_POWER_WATTS_MAX).contains(&self.task_power_watts),
+            "task_power_watts",
+            || format!("is between 1 and {} watts", limits::TASK_POWER_WATTS_MAX),
+        );
+    }
+
+    fn check_timing(&self, found: &mut Violations, grid: SlotGrid, horizon_slots: u32) {
+        let timing = &self.timing;
+        let horizon_ms = u64::from(horizon_slots) * u64::from(grid.slot_seconds()) * 1_000;
+        found.check(
+            (1_000..=horizon_ms).contains(&timing.runtime_ms),
+            "timing.runtime",
+            || format!("is between 1 s and the horizon of {} s", horizon_ms / 1_000),
+        );
+        let runtime_ms = i64::try_from(timing.runtime_ms).unwrap_or(i64::MAX);
+        if let (Some(start), Some(finish)) = (timing.earliest_start, timing.finish_deadline) {
+            found.check(
+                start.plus_ms(runtime_ms) <= finish,
+                "timing.finish_deadline",
+                || "is at least the runtime after earliest_start".into(),
+            );
+        }
+        if let (Some(start), Some(by)) = (timing.earliest_start, timing.start_deadline) {
+            found.check(start <= by, "timing.start_deadline", || {
+                "is not before earliest_start".into()
+            });
+        }
+        if let (Some(by), Some(finish)) = (timing.start_deadline, timing.finish_deadline) {
+            found.check(by < finish, "timing.start_deadline", || {
+                "is before finish_deadline".into()
+            });
+        }
+        if let Flexibility::Interruptible {
+            min_chunk_ms,
+            resume_cost_ms,
+        } = self.flexibility
+        {
+            found.check(
+                (1..=timing.runtime_ms.max(1)).contains(&min_chunk_ms),
+                "flexibility.interruptible.min_chunk",
+                || "is above 0 and at most the runtime".into(),
+            );
+            found.check(
+                resume_cost_ms <= timing.runtime_ms,
+                "flexibility.interruptible.resume_cost",
+                || "is at most the runtime".into(),
+            );
+        }
+    }
+
+    fn check_preferences(&self, found: &mut Violations) {
+        found.check(
+            self.min_green_share_permille <= 1_000,
+            "green.min_share_permille",
+            || "is at most 1000".into(),
+        );
+        if let Some(us) = self.origin.max_rtt_us {
+            found.check(
+                (1..=limits::RTT_US_MAX).contains(&us),
+                "origin.max_rtt_us",
+                || format!("is at most {} microseconds", limits::RTT_US_MAX),
+            );
+        }
+        let Some(weights) = &self.weights else { return };
+        let prices = [
+            (
+                "weights.grid_energy_micro_cny_per_kwh",
+                weights.grid_energy_micro_cny_per_kwh,
+            ),
+            (
+                "weights.carbon_micro_cny_per_kg",
+                weights.carbon_micro_cny_per_kg,
+            ),
+            (
+                "weights.delay_micro_cny_per_hour",
+                weights.delay_micro_cny_per_hour,
+            ),
+        ];
+        for (field, price) in prices {
+            found.check(price <= limits::WEIGHT_MICRO_CNY_MAX, field, || {
+                format!("is at most {} micro-CNY", limits::WEIGHT_MICRO_CNY_MAX)
+            });
+        }
+        found.check(
+            weights.cost_permille <= limits::WEIGHT_COST_PERMILLE_MAX,
+            "weights.cost_permille",
+            || format!("is at most {}", limits::WEIGHT_COST_PERMILLE_MAX),
+        );
+        found.check(
+            prices.iter().any(|(_, price)| *price > 0) || weights.cost_permille > 0,
+            "weights",
+            || "has a value above 0; leave it unset for the strict order".into(),
+        );
+    }
+}
+
+impl Job {
+    /// The placement while planned.
+    #[must_use]
+    pub fn placement(&self) -> Option<&Arc<Placement>> {
+        self.state.placement()
+    }
+}
+
+/// A letter or digit, then letters, digits, `_`, `.` or `-`.
+fn is_job_name(text: &str) -> bool {
+    text.len() <= limits::NAME_BYTES_MAX
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// At most 40 characters of a text that came from outside.
+fn shorten(text: &str) -> String {
+    text.chars().take(40).collect()
+}

@@ -1,0 +1,209 @@
+//! Records into state: cannot refuse, and the same records always give the same state.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        ids::{JobId, Revision},
+        job::{Job, PlacementChange},
+        latency::LatencyTable,
+    },
+    limits,
+    slot::TimeMs,
+    state::{
+        Core, RequestMark, State,
+        command::LatencyUpdate,
+        event::{Event, JobChange, JobDelta, Record},
+        state_index,
+    },
+};
+
+impl Core {
+    /// Applies a record and says which jobs it changed, in the record's order.
+    ///
+    /// # Panics
+    /// When the record's revision does not follow the state's: replaying on would build a wrong state.
+    pub fn apply(&mut self, record: &Record) -> Vec<JobDelta> {
+        assert!(
+            record.revision == self.state.revision.next(),
+            "record {} does not follow revision {}",
+            record.revision,
+            self.state.revision
+        );
+        let mut deltas = Vec::new();
+        for event in &record.events {
+            if let Some(delta) = self.state.apply_event(event, record) {
+                self.book(&delta);
+                deltas.push(delta);
+            }
+        }
+        if let Some(request) = &record.request {
+            let mark = RequestMark {
+                payload_sha256: request.payload_sha256,
+                at: record.at,
+            };
+            self.state.requests.insert(request.id.clone(), mark);
+        }
+        self.state.revision = record.revision;
+        self.state.changed_at = record.at;
+        deltas
+    }
+
+    fn book(&mut self, delta: &JobDelta) {
+        let before = delta.before.as_ref().and_then(|job| job.placement());
+        let after = delta.after.as_ref().and_then(|job| job.placement());
+        if before == after {
+            return;
+        }
+        if let Some(placement) = before {
+            self.bookings.remove(placement);
+        }
+        if let Some(placement) = after {
+            self.bookings.add(placement);
+        }
+    }
+}
+
+impl State {
+    fn apply_event(&mut self, event: &Event, record: &Record) -> Option<JobDelta> {
+        match event {
+            Event::JobSubmitted(job) => return Some(self.apply_submitted(job)),
+            Event::JobChanged(change) => {
+                return self.apply_changed(change, record.revision, record.at);
+            }
+            Event::JobForgotten(id) => return self.apply_forgotten(*id),
+            Event::SitePut(site) => {
+                self.sites.insert(site.id.clone(), site.clone());
+            }
+            Event::LatenciesPut(update) => {
+                apply_latencies(Arc::make_mut(&mut self.latencies), update);
+            }
+            Event::ForecastPut(issue) => {
+                self.forecasts.insert(issue.id.clone(), issue.clone());
+            }
+            Event::ForecastForgotten(id) => {
+                self.forecasts.remove(id);
+            }
+            Event::ActualsPut(actuals) => {
+                let readings = self.actuals.entry(actuals.supply.clone()).or_default();
+                for (slot, watts) in actuals.range.iter().zip(actuals.watts.iter()) {
+                    readings.insert(slot, *watts);
+                }
+            }
+            Event::ActualsForgotten(supply, before) => {
+                let readings = self.actuals.entry(supply.clone()).or_default();
+                *readings = readings.split(before).1;
+            }
+            Event::RequestForgotten(id) => {
+                self.requests.remove(id);
+            }
+        }
+        None
+    }
+
+    fn apply_submitted(&mut self, job: &Arc<Job>) -> JobDelta {
+        self.n_jobs_by_state[state_index(&job.state)] += 1;
+        self.jobs_by_key.insert(job.idempotency_key.clone(), job.id);
+        self.jobs.insert(job.id, job.clone());
+        JobDelta {
+            before: None,
+            after: Some(job.clone()),
+            trigger: Arc::default(),
+        }
+    }
+
+    fn apply_changed(
+        &mut self,
+        change: &JobChange,
+        revision: Revision,
+        at: TimeMs,
+    ) -> Option<JobDelta> {
+        let before = self.jobs.get(&change.id)?.clone();
+        let after = Arc::new(changed_job(&before, change, revision, at));
+        self.n_jobs_by_state[state_index(&before.state)] -= 1;
+        self.n_jobs_by_state[state_index(&after.state)] += 1;
+        self.jobs.insert(change.id, after.clone());
+        Some(JobDelta {
+            before: Some(before),
+            after: Some(after),
+            trigger: change.trigger.clone(),
+        })
+    }
+
+    fn apply_forgotten(&mut self, id: JobId) -> Option<JobDelta> {
+        let job = self.jobs.remove(&id)?;
+        self.jobs_by_key.remove(&job.idempotency_key);
+        self.n_jobs_by_state[state_index(&job.state)] -= 1;
+        Some(JobDelta {
+            before: Some(job),
+            after: None,
+            trigger: Arc::default(),
+        })
+    }
+}
+
+fn changed_job(before: &Job, change: &JobChange, revision: Revision, at: TimeMs) -> Job {
+    let mut job = before.clone();
+    if let Some((spec, end_by)) = &change.spec {
+        job.spec = spec.clone();
+        job.end_by = *end_by;
+    }
+    if let Some(note) = &change.note {
+        job.note = note.clone();
+    }
+    let moved = before.state.placement() != change.state.placement();
+    if moved {
+        job.history = longer_history(before, change, revision, at);
+        let by_server = before.placement().is_some() && change.state.placement().is_some();
+        // An update by its owner plans a job anew; only the server's own moves count as churn.
+        if by_server && change.spec.is_none() {
+            job.replan_count += 1;
+        }
+    }
+    if state_index(&before.state) != state_index(&change.state) {
+        job.state_since = at;
+    }
+    job.state = change.state.clone();
+    job.cause = change.cause;
+    job.updated_at = at;
+    job.revision = revision;
+    job
+}
+
+fn longer_history(
+    before: &Job,
+    change: &JobChange,
+    revision: Revision,
+    at: TimeMs,
+) -> Arc<[PlacementChange]> {
+    let to = change.state.placement().map(|placement| {
+        (
+            placement.site.clone(),
+            placement.start(),
+            placement.green_share_permille(),
+        )
+    });
+    let newest = PlacementChange {
+        revision,
+        at,
+        cause: change.cause,
+        trigger: change.trigger.clone(),
+        to,
+    };
+    let dropped = (before.history.len() + 1).saturating_sub(limits::PLACEMENT_HISTORY_MAX);
+    let kept = before.history.iter().skip(dropped).cloned();
+    kept.chain([newest]).collect()
+}
+
+fn apply_latencies(table: &mut LatencyTable, update: &LatencyUpdate) {
+    for zone in &update.zones {
+        table.zones.insert(zone.id.clone(), zone.clone());
+    }
+    for (site, city, round_trip) in &update.round_trips {
+        table
+            .round_trips
+            .entry(site.clone())
+            .or_default()
+            .insert(city.clone(), *round_trip);
+    }
+}

@@ -1,0 +1,201 @@
+//! Sums of all placements per site and slot: the check on the planner that shares no code with it.
+//!
+//! A sum is exactly that of the placements added and not yet removed.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    domain::{
+        ids::{PoolId, SiteId},
+        placement::Placement,
+        site::{Amounts, Site},
+    },
+    slot::{Slot, SlotRange},
+};
+
+/// What is taken of one site in one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct SlotUse {
+    power_watts: u64,
+    green_watts: u64,
+    pools: BTreeMap<PoolId, Amounts>,
+}
+
+/// Sums by site and slot; slots that nothing takes have no entry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bookings {
+    sites: BTreeMap<SiteId, BTreeMap<Slot, SlotUse>>,
+}
+
+/// Bookings with some placements taken out and others put in, without changing them.
+#[derive(Debug)]
+pub(super) struct Trial<'a> {
+    base: &'a Bookings,
+    changed: BTreeMap<SiteId, BTreeMap<Slot, SlotUse>>,
+}
+
+impl Bookings {
+    /// Adds a placement.
+    pub fn add(&mut self, placement: &Placement) {
+        let slots = self.sites.entry(placement.site.clone()).or_default();
+        for (slot, green_watts) in placement.green_by_slot() {
+            slots.entry(slot).or_default().add(placement, green_watts);
+        }
+    }
+
+    /// Takes a placement out again.
+    ///
+    /// # Panics
+    /// When it was not added: the sums would be wrong from then on.
+    pub fn remove(&mut self, placement: &Placement) {
+        let slots = self.sites.entry(placement.site.clone()).or_default();
+        for (slot, green_watts) in placement.green_by_slot() {
+            let taken = slots.entry(slot).or_default();
+            taken.remove(placement, green_watts);
+            if *taken == SlotUse::default() {
+                slots.remove(&slot);
+            }
+        }
+    }
+
+    /// Power, green power (watts) and the use of a pool in a slot.
+    #[must_use]
+    pub fn taken(&self, site: &SiteId, pool: &PoolId, slot: Slot) -> (u64, u64, Amounts) {
+        let Some(taken) = self.sites.get(site).and_then(|slots| slots.get(&slot)) else {
+            return (0, 0, Amounts::default());
+        };
+        let amounts = taken.pools.get(pool).copied().unwrap_or_default();
+        (taken.power_watts, taken.green_watts, amounts)
+    }
+
+    /// A trial on top of these bookings.
+    pub(super) fn trial(&self) -> Trial<'_> {
+        Trial {
+            base: self,
+            changed: BTreeMap::new(),
+        }
+    }
+}
+
+impl Trial<'_> {
+    /// Takes a placement out.
+    pub(super) fn remove(&mut self, placement: &Placement) {
+        for (slot, green_watts) in placement.green_by_slot() {
+            self.slot(&placement.site, slot)
+                .remove(placement, green_watts);
+        }
+    }
+
+    /// Puts a placement in if it fits the site.
+    ///
+    /// # Errors
+    /// Says which bound of the site it would pass, and where.
+    pub(super) fn add(&mut self, placement: &Placement, site: &Site) -> Result<(), String> {
+        let Some((_, pool)) = site.pool(&placement.pool) else {
+            return Err(format!(
+                "site `{}` has no pool `{}`",
+                site.id, placement.pool
+            ));
+        };
+        check_shape(placement)?;
+        let capacity = pool.capacity();
+        let nameplate_watts: u64 = site.supplies.iter().map(|s| s.nameplate_watts).sum();
+        for (slot, green_watts) in placement.green_by_slot() {
+            let taken = self.slot(&placement.site, slot);
+            taken.add(placement, green_watts);
+            let amounts = taken
+                .pools
+                .get(&placement.pool)
+                .copied()
+                .unwrap_or_default();
+            if !capacity.cover(&amounts) {
+                return Err(format!(
+                    "pool `{}` of `{}` is over-committed in {slot}",
+                    pool.id, site.id
+                ));
+            }
+            if taken.power_watts > site.power_cap_watts {
+                return Err(format!(
+                    "the power cap of `{}` is passed in {slot}",
+                    site.id
+                ));
+            }
+            if green_watts > 0 && taken.green_watts > nameplate_watts {
+                return Err(format!(
+                    "green power of `{}` is given twice in {slot}",
+                    site.id
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, site: &SiteId, slot: Slot) -> &mut SlotUse {
+        let base = self.base;
+        self.changed
+            .entry(site.clone())
+            .or_default()
+            .entry(slot)
+            .or_insert_with(|| {
+                let slots = base.sites.get(site);
+                slots
+                    .and_then(|slots| slots.get(&slot))
+                    .cloned()
+                    .unwrap_or_default()
+            })
+    }
+}
+
+impl SlotUse {
+    fn add(&mut self, placement: &Placement, green_watts: u64) {
+        self.power_watts += placement.power_watts;
+        self.green_watts += green_watts;
+        let pool = self.pools.entry(placement.pool.clone()).or_default();
+        pool.cpu_cores += placement.amounts.cpu_cores;
+        pool.memory_mib += placement.amounts.memory_mib;
+        pool.gpus += placement.amounts.gpus;
+    }
+
+    fn remove(&mut self, placement: &Placement, green_watts: u64) {
+        let less = |have: u64, take: u64| {
+            let rest = have.checked_sub(take);
+            assert!(rest.is_some(), "a placement is removed that was not added");
+            rest.unwrap_or_default()
+        };
+        self.power_watts = less(self.power_watts, placement.power_watts);
+        self.green_watts = less(self.green_watts, green_watts);
+        let pool = self.pools.entry(placement.pool.clone()).or_default();
+        pool.cpu_cores = less(pool.cpu_cores, placement.amounts.cpu_cores);
+        pool.memory_mib = less(pool.memory_mib, placement.amounts.memory_mib);
+        pool.gpus = less(pool.gpus, placement.amounts.gpus);
+        if *pool == Amounts::default() {
+            self.pools.remove(&placement.pool);
+        }
+    }
+}
+
+/// Runs are in order and apart, and every slot has its green power within the job's.
+fn check_shape(placement: &Placement) -> Result<(), String> {
+    let in_order = placement
+        .runs
+        .windows(2)
+        .all(|pair| pair[0].end < pair[1].start);
+    if placement.runs.is_empty()
+        || !in_order
+        || placement.runs.iter().any(|run: &SlotRange| run.is_empty())
+    {
+        return Err("its runs are not in order".into());
+    }
+    let n_green: u64 = placement.green.iter().map(|g| u64::from(g.slots)).sum();
+    if n_green != u64::from(placement.n_slots()) {
+        return Err("its green power does not cover its slots".into());
+    }
+    if placement
+        .green
+        .iter()
+        .any(|g| g.watts > placement.power_watts)
+    {
+        return Err("it reserves more green power than it draws".into());
+    }
+    Ok(())
+}

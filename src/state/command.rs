@@ -1,0 +1,210 @@
+//! What can be asked of the writer: the closed list of changes.
+//!
+//! A command carries values whose own violations are empty; what depends on the state is judged by `decide`.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        forecast::{Actuals, ForecastIssue},
+        ids::{GatewayId, JobId, Revision, SiteId},
+        job::{ChangeCause, Flexibility, JobSpec, Weights},
+        latency::{LatencyZone, RoundTrip},
+        outlook::Confidence,
+        placement::Placement,
+        site::{Pool, Site, Supply, TariffPeriod},
+    },
+    slot::TimeMs,
+};
+
+/// Marks a write so that a repeat changes nothing: the client's id and the hash of what it asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The client's id, with the method before it, so that ids of different methods never meet.
+    pub id: Arc<str>,
+    /// SHA-256 of the canonical request.
+    pub payload_sha256: [u8; 32],
+}
+
+/// A job to be submitted.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Id the job gets if it is new.
+    pub id: JobId,
+    /// The client's idempotency key.
+    pub idempotency_key: Arc<str>,
+    /// SHA-256 of the canonical submission.
+    pub payload_sha256: [u8; 32],
+    /// What to run.
+    pub spec: Arc<JobSpec>,
+    /// Accept it without planning it.
+    pub hold: bool,
+    /// The quote to be honoured.
+    pub quote: Option<QuoteTerms>,
+}
+
+/// What a quote promised and how much worse is still welcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuoteTerms {
+    /// Until when the quote holds.
+    pub expires_at: TimeMs,
+    /// Quoted end.
+    pub end: TimeMs,
+    /// Quoted green share, thousandths.
+    pub green_share_permille: u32,
+    /// Later end that is still welcome, milliseconds.
+    pub max_delay_ms: u64,
+    /// Lower green share that is still welcome, thousandths.
+    pub max_green_share_drop_permille: u32,
+}
+
+/// Something to do with one job.
+#[derive(Debug, Clone)]
+pub struct JobCommand {
+    /// The job.
+    pub id: JobId,
+    /// The etag last read; `None` means whatever it is now.
+    pub etag: Option<Revision>,
+    /// Marks a repeat.
+    pub request: Option<RequestKey>,
+    /// What to do.
+    pub verb: JobVerb,
+}
+
+/// What can be done with a job.
+#[derive(Debug, Clone)]
+pub enum JobVerb {
+    /// Change its description.
+    Update(Box<JobPatch>),
+    /// Take it out of the plan.
+    Hold {
+        /// Why.
+        note: Arc<str>,
+    },
+    /// Put it back.
+    Release,
+    /// End it.
+    Cancel {
+        /// Why.
+        note: Arc<str>,
+    },
+}
+
+/// New values of some fields of a job; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct JobPatch {
+    /// Labels.
+    pub labels: Option<Box<[(Arc<str>, Arc<str>)]>>,
+    /// Earliest start.
+    pub earliest_start: Option<Option<TimeMs>>,
+    /// Start deadline.
+    pub start_deadline: Option<Option<TimeMs>>,
+    /// Finish deadline.
+    pub finish_deadline: Option<Option<TimeMs>>,
+    /// Flexibility.
+    pub flexibility: Option<Flexibility>,
+    /// Least green share and its confidence.
+    pub green: Option<(u32, Confidence)>,
+    /// Weights.
+    pub weights: Option<Option<Weights>>,
+}
+
+/// Something to do with one site.
+#[derive(Debug, Clone)]
+pub struct SiteCommand {
+    /// The site.
+    pub id: SiteId,
+    /// The etag last read; `None` means whatever it is now.
+    pub etag: Option<Revision>,
+    /// Marks a repeat.
+    pub request: Option<RequestKey>,
+    /// What to do.
+    pub verb: SiteVerb,
+}
+
+/// What can be done with a site.
+#[derive(Debug, Clone)]
+pub enum SiteVerb {
+    /// Add it.
+    Create(Box<Site>),
+    /// Change some fields.
+    Update(Box<SitePatch>),
+    /// Take no new work.
+    Cordon {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// Take work again.
+    Uncordon,
+}
+
+/// New values of some fields of a site; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct SitePatch {
+    /// Name for people.
+    pub display_name: Option<Arc<str>>,
+    /// Pools.
+    pub pools: Option<Vec<Pool>>,
+    /// Power cap, watts.
+    pub power_cap_watts: Option<u64>,
+    /// Grid limit, watts.
+    pub grid_limit_watts: Option<u64>,
+    /// PUE, thousandths.
+    pub pue_permille: Option<u32>,
+    /// Supplies.
+    pub supplies: Option<Vec<Supply>>,
+    /// Gateway.
+    pub gateway: Option<Option<GatewayId>>,
+    /// Offshore enclave.
+    pub offshore_enclave: Option<bool>,
+    /// Average carbon of the grid, mg/kWh.
+    pub grid_location_mg_per_kwh: Option<u32>,
+    /// Marginal carbon of the grid by month, mg/kWh.
+    pub grid_marginal_mg_per_kwh: Option<Vec<u32>>,
+    /// Tariff.
+    pub tariff: Option<Vec<TariffPeriod>>,
+}
+
+/// Zones and round-trip times to set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatencyUpdate {
+    /// Zones; the same id is replaced.
+    pub zones: Vec<LatencyZone>,
+    /// Round-trip times; the same pair is replaced.
+    pub round_trips: Vec<(SiteId, crate::domain::ids::CityId, RoundTrip)>,
+}
+
+/// A forecast issue to store.
+#[derive(Debug, Clone)]
+pub struct ForecastCommand {
+    /// The issue.
+    pub issue: ForecastIssue,
+    /// Accept a jump that smells of mixed-up units.
+    pub accept_jump: bool,
+}
+
+/// Metered power to store.
+#[derive(Debug, Clone)]
+pub struct ActualsCommand {
+    /// The readings.
+    pub actuals: Actuals,
+    /// Marks a repeat.
+    pub request: Option<RequestKey>,
+}
+
+/// A change of plan that the planner proposes for jobs that have not started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanChange {
+    /// The job.
+    pub id: JobId,
+    /// Its placement when the planner looked; a job that has another one by now is left alone.
+    pub from: Option<Arc<Placement>>,
+    /// Its new placement; `None` queues it, or ends it when `expired`.
+    pub to: Option<Arc<Placement>>,
+    /// Whether its deadline is out of reach for good.
+    pub expired: bool,
+    /// What made it change.
+    pub cause: ChangeCause,
+    /// The site, supply or forecast behind it.
+    pub trigger: Arc<str>,
+}

@@ -1,0 +1,82 @@
+//! What happened: facts that are written and replayed.
+//!
+//! One record is one revision; its events hold together or not at all.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        forecast::{Actuals, ForecastId, ForecastIssue},
+        ids::{JobId, Revision, SupplyId},
+        job::{ChangeCause, Job, JobSpec, JobState},
+        site::Site,
+    },
+    slot::{Slot, TimeMs},
+    state::command::{LatencyUpdate, RequestKey},
+};
+
+/// One durable change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Revision it makes.
+    pub revision: Revision,
+    /// When it was decided.
+    pub at: TimeMs,
+    /// The request it answers, where it has an id.
+    pub request: Option<RequestKey>,
+    /// What happened.
+    pub events: Vec<Event>,
+}
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A job was accepted.
+    JobSubmitted(Arc<Job>),
+    /// A job changed.
+    JobChanged(JobChange),
+    /// An ended job was forgotten, and its key with it.
+    JobForgotten(JobId),
+    /// A site was created or changed; the whole site as it is now.
+    SitePut(Arc<Site>),
+    /// Zones and round-trip times were set.
+    LatenciesPut(Arc<LatencyUpdate>),
+    /// A forecast issue was stored.
+    ForecastPut(Arc<ForecastIssue>),
+    /// A forecast issue was forgotten.
+    ForecastForgotten(ForecastId),
+    /// Readings were stored.
+    ActualsPut(Actuals),
+    /// Readings before a slot were forgotten.
+    ActualsForgotten(SupplyId, Slot),
+    /// A request id was forgotten.
+    RequestForgotten(Arc<str>),
+}
+
+/// How a job changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobChange {
+    /// The job.
+    pub id: JobId,
+    /// Its new description with its finish deadline in force, where that changed.
+    pub spec: Option<(Arc<JobSpec>, TimeMs)>,
+    /// Its state now.
+    pub state: JobState,
+    /// What made it change.
+    pub cause: ChangeCause,
+    /// The site, supply or forecast behind it; empty when it was the job itself.
+    pub trigger: Arc<str>,
+    /// The reason given, where one was.
+    pub note: Option<Arc<str>>,
+}
+
+/// A job before and after a record: what watchers and the timetable need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobDelta {
+    /// Before; `None` for a new job.
+    pub before: Option<Arc<Job>>,
+    /// After; `None` for a forgotten job.
+    pub after: Option<Arc<Job>>,
+    /// The site, supply or forecast behind it.
+    pub trigger: Arc<str>,
+}

@@ -1,1 +1,138 @@
-//! TBD
+//! Decisions on forecast issues and actuals.
+//!
+//! An issue is stored once and never changed; a late one is stored too, and rules only what no newer one covers.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        forecast::{Actuals, ForecastIssue},
+        ids::SupplyId,
+        site::{Site, Supply},
+    },
+    limits,
+    slot::TimeMs,
+    state::{
+        Core, Rejection,
+        command::{ActualsCommand, RequestKey},
+        event::{Event, Record},
+        rejection::Missing,
+    },
+};
+
+impl Core {
+    /// A supply that exists, with its site.
+    ///
+    /// # Errors
+    /// When it does not; names the known ones when they are few.
+    pub fn known_supply(&self, id: &SupplyId) -> Result<(&Arc<Site>, &Supply), Rejection> {
+        self.state.supply(id).ok_or_else(|| {
+            let sites = self.state.sites.values();
+            let known = sites.flat_map(|site| site.supplies.iter().map(|supply| &supply.id));
+            Rejection::not_found(Missing::Supply, id, known)
+        })
+    }
+
+    /// Decides to store an issue; `None` when it is stored already with the same values.
+    ///
+    /// # Errors
+    /// When its supply is not known, or an issue of the same name has other values.
+    pub fn decide_forecast(
+        &self,
+        issue: &ForecastIssue,
+        now: TimeMs,
+    ) -> Result<Option<Record>, Rejection> {
+        self.known_supply(&issue.id.supply)?;
+        if let Some(stored) = self.state.forecasts.get(&issue.id) {
+            if **stored == *issue {
+                return Ok(None);
+            }
+            return Err(Rejection::ForecastExists(issue.id.to_string()));
+        }
+        let n_kept = self.state.issues_of(&issue.id.supply).count();
+        let n_over = (n_kept + 1).saturating_sub(limits::ISSUES_PER_SUPPLY_MAX);
+        // The oldest issues go: they rule the fewest slots to come.
+        let oldest = self.state.issues_of(&issue.id.supply).take(n_over);
+        let mut events: Vec<Event> = oldest
+            .map(|old| Event::ForecastForgotten(old.id.clone()))
+            .collect();
+        events.insert(0, Event::ForecastPut(Arc::new(issue.clone())));
+        Ok(Some(self.record(now, None, events)))
+    }
+
+    /// Decides to store readings; `None` when they are stored already.
+    ///
+    /// # Errors
+    /// When the supply is not known.
+    pub fn decide_actuals(
+        &self,
+        command: &ActualsCommand,
+        now: TimeMs,
+    ) -> Result<Option<Record>, Rejection> {
+        self.known_supply(&command.actuals.supply)?;
+        if self.is_repeat(command.request.as_ref())? {
+            return Ok(None);
+        }
+        let (n_new, n_corrected) = self.count_readings(&command.actuals);
+        if n_new + n_corrected == 0 && command.request.is_none() {
+            return Ok(None);
+        }
+        let events = vec![Event::ActualsPut(command.actuals.clone())];
+        Ok(Some(self.record(now, command.request.clone(), events)))
+    }
+
+    /// How many slots of the readings are new, and how many differ from what is stored.
+    #[must_use]
+    pub fn count_readings(&self, actuals: &Actuals) -> (u32, u32) {
+        let stored = self.state.actuals_of(&actuals.supply);
+        let (mut n_new, mut n_corrected) = (0, 0);
+        for (slot, watts) in actuals.range.iter().zip(actuals.watts.iter()) {
+            match stored.and_then(|readings| readings.get(&slot)) {
+                None => n_new += 1,
+                Some(old) if old != watts => n_corrected += 1,
+                Some(_) => {}
+            }
+        }
+        (n_new, n_corrected)
+    }
+
+    /// Forgets what is older than it is kept: ended jobs, request ids, readings. `None` when there is nothing.
+    #[must_use]
+    pub fn decide_forget(
+        &self,
+        now: TimeMs,
+        ended_jobs_kept_ms: i64,
+        requests_kept_ms: i64,
+    ) -> Option<Record> {
+        // One record stays small: the rest goes with the next tick.
+        const FORGET_MAX: usize = 1_000;
+        let state = &self.state;
+        let ended_before = now.plus_ms(-ended_jobs_kept_ms);
+        let jobs = state
+            .jobs
+            .values()
+            .filter(|job| job.state.is_terminal() && job.updated_at < ended_before)
+            .map(|job| Event::JobForgotten(job.id));
+        let used_before = now.plus_ms(-requests_kept_ms);
+        let requests = state
+            .requests
+            .iter()
+            .filter(|(_, mark): &(&Arc<str>, &super::RequestMark)| mark.at < used_before)
+            .map(|(id, _)| Event::RequestForgotten(id.clone()));
+        let grid = state.settings.grid;
+        let oldest = grid
+            .slot_at(now)
+            .minus(limits::ACTUALS_DAYS_MAX * grid.slots_per_day());
+        let readings = state
+            .actuals
+            .iter()
+            .filter(|(_, readings)| readings.get_min().is_some_and(|(slot, _)| *slot < oldest))
+            .map(|(supply, _)| Event::ActualsForgotten(supply.clone(), oldest));
+        let events: Vec<Event> = jobs
+            .chain(requests)
+            .chain(readings)
+            .take(FORGET_MAX)
+            .collect();
+        (!events.is_empty()).then(|| self.record(now, None::<RequestKey>, events))
+    }
+}

@@ -1,1 +1,88 @@
-//! TBD
+//! The decision to adopt a change of plan, all of it in one revision.
+//!
+//! A job whose placement is no longer the one the planner saw is left alone; what is left must fit every bound.
+
+use crate::{
+    domain::job::JobState,
+    slot::{Slot, TimeMs},
+    state::{
+        Core, Rejection, Settings,
+        command::PlanChange,
+        event::{Event, JobChange, Record},
+    },
+};
+
+impl Core {
+    /// Adopts changes of plan; `None` when none is left to adopt.
+    ///
+    /// # Errors
+    /// When the new placements do not fit the state together.
+    pub fn decide_plan(
+        &self,
+        changes: &[PlanChange],
+        now: TimeMs,
+    ) -> Result<Option<Record>, Rejection> {
+        let current: Vec<&PlanChange> = changes.iter().filter(|c| self.is_current(c)).collect();
+        let mut trial = self.bookings.trial();
+        for change in &current {
+            if let Some(old) = &change.from {
+                trial.remove(old);
+            }
+        }
+        for change in &current {
+            if let Some(new) = &change.to {
+                trial
+                    .add(new, self.known_site(&new.site)?)
+                    .map_err(Rejection::PlanStale)?;
+            }
+        }
+        if current.is_empty() {
+            return Ok(None);
+        }
+        let events = current.iter().map(|change| {
+            Event::JobChanged(JobChange {
+                id: change.id,
+                spec: None,
+                state: match &change.to {
+                    Some(placement) => JobState::Planned(placement.clone()),
+                    None if change.expired => JobState::Expired,
+                    None => JobState::Queued,
+                },
+                cause: change.cause,
+                trigger: change.trigger.clone(),
+                note: None,
+            })
+        });
+        Ok(Some(self.record(now, None, events.collect())))
+    }
+
+    /// Whether the job is still as the planner saw it, and the change changes it.
+    fn is_current(&self, change: &PlanChange) -> bool {
+        let Some(job) = self.state.job(change.id) else {
+            return false;
+        };
+        match &job.state {
+            JobState::Planned(placement) => {
+                change.from.as_ref() == Some(placement) && change.to != change.from
+            }
+            JobState::Queued => change.from.is_none() && (change.to.is_some() || change.expired),
+            JobState::Held => change.from.is_none() && change.expired,
+            JobState::Cancelled | JobState::Expired => false,
+        }
+    }
+}
+
+impl Settings {
+    /// The first slot and the end of the horizon as of `now`.
+    #[must_use]
+    pub fn horizon(&self, now: TimeMs) -> crate::slot::SlotRange {
+        let first: Slot = self.grid.slot_at(now);
+        crate::slot::SlotRange::new(first, first.plus(self.horizon_slots))
+    }
+
+    /// The moment at which the horizon ends.
+    #[must_use]
+    pub fn horizon_end(&self, now: TimeMs) -> TimeMs {
+        self.grid.start_of(self.horizon(now).end)
+    }
+}

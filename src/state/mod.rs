@@ -9,7 +9,7 @@ pub mod rejection;
 pub mod bookings;
 mod apply;
 mod decide_forecasts;
-mod decide_jobs;
+pub mod decide_jobs;
 mod decide_plan;
 mod decide_sites;
 

@@ -86,7 +86,7 @@ pub const MAILBOX_MAX: usize = 8_192;
 /// Commands that share one durable write.
 pub const COMMIT_BATCH_MAX: usize = 4_096;
 /// Job changes kept in memory for watchers.
-pub const WATCH_HISTORY_EVENTS_MAX: usize = 262_144;
+pub const WATCH_HISTORY_EVENTS_MAX: usize = 65_536;
 /// Watch streams at once.
 pub const WATCHERS_MAX: usize = 10_000;
 /// Messages waiting in one stream for a slow reader before it is cut.
@@ -101,3 +101,5 @@ pub const HTTP2_STREAMS_MAX: u32 = 256;
 pub const QUOTE_ALTERNATIVES_MAX: usize = 16;
 /// Work of the exact search for interruptible jobs, in table cells for one site; longer cases use coarser pieces.
 pub const INTERRUPTIBLE_CELLS_MAX: usize = 4_000_000;
+/// Jobs that one step of re-planning looks at: the mailbox waits no longer than that takes.
+pub const REPLAN_CANDIDATES_MAX: usize = 4_096;

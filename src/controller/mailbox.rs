@@ -7,6 +7,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    clock::Clock,
+    controller::Options,
     domain::{
         forecast::ForecastId,
         ids::{JobId, Revision},
@@ -35,6 +37,8 @@ pub struct Published {
     pub history: imbl::Vector<Arc<Commit>>,
     /// A watch can resume after this revision and any later one.
     pub oldest_resumable: Revision,
+    /// Job changes in `history`.
+    pub n_events: usize,
 }
 
 /// The job changes of one revision.
@@ -143,7 +147,7 @@ pub struct VerifyReport {
 
 /// A message to the controller with the way back.
 #[derive(Debug)]
-pub(crate) enum Message {
+pub(super) enum Message {
     /// Submissions in order.
     Submit {
         submissions: Vec<Submission>,
@@ -176,13 +180,25 @@ pub(crate) enum Message {
     Explain(JobId, oneshot::Sender<Result<Explanation, Rejection>>),
     /// A check of the whole store.
     Verify(oneshot::Sender<Result<VerifyReport, Rejection>>),
+    /// The end: what is in the mailbox before it is still carried out.
+    Stop,
 }
 
 /// A handle on the controller: cheap to clone, usable from any task.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle {
-    pub(crate) mailbox: mpsc::Sender<Message>,
-    pub(crate) published: watch::Receiver<Arc<Published>>,
+    pub(super) mailbox: mpsc::Sender<Message>,
+    pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: Options,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Handle {
@@ -274,6 +290,24 @@ impl Handle {
     /// When the mailbox is full or the writer has stopped.
     pub async fn verify(&self) -> Result<VerifyReport, Rejection> {
         self.call(Message::Verify).await
+    }
+
+    /// How the writer works.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// The present moment by the writer's clock.
+    #[must_use]
+    pub fn now(&self) -> TimeMs {
+        self.clock.now()
+    }
+
+    /// Asks the writer to end; waits until the request is in the mailbox, not until it has ended.
+    pub async fn stop(&self) {
+        // A writer that has ended already is what was asked for.
+        let _ = self.mailbox.send(Message::Stop).await;
     }
 
     /// The newest durable state.

@@ -3,8 +3,69 @@
 //! Nothing is answered before it is durable, and a failed write stops the writer.
 
 mod mailbox;
+mod reading;
+mod batch;
+mod open;
+mod planning;
+mod replanning;
+mod writer;
+mod snapshots;
+mod thread;
 
-pub use self::mailbox::{
-    ActualsReceipt, Commit, Explanation, ForecastReceipt, Handle, LatencyReceipt, Published, Quote,
-    Submitted, VerifyReport,
+use thiserror::Error;
+
+use crate::{
+    state::Settings,
+    store::{StoreError, codec::DecodeError},
 };
+
+pub use self::{
+    mailbox::{
+        ActualsReceipt, Commit, Explanation, ForecastReceipt, Handle, LatencyReceipt, Published,
+        Quote, Submitted, VerifyReport,
+    },
+    reading::{RulingBand, Skill, backup_parts},
+    thread::{Running, start},
+};
+
+/// How the writer works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// What is fixed for the life of the store.
+    pub settings: Settings,
+    /// Age from which a forecast issue is stale, milliseconds.
+    pub stale_after_ms: u64,
+    /// Least gain for which a sound placement is moved, thousandths.
+    pub replan_min_gain_permille: u32,
+    /// Sound placements moved in one revision at most.
+    pub replan_max_moves: usize,
+    /// How long a quote can be redeemed, milliseconds.
+    pub quote_valid_ms: i64,
+    /// Records after which a snapshot is written.
+    pub snapshot_every_records: u64,
+    /// How long ended jobs are kept, milliseconds.
+    pub ended_jobs_kept_ms: i64,
+}
+
+/// How long request ids are remembered, milliseconds: longer than any client retries.
+const REQUESTS_KEPT_MS: i64 = 7 * 86_400_000;
+
+/// Why the writer could not start, or stopped.
+#[derive(Debug, Error)]
+pub enum ControllerError {
+    /// The store failed.
+    #[error("the store failed; no write is acknowledged any more")]
+    Store(#[from] StoreError),
+    /// What the store holds cannot be read.
+    #[error("reading record {revision} back from the store")]
+    Decode {
+        /// The record, or the snapshot's revision.
+        revision: u64,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// The thread could not be started.
+    #[error("starting the controller thread")]
+    Spawn(#[source] std::io::Error),
+}

@@ -179,6 +179,8 @@ pub struct LatencyUpdate {
 pub struct ForecastCommand {
     /// The issue.
     pub issue: ForecastIssue,
+    /// Slots of one step as the issuer sent it: field paths of violations count steps.
+    pub slots_per_step: u32,
     /// Accept a jump that smells of mixed-up units.
     pub accept_jump: bool,
 }

@@ -13,26 +13,28 @@ use crate::{
     limits,
     slot::TimeMs,
     state::{
-        Core, Rejection,
+        Core, Rejection, State,
         command::{ActualsCommand, RequestKey},
         event::{Event, Record},
         rejection::Missing,
     },
 };
 
-impl Core {
+impl State {
     /// A supply that exists, with its site.
     ///
     /// # Errors
     /// When it does not; names the known ones when they are few.
     pub fn known_supply(&self, id: &SupplyId) -> Result<(&Arc<Site>, &Supply), Rejection> {
-        self.state.supply(id).ok_or_else(|| {
-            let sites = self.state.sites.values();
+        self.supply(id).ok_or_else(|| {
+            let sites = self.sites.values();
             let known = sites.flat_map(|site| site.supplies.iter().map(|supply| &supply.id));
             Rejection::not_found(Missing::Supply, id, known)
         })
     }
+}
 
+impl Core {
     /// Decides to store an issue; `None` when it is stored already with the same values.
     ///
     /// # Errors
@@ -42,7 +44,7 @@ impl Core {
         issue: &ForecastIssue,
         now: TimeMs,
     ) -> Result<Option<Record>, Rejection> {
-        self.known_supply(&issue.id.supply)?;
+        self.state.known_supply(&issue.id.supply)?;
         if let Some(stored) = self.state.forecasts.get(&issue.id) {
             if **stored == *issue {
                 return Ok(None);
@@ -69,7 +71,7 @@ impl Core {
         command: &ActualsCommand,
         now: TimeMs,
     ) -> Result<Option<Record>, Rejection> {
-        self.known_supply(&command.actuals.supply)?;
+        self.state.known_supply(&command.actuals.supply)?;
         if self.is_repeat(command.request.as_ref())? {
             return Ok(None);
         }

@@ -249,7 +249,7 @@ impl Core {
             return Err(Rejection::InvalidFields(under_spec.collect()));
         }
         let end_by = match patch.finish_deadline {
-            Some(deadline) => deadline.unwrap_or_else(|| settings.horizon_end(now)),
+            Some(deadline) => settings.end_by(deadline, now),
             None => job.end_by,
         };
         if spec == *job.spec && end_by == job.end_by {

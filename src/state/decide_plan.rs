@@ -80,9 +80,14 @@ impl Settings {
         crate::slot::SlotRange::new(first, first.plus(self.horizon_slots))
     }
 
-    /// The moment at which the horizon ends.
+    /// The finish deadline in force: the one asked for, or the end of the horizon.
     #[must_use]
-    pub fn horizon_end(&self, now: TimeMs) -> TimeMs {
+    pub fn end_by(&self, finish_deadline: Option<TimeMs>, now: TimeMs) -> TimeMs {
+        finish_deadline.unwrap_or_else(|| self.horizon_end(now))
+    }
+
+    /// The moment at which the horizon ends.
+    fn horizon_end(&self, now: TimeMs) -> TimeMs {
         self.grid.start_of(self.horizon(now).end)
     }
 }

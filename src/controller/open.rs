@@ -1,0 +1,118 @@
+//! From the store to a state: the newest snapshot, then every record after it.
+//!
+//! What cannot be read stops the start; nothing is skipped.
+
+use std::sync::Arc;
+
+use crate::{
+    controller::{Commit, ControllerError, Published, batch::publish},
+    domain::ids::Revision,
+    state::{Core, Settings, State},
+    store::{Loaded, Store, StoreError, codec, snapshot},
+};
+
+/// A state read back, with the job changes that led to it since the snapshot.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) core: Core,
+    pub(super) published: Published,
+    pub(super) n_records: u64,
+}
+
+/// Reads everything.
+pub(super) fn open(store: &mut dyn Store, settings: Settings) -> Result<Opened, ControllerError> {
+    let mut reading = Reading {
+        settings,
+        snapshot: None,
+        core: None,
+        base: Revision(0),
+        commits: Vec::new(),
+        n_records: 0,
+        failed: None,
+    };
+    let loaded = store.load(&mut |item| reading.take(item));
+    if let Some(error) = reading.failed.take() {
+        return Err(error);
+    }
+    loaded?;
+    reading.end_snapshot()?;
+    let core = reading.core.unwrap_or_else(|| Core::new(settings));
+    let base = Published {
+        state: core.state().clone(),
+        history: imbl::Vector::new(),
+        oldest_resumable: reading.base,
+        n_events: 0,
+    };
+    Ok(Opened {
+        published: publish(&base, &core, reading.commits),
+        core,
+        n_records: reading.n_records,
+    })
+}
+
+struct Reading {
+    settings: Settings,
+    snapshot: Option<(u64, snapshot::Decoder)>,
+    core: Option<Core>,
+    base: Revision,
+    commits: Vec<Arc<Commit>>,
+    n_records: u64,
+    failed: Option<ControllerError>,
+}
+
+impl Reading {
+    /// Takes one item; a decoding failure is kept aside and ends the load.
+    fn take(&mut self, item: Loaded) -> Result<(), StoreError> {
+        self.read(item).map_err(|error| {
+            self.failed = Some(error);
+            StoreError::Poisoned
+        })
+    }
+
+    fn read(&mut self, item: Loaded) -> Result<(), ControllerError> {
+        match item {
+            Loaded::Snapshot { revision } => {
+                self.snapshot = Some((revision, snapshot::Decoder::new(self.settings)));
+            }
+            Loaded::Chunk(chunk) => {
+                if let Some((revision, decoder)) = &mut self.snapshot {
+                    let revision = *revision;
+                    decoder
+                        .feed(&chunk)
+                        .map_err(|source| ControllerError::Decode { revision, source })?;
+                }
+            }
+            Loaded::Record(stored) => {
+                self.end_snapshot()?;
+                let record = codec::decode_record(&stored.payload).map_err(|source| {
+                    ControllerError::Decode {
+                        revision: stored.revision,
+                        source,
+                    }
+                })?;
+                let core = self.core.get_or_insert_with(|| Core::new(self.settings));
+                let deltas = core.apply(&record);
+                self.n_records += 1;
+                if !deltas.is_empty() {
+                    self.commits.push(Arc::new(Commit {
+                        revision: record.revision,
+                        at: record.at,
+                        deltas,
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end_snapshot(&mut self) -> Result<(), ControllerError> {
+        if let Some((revision, decoder)) = self.snapshot.take() {
+            let state: State = decoder
+                .finish()
+                .map_err(|source| ControllerError::Decode { revision, source })?;
+            self.base = state.revision();
+            self.core = Some(Core::restore(state));
+        }
+        Ok(())
+    }
+}

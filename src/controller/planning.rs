@@ -1,0 +1,190 @@
+//! The timetable that follows the state, and the questions it answers.
+//!
+//! Its reservations are exactly the placements of the planned jobs, and its outlooks those of the present forecasts.
+
+use std::sync::Arc;
+
+use crate::{
+    controller::{Explanation, Options, Quote},
+    domain::{
+        ids::{JobId, Revision},
+        job::{Job, JobSpec, JobState},
+        placement::Placement,
+        refusal::{Outcome, SiteVerdict},
+        site::Site,
+    },
+    energy::outlook::{Window as OutlookWindow, site_outlook},
+    planner::{Infeasible, Request, Timetable},
+    slot::TimeMs,
+    state::{Core, Rejection, State, rejection::Infeasibility},
+};
+
+/// The timetable with what is needed to keep it right.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) timetable: Timetable,
+    options: Options,
+}
+
+impl Plan {
+    /// The timetable of a state at `now`.
+    pub(super) fn new(state: &State, options: Options, now: TimeMs) -> Self {
+        let settings = options.settings;
+        let mut plan = Self {
+            timetable: Timetable::new(settings.grid, settings.horizon(now)),
+            options,
+        };
+        plan.timetable.set_latencies(state.latencies().clone());
+        for site in state.sites().values() {
+            plan.set_site(state, site, now);
+        }
+        for job in state.jobs().values() {
+            if let Some(placement) = job.placement() {
+                plan.timetable.reserve(placement);
+            }
+        }
+        plan
+    }
+
+    /// Takes over a site's traits and its outlook.
+    pub(super) fn set_site(&mut self, state: &State, site: &Arc<Site>, now: TimeMs) {
+        let outlook = self.outlook(state, site, now);
+        self.timetable.set_site(site.clone(), outlook);
+    }
+
+    /// Takes over a site's outlook.
+    pub(super) fn set_outlook(&mut self, state: &State, site: &Arc<Site>, now: TimeMs) {
+        let outlook = self.outlook(state, site, now);
+        self.timetable.set_outlook(&site.id, outlook);
+    }
+
+    /// Moves the horizon on to `now`.
+    pub(super) fn advance(&mut self, state: &State, now: TimeMs) {
+        self.timetable.advance(self.options.settings.horizon(now));
+        for site in state.sites().values() {
+            self.set_outlook(state, site, now);
+        }
+    }
+
+    fn outlook(
+        &self,
+        state: &State,
+        site: &Site,
+        now: TimeMs,
+    ) -> crate::domain::outlook::SiteOutlook {
+        let window = OutlookWindow {
+            range: self.timetable.horizon(),
+            grid: self.options.settings.grid,
+            now,
+            stale_after_ms: self.options.stale_after_ms,
+        };
+        site_outlook(
+            site,
+            |supply| state.issues_of(supply).map(Arc::as_ref),
+            window,
+        )
+    }
+
+    /// The best placement, not reserved yet.
+    pub(super) fn place(
+        &self,
+        spec: &JobSpec,
+        end_by: TimeMs,
+        now: TimeMs,
+        revision: Revision,
+    ) -> Result<Placement, Box<Infeasibility>> {
+        let request = Request::new(spec, now, end_by, self.options.settings.grid, revision);
+        self.timetable.place(&request).map_err(|why| {
+            Box::new(Infeasibility {
+                sites: refusals(why),
+                suggestions: self.timetable.suggest(&request),
+                at: now,
+                revision,
+            })
+        })
+    }
+
+    /// A decision without the commit.
+    pub(super) fn quote(
+        &self,
+        core: &Core,
+        spec: &JobSpec,
+        now: TimeMs,
+    ) -> Result<Quote, Rejection> {
+        core.check_references(spec)?;
+        let revision = core.state().revision();
+        let settings = self.options.settings;
+        let end_by = settings.end_by(spec.timing.finish_deadline, now);
+        let request = Request::new(spec, now, end_by, settings.grid, revision);
+        let sites = self.timetable.verdicts(&request, None);
+        let placement = chosen(&sites);
+        let suggestions = match placement {
+            Some(_) => Vec::new(),
+            None => self.timetable.suggest(&request),
+        };
+        Ok(Quote {
+            placement,
+            run_now: self.timetable.place_now(&request).ok(),
+            sites,
+            suggestions,
+            at: now,
+            expires_at: now.plus_ms(self.options.quote_valid_ms),
+            revision,
+        })
+    }
+
+    /// Why a job is where it is.
+    pub(super) fn explain(
+        &self,
+        core: &Core,
+        id: JobId,
+        now: TimeMs,
+    ) -> Result<Explanation, Rejection> {
+        let job: Arc<Job> = core.known_job(id)?.clone();
+        let revision = core.state().revision();
+        let grid = self.options.settings.grid;
+        let request = Request::new(&job.spec, now, job.end_by, grid, revision);
+        let sites = match &job.state {
+            JobState::Cancelled | JobState::Expired => Vec::new(),
+            JobState::Held | JobState::Queued => self.timetable.verdicts(&request, None),
+            JobState::Planned(placement) => self.timetable.verdicts(&request, Some(placement)),
+        };
+        let stuck = job.state == JobState::Queued
+            && sites
+                .iter()
+                .all(|site| matches!(site.outcome, Outcome::Refused(_)));
+        let suggestions = if stuck {
+            self.timetable.suggest(&request)
+        } else {
+            Vec::new()
+        };
+        Ok(Explanation {
+            job,
+            sites,
+            suggestions,
+            revision,
+        })
+    }
+}
+
+fn chosen(sites: &[SiteVerdict]) -> Option<Placement> {
+    sites.iter().find_map(|site| match &site.outcome {
+        Outcome::Chosen(placement) => Some(Placement::clone(placement)),
+        Outcome::Feasible(_) | Outcome::Refused(_) => None,
+    })
+}
+
+fn refusals(
+    why: Infeasible,
+) -> Vec<(
+    crate::domain::ids::SiteId,
+    Vec<crate::domain::refusal::Refusal>,
+)> {
+    why.verdicts
+        .into_iter()
+        .filter_map(|verdict| match verdict.outcome {
+            Outcome::Refused(refusals) => Some((verdict.site, refusals)),
+            Outcome::Chosen(_) | Outcome::Feasible(_) => None,
+        })
+        .collect()
+}

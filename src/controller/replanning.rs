@@ -1,0 +1,268 @@
+//! What is to be planned anew, and the change of plan that follows: at the writer's own pace, in bounded steps.
+//!
+//! Each step is one atomic revision; sound placements move only when it pays, and only so many for one cause.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    controller::{batch::Batch, planning::Plan, writer::Writer},
+    domain::{
+        ids::{JobId, SiteId},
+        job::{ChangeCause, Job, JobState},
+        placement::Placement,
+    },
+    limits,
+    planner::{Candidate, Move, MoveKind, ReplanOptions, Window, replan},
+    slot::{Slot, SlotRange, TimeMs},
+    state::{Rejection, Settings, command::PlanChange},
+};
+
+/// Something that may change where jobs are best placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) cause: ChangeCause,
+    /// The site, supply or forecast behind it.
+    pub(super) trigger: Arc<str>,
+    pub(super) scope: Scope,
+}
+
+/// Which jobs to look at. Jobs without a placement and jobs whose start has passed are always looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// No others.
+    Queued,
+    /// Those that draw grid energy.
+    Improvable,
+    /// Those placed at a site in these slots, and those that draw grid energy.
+    Site { site: SiteId, range: SlotRange },
+    /// All.
+    Everything,
+}
+
+/// What is due, and the jobs of the last cause that are still to be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Replanning {
+    due: Vec<Due>,
+    queue: VecDeque<(JobId, ChangeCause, Arc<str>)>,
+    moves_left: usize,
+}
+
+impl Due {
+    /// Room became free.
+    pub(super) fn room() -> Self {
+        Self {
+            cause: ChangeCause::Room,
+            trigger: Arc::default(),
+            scope: Scope::Queued,
+        }
+    }
+}
+
+impl Replanning {
+    /// Notes that something is due; the same thing twice is due once.
+    pub(super) fn note(&mut self, due: Due) {
+        if !self.due.contains(&due) {
+            self.due.push(due);
+        }
+    }
+
+    /// Whether there is something to do.
+    pub(super) fn is_due(&self) -> bool {
+        !self.due.is_empty() || !self.queue.is_empty()
+    }
+}
+
+impl Writer {
+    /// Moves time on: a new slot opens the horizon and closes windows.
+    pub(super) fn tick(&mut self, now: TimeMs, batch: &mut Batch) {
+        let slot = self.options.settings.grid.slot_at(now);
+        if slot <= self.horizon().start {
+            return;
+        }
+        self.plan.advance(self.core.state(), now);
+        self.replanning.note(Due {
+            cause: ChangeCause::StartMissed,
+            trigger: Arc::default(),
+            scope: Scope::Queued,
+        });
+        let forgotten = self.core.decide_forget(
+            now,
+            self.options.ended_jobs_kept_ms,
+            super::REQUESTS_KEPT_MS,
+        );
+        if let Some(record) = forgotten {
+            self.commit(record, batch);
+        }
+    }
+
+    /// Plans the next jobs anew that are due, in one revision.
+    ///
+    /// # Errors
+    /// When the plan does not fit the state: a defect. The timetable is built anew then.
+    pub(super) fn replan(&mut self, now: TimeMs, batch: &mut Batch) -> Result<(), Rejection> {
+        if !self.replanning.due.is_empty() {
+            self.fill_queue(now);
+        }
+        let n_next = self
+            .replanning
+            .queue
+            .len()
+            .min(limits::REPLAN_CANDIDATES_MAX);
+        let next: Vec<_> = self.replanning.queue.drain(..n_next).collect();
+        let changes = self.plan_changes(&next, now);
+        match self.core.decide_plan(&changes, now) {
+            Ok(Some(record)) => self.commit(record, batch),
+            Ok(None) => {}
+            Err(rejection) => {
+                self.plan = Plan::new(self.core.state(), self.options, now);
+                return Err(rejection);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the jobs that are due: those without a sound placement first.
+    fn fill_queue(&mut self, now: TimeMs) {
+        let due = std::mem::take(&mut self.replanning.due);
+        let waiting: BTreeSet<JobId> = self.replanning.queue.iter().map(|(id, ..)| *id).collect();
+        let first_slot = self.options.settings.grid.slot_at(now);
+        let mut sound = Vec::new();
+        for job in self.core.state().jobs().values() {
+            if job.state.is_terminal() || waiting.contains(&job.id) {
+                continue;
+            }
+            let Some((cause, trigger)) = due_cause(job, &due, first_slot) else {
+                continue;
+            };
+            let entry = (job.id, cause, trigger);
+            if job.placement().is_none() || cause == ChangeCause::StartMissed {
+                self.replanning.queue.push_back(entry);
+            } else {
+                sound.push(entry);
+            }
+        }
+        self.replanning.queue.extend(sound);
+        self.replanning.moves_left = self.options.replan_max_moves;
+    }
+
+    fn plan_changes(
+        &mut self,
+        next: &[(JobId, ChangeCause, Arc<str>)],
+        now: TimeMs,
+    ) -> Vec<PlanChange> {
+        let mut changes = Vec::new();
+        let mut candidates = Vec::new();
+        let mut causes = Vec::new();
+        for (id, cause, trigger) in next {
+            let Some(job) = self.core.state().job(*id) else {
+                continue;
+            };
+            let current = match &job.state {
+                JobState::Planned(placement) => Some(placement.clone()),
+                JobState::Queued | JobState::Held => None,
+                JobState::Cancelled | JobState::Expired => continue,
+            };
+            let window = Window::new(&job.spec, now, job.end_by, self.options.settings.grid);
+            if is_closed(job, &window, self.options.settings) {
+                if let Some(placement) = &current {
+                    self.plan.timetable.release(placement);
+                }
+                changes.push(expiry(job.id, current, trigger));
+            } else if job.state != JobState::Held {
+                candidates.push(Candidate {
+                    id: job.id,
+                    spec: job.spec.clone(),
+                    window,
+                    current,
+                });
+                causes.push((*id, *cause, trigger.clone()));
+            }
+        }
+        causes.sort_unstable();
+        let options = ReplanOptions {
+            min_gain_permille: self.options.replan_min_gain_permille,
+            max_moves: self.replanning.moves_left,
+            decided_revision: self.core.state().revision(),
+        };
+        let moves = replan(&mut self.plan.timetable, &candidates, &options);
+        let n_moved = moves.iter().filter(|m| m.kind == MoveKind::Moved).count();
+        self.replanning.moves_left = self.replanning.moves_left.saturating_sub(n_moved);
+        changes.extend(moves.into_iter().map(|m| change_of(m, &causes)));
+        changes
+    }
+}
+
+/// Why a job is to be looked at; `None` when it is not.
+fn due_cause(job: &Job, due: &[Due], first_slot: Slot) -> Option<(ChangeCause, Arc<str>)> {
+    let placement = match &job.state {
+        JobState::Planned(placement) => placement,
+        JobState::Queued | JobState::Held => {
+            let first = due.first()?;
+            // A job that waits finds room; what made it look is not why its own start was missed.
+            let cause = match first.cause {
+                ChangeCause::StartMissed => ChangeCause::Room,
+                cause => cause,
+            };
+            return Some((cause, first.trigger.clone()));
+        }
+        JobState::Cancelled | JobState::Expired => return None,
+    };
+    if placement.start() < first_slot {
+        return Some((ChangeCause::StartMissed, Arc::default()));
+    }
+    let touched = due.iter().find(|due| touches(placement, &due.scope))?;
+    Some((touched.cause, touched.trigger.clone()))
+}
+
+fn touches(placement: &Placement, scope: &Scope) -> bool {
+    let improvable = placement.energy.grid_watt_seconds > 0;
+    match scope {
+        Scope::Queued => false,
+        Scope::Improvable => improvable,
+        Scope::Everything => true,
+        Scope::Site { site, range } => {
+            let there = placement.site == *site
+                && placement
+                    .runs
+                    .iter()
+                    .any(|run| !run.intersect(*range).is_empty());
+            there || improvable
+        }
+    }
+}
+
+/// Whether the job could not run even at an empty site.
+fn is_closed(job: &Job, window: &Window, settings: Settings) -> bool {
+    let needed = settings.grid.slots_for_ms(job.spec.timing.runtime_ms);
+    window.not_before > window.start_by || window.not_before.plus(needed) > window.end_by
+}
+
+fn expiry(id: JobId, from: Option<Arc<Placement>>, trigger: &Arc<str>) -> PlanChange {
+    PlanChange {
+        id,
+        from,
+        to: None,
+        expired: true,
+        cause: ChangeCause::Deadline,
+        trigger: trigger.clone(),
+    }
+}
+
+fn change_of(moved: Move, causes: &[(JobId, ChangeCause, Arc<str>)]) -> PlanChange {
+    let position = causes.binary_search_by_key(&moved.id, |(id, ..)| *id);
+    let (cause, trigger) = match position {
+        Ok(i) => (causes[i].1, causes[i].2.clone()),
+        Err(_) => (ChangeCause::Room, Arc::default()),
+    };
+    PlanChange {
+        id: moved.id,
+        from: moved.from,
+        to: moved.to.map(Arc::new),
+        expired: false,
+        cause,
+        trigger,
+    }
+}

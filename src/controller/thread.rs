@@ -1,0 +1,290 @@
+//! The controller thread: receive many, decide, make durable once, answer all.
+//!
+//! All waiting for messages is here; nothing is answered or published before the commit, and a failed commit ends it.
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::{
+    clock::Clock,
+    controller::{
+        ControllerError, Handle, Options, Published, VerifyReport,
+        batch::{Batch, publish},
+        mailbox::Message,
+        open::{Opened, open},
+        snapshots::Snapshots,
+        writer::Writer,
+    },
+    domain::ids::Revision,
+    limits,
+    slot::TimeMs,
+    state::{Core, Rejection},
+    store::{Record, Store, codec},
+};
+
+/// How often an idle writer looks at the clock: slots open within that time.
+const IDLE_WAIT: Duration = Duration::from_millis(500);
+
+/// Busy turns after which due re-planning waits no longer.
+const TURNS_DUE_MAX: u32 = 32;
+
+/// The controller thread and the way to it.
+#[derive(Debug)]
+pub struct Running {
+    /// The way to it.
+    pub handle: Handle,
+    /// Answers when it has ended: `Ok` after a stop, an error after a failed write.
+    pub ended: oneshot::Receiver<Result<(), ControllerError>>,
+    /// The thread; it has let go of the store once it is joined.
+    pub thread: JoinHandle<()>,
+}
+
+/// Opens the state in `store` and starts the thread.
+///
+/// # Errors
+/// When the store cannot be read or the thread not be started.
+pub fn start(
+    options: Options,
+    mut store: Box<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, ControllerError> {
+    let opened = open(store.as_mut(), options.settings)?;
+    let (mailbox, messages) = mpsc::channel(limits::MAILBOX_MAX);
+    let (publisher, published) = watch::channel(Arc::new(opened.published.clone()));
+    let (end, ended) = oneshot::channel();
+    let handle = Handle {
+        mailbox,
+        published,
+        clock: clock.clone(),
+        options,
+    };
+    let thread = std::thread::Builder::new()
+        .name("controller".into())
+        .spawn(move || {
+            let outcome = run(options, store, clock, opened, messages, &publisher);
+            if let Err(failure) = &outcome {
+                error!(error = failure as &dyn std::error::Error, "the writer has stopped");
+            }
+            // A server that is gone already does not need to be told.
+            let _ = end.send(outcome);
+        })
+        .map_err(ControllerError::Spawn)?;
+    Ok(Running {
+        handle,
+        ended,
+        thread,
+    })
+}
+
+fn run(
+    options: Options,
+    store: Box<dyn Store>,
+    clock: Arc<dyn Clock>,
+    opened: Opened,
+    messages: mpsc::Receiver<Message>,
+    publisher: &watch::Sender<Arc<Published>>,
+) -> Result<(), ControllerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(ControllerError::Spawn)?;
+    let Opened {
+        core, n_records, ..
+    } = opened;
+    let now = clock.now();
+    info!(
+        revision = core.state().revision().0,
+        records = n_records,
+        jobs = core.state().jobs().len(),
+        "state is open"
+    );
+    let mut controller = Controller {
+        writer: Writer::new(core, options, now),
+        snapshots: Snapshots::after(n_records),
+        store,
+        clock,
+        publisher,
+        messages,
+        n_turns_due: 0,
+    };
+    runtime.block_on(controller.serve())
+}
+
+struct Controller<'a> {
+    writer: Writer,
+    snapshots: Snapshots,
+    store: Box<dyn Store>,
+    clock: Arc<dyn Clock>,
+    publisher: &'a watch::Sender<Arc<Published>>,
+    messages: mpsc::Receiver<Message>,
+    n_turns_due: u32,
+}
+
+impl Controller<'_> {
+    async fn serve(&mut self) -> Result<(), ControllerError> {
+        loop {
+            let busy = self.writer.replanning.is_due() || self.snapshots.is_busy();
+            let wait = if busy { Duration::ZERO } else { IDLE_WAIT };
+            let first = match tokio::time::timeout(wait, self.messages.recv()).await {
+                Ok(Some(message)) => Some(message),
+                Ok(None) => return Ok(()),
+                Err(_) => None,
+            };
+            let mut batch = Batch::default();
+            let now = self.now();
+            self.writer.tick(now, &mut batch);
+            let idle = first.is_none();
+            let stop = self.turn(first, now, &mut batch);
+            // Between bursts, as a burst's own writes come first; but a load without end must not hold it off.
+            self.n_turns_due = if self.writer.replanning.is_due() {
+                self.n_turns_due + 1
+            } else {
+                0
+            };
+            if self.n_turns_due > 0
+                && (idle || self.n_turns_due > TURNS_DUE_MAX)
+                && let Err(defect) = self.writer.replan(now, &mut batch)
+            {
+                error!(%defect, "a change of plan was given up and the timetable built anew");
+            }
+            self.commit(batch)?;
+            if stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Carries out what is in the mailbox; answers whether the end was asked for.
+    fn turn(&mut self, first: Option<Message>, now: TimeMs, batch: &mut Batch) -> bool {
+        let mut next = first;
+        let mut n_jobs = 0;
+        while let Some(message) = next {
+            if matches!(message, Message::Stop) {
+                return true;
+            }
+            if let Message::Submit { submissions, .. } = &message {
+                n_jobs += submissions.len();
+            } else {
+                n_jobs += 1;
+            }
+            self.carry_out(message, now, batch);
+            if n_jobs >= limits::COMMIT_BATCH_MAX {
+                break;
+            }
+            next = self.messages.try_recv().ok();
+        }
+        false
+    }
+
+    fn carry_out(&mut self, message: Message, now: TimeMs, batch: &mut Batch) {
+        let writer = &mut self.writer;
+        match message {
+            Message::Submit {
+                submissions,
+                all_or_nothing,
+                reply,
+            } => {
+                let outcome = writer.submit(submissions, all_or_nothing, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Job(command, reply) => {
+                let outcome = writer.change_job(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Site(command, reply) => {
+                let outcome = writer.change_site(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Latencies(update, request, reply) => {
+                let outcome = writer.put_latencies(&update, request.as_ref(), now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Forecast(command, reply) => {
+                let outcome = writer.put_forecast(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Actuals(command, reply) => {
+                let outcome = writer.put_actuals(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Quote(spec, reply) => {
+                batch.answer(reply, writer.plan.quote(&writer.core, &spec, now));
+            }
+            Message::Explain(id, reply) => {
+                batch.answer(reply, writer.plan.explain(&writer.core, id, now));
+            }
+            Message::Verify(reply) => {
+                let outcome = self.verify(batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Stop => {}
+        }
+    }
+
+    /// Makes the batch durable, publishes it, answers, and does a slice of snapshot work.
+    fn commit(&mut self, mut batch: Batch) -> Result<(), ControllerError> {
+        let records: Vec<Record> = batch
+            .records
+            .iter()
+            .map(|record| Record {
+                revision: record.revision.0,
+                payload: codec::encode_record(record),
+            })
+            .collect();
+        if !records.is_empty() {
+            self.store.commit(&records)?;
+            let before = self.publisher.borrow().clone();
+            let commits = std::mem::take(&mut batch.commits);
+            let next = publish(&before, &self.writer.core, commits);
+            self.publisher.send_replace(Arc::new(next));
+        }
+        batch.release();
+        let n_records = u64::try_from(records.len()).unwrap_or(u64::MAX);
+        let state = self.writer.core.state();
+        let every = self.writer.options.snapshot_every_records;
+        self.snapshots
+            .step(self.store.as_mut(), state, n_records, every)?;
+        Ok(())
+    }
+
+    /// Reads the store again and compares it with the state in memory as of before this batch.
+    fn verify(&mut self, batch: &Batch) -> Result<VerifyReport, Rejection> {
+        let outcome = self.store.verify();
+        let Ok(found) = outcome else {
+            warn!("the store cannot be verified");
+            return Err(Rejection::Stopped);
+        };
+        let mut report = VerifyReport {
+            problems: found.problems,
+            n_records: found.records,
+            ..VerifyReport::default()
+        };
+        report.snapshot_revision = Revision(self.store.info().snapshot_revision.unwrap_or(0));
+        let settings = self.writer.options.settings;
+        match open(self.store.as_mut(), settings) {
+            Ok(read) => {
+                report.revision = read.core.state().revision();
+                report.n_jobs = u64::try_from(read.core.state().jobs().len()).unwrap_or(u64::MAX);
+                // What this very batch decided is not durable yet.
+                if batch.records.is_empty() && !same(&read.core, &self.writer.core) {
+                    report
+                        .problems
+                        .push("the state in memory is not the one that the store gives back".into());
+                }
+            }
+            Err(failure) => report.problems.push(failure.to_string()),
+        }
+        Ok(report)
+    }
+
+    /// The clock, never running backwards: a wall clock that jumps back must not reopen slots.
+    fn now(&self) -> TimeMs {
+        self.clock.now().max(self.writer.core.state().changed_at())
+    }
+}
+
+fn same(read: &Core, held: &Core) -> bool {
+    read == held
+}

@@ -1,0 +1,450 @@
+//! Commands into records, one after the other: plan, decide, apply.
+//!
+//! Knows no thread, no store and no clock; the same commands at the same times give the same records.
+
+use std::sync::Arc;
+
+use crate::{
+    controller::{
+        ActualsReceipt, Commit, ForecastReceipt, LatencyReceipt, Options, Submitted,
+        batch::Batch,
+        planning::Plan,
+        replanning::{Due, Replanning, Scope},
+    },
+    domain::{
+        ids::SiteId,
+        job::{ChangeCause, Job},
+        placement::Placement,
+        site::Site,
+    },
+    energy::{coverage, plausibility, sun::Place},
+    slot::{SlotRange, TimeMs},
+    state::{
+        Core, Rejection,
+        command::{
+            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, QuoteTerms, RequestKey,
+            SiteCommand, SiteVerb, Submission,
+        },
+        decide_jobs::{JobStep, PlannedSubmission},
+        event::Record,
+    },
+};
+
+/// The state, the timetable that follows it, and what is to be planned anew.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) core: Core,
+    pub(super) plan: Plan,
+    pub(super) replanning: Replanning,
+    pub(super) options: Options,
+}
+
+impl Writer {
+    /// A writer that goes on from `core` at `now`.
+    pub(super) fn new(core: Core, options: Options, now: TimeMs) -> Self {
+        let plan = Plan::new(core.state(), options, now);
+        let mut writer = Self {
+            core,
+            plan,
+            replanning: Replanning::default(),
+            options,
+        };
+        // Time has passed since the last turn of whoever wrote the state.
+        writer.replanning.note(Due {
+            cause: ChangeCause::StartMissed,
+            trigger: Arc::default(),
+            scope: Scope::Queued,
+        });
+        writer
+    }
+
+    /// Submits jobs.
+    pub(super) fn submit(
+        &mut self,
+        submissions: Vec<Submission>,
+        all_or_nothing: bool,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<Vec<Result<Submitted, Rejection>>, Rejection> {
+        if all_or_nothing {
+            let accepted = self.submit_all(submissions, now, batch)?;
+            return Ok(accepted.into_iter().map(Ok).collect());
+        }
+        Ok(submissions
+            .into_iter()
+            .map(|submission| self.submit_one(submission, now, batch))
+            .collect())
+    }
+
+    fn submit_one(
+        &mut self,
+        submission: Submission,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<Submitted, Rejection> {
+        if let Some(job) = self.core.repeat_of(&submission)? {
+            return Ok(Submitted {
+                job,
+                already_existed: true,
+            });
+        }
+        let planned = self.plan_submission(submission, now)?;
+        let id = planned.submission.id;
+        match self.core.decide_submit(std::slice::from_ref(&planned), now) {
+            Ok(record) => self.commit(record, batch),
+            Err(rejection) => {
+                self.unreserve(&planned);
+                return Err(rejection);
+            }
+        }
+        Ok(Submitted {
+            job: self.core.known_job(id)?.clone(),
+            already_existed: false,
+        })
+    }
+
+    fn submit_all(
+        &mut self,
+        submissions: Vec<Submission>,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<Vec<Submitted>, Rejection> {
+        let mut planned: Vec<PlannedSubmission> = Vec::new();
+        let mut ids = Vec::with_capacity(submissions.len());
+        let outcome = submissions.into_iter().try_for_each(|submission| {
+            if let Some(job) = self.core.repeat_of(&submission)? {
+                ids.push((job.id, true));
+                return Ok(());
+            }
+            ids.push((submission.id, false));
+            planned.push(self.plan_submission(submission, now)?);
+            Ok(())
+        });
+        let decided = outcome.and_then(|()| {
+            if planned.is_empty() {
+                return Ok(None);
+            }
+            self.core.decide_submit(&planned, now).map(Some)
+        });
+        match decided {
+            Ok(Some(record)) => self.commit(record, batch),
+            Ok(None) => {}
+            Err(rejection) => {
+                planned.iter().for_each(|item| self.unreserve(item));
+                return Err(rejection);
+            }
+        }
+        ids.into_iter()
+            .map(|(id, already_existed)| {
+                Ok(Submitted {
+                    job: self.core.known_job(id)?.clone(),
+                    already_existed,
+                })
+            })
+            .collect()
+    }
+
+    /// Finds a placement and reserves it; a job that is to be held must be feasible too, but reserves nothing.
+    fn plan_submission(
+        &mut self,
+        submission: Submission,
+        now: TimeMs,
+    ) -> Result<PlannedSubmission, Rejection> {
+        self.core.check_references(&submission.spec)?;
+        let end_by = self
+            .options
+            .settings
+            .end_by(submission.spec.timing.finish_deadline, now);
+        let revision = self.core.state().revision();
+        let placement = self
+            .plan
+            .place(&submission.spec, end_by, now, revision)
+            .map_err(Rejection::Infeasible)?;
+        if let Some(terms) = &submission.quote {
+            self.check_quote(terms, &placement, now)?;
+        }
+        let placement = (!submission.hold).then(|| Arc::new(placement));
+        if let Some(placement) = &placement {
+            self.plan.timetable.reserve(placement);
+        }
+        Ok(PlannedSubmission {
+            submission,
+            end_by,
+            placement,
+        })
+    }
+
+    fn check_quote(
+        &self,
+        terms: &QuoteTerms,
+        placement: &Placement,
+        now: TimeMs,
+    ) -> Result<(), Rejection> {
+        if terms.expires_at < now {
+            return Err(Rejection::QuoteInvalid("it has expired".into()));
+        }
+        let end = self.options.settings.grid.start_of(placement.end());
+        let delay_ms = u64::try_from(end.0 - terms.end.0).unwrap_or(0);
+        if delay_ms > terms.max_delay_ms {
+            let seconds = delay_ms / 1_000;
+            return Err(Rejection::QuoteDrifted(format!(
+                "it would end {seconds} s later"
+            )));
+        }
+        let share = placement.green_share_permille();
+        let drop = terms.green_share_permille.saturating_sub(share);
+        if drop > terms.max_green_share_drop_permille {
+            return Err(Rejection::QuoteDrifted(format!(
+                "its green share would be {share} instead of {} thousandths",
+                terms.green_share_permille
+            )));
+        }
+        Ok(())
+    }
+
+    fn unreserve(&mut self, planned: &PlannedSubmission) {
+        if let Some(placement) = &planned.placement {
+            self.plan.timetable.release(placement);
+        }
+    }
+
+    /// Carries out a command on a job.
+    pub(super) fn change_job(
+        &mut self,
+        command: &JobCommand,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<Arc<Job>, Rejection> {
+        match self.core.begin_job(command, now)? {
+            JobStep::Unchanged(job) => return Ok(job),
+            JobStep::Decided(record) => {
+                let job = self.core.known_job(command.id)?.clone();
+                if let Some(placement) = job.placement() {
+                    self.plan.timetable.release(placement);
+                    self.replanning.note(Due::room());
+                }
+                self.commit(record, batch);
+            }
+            JobStep::Plan { job, spec, end_by } => {
+                let old = job.placement().cloned();
+                if let Some(old) = &old {
+                    self.plan.timetable.release(old);
+                }
+                let revision = self.core.state().revision();
+                let placed = match self.plan.place(&spec, end_by, now, revision) {
+                    Ok(placement) => Ok(Some(Arc::new(placement))),
+                    // A released job was accepted before: it waits for room instead of being refused.
+                    Err(_) if old.is_none() && spec == job.spec => Ok(None),
+                    Err(why) => Err(Rejection::Infeasible(why)),
+                };
+                let decided = placed.and_then(|placed| {
+                    let record =
+                        self.core
+                            .finish_job(command, &spec, end_by, placed.clone(), now)?;
+                    Ok((record, placed))
+                });
+                match decided {
+                    Ok((record, placed)) => {
+                        if let Some(placement) = &placed {
+                            self.plan.timetable.reserve(placement);
+                        }
+                        if old.is_some() {
+                            self.replanning.note(Due::room());
+                        }
+                        self.commit(record, batch);
+                    }
+                    Err(rejection) => {
+                        if let Some(old) = &old {
+                            self.plan.timetable.reserve(old);
+                        }
+                        return Err(rejection);
+                    }
+                }
+            }
+        }
+        self.core.known_job(command.id).cloned()
+    }
+
+    /// Carries out a command on a site.
+    pub(super) fn change_site(
+        &mut self,
+        command: &SiteCommand,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<Arc<Site>, Rejection> {
+        let Some(record) = self.core.decide_site(command, now)? else {
+            return self.core.known_site(&command.id).cloned();
+        };
+        self.commit(record, batch);
+        let site = self.core.known_site(&command.id)?.clone();
+        self.plan.set_site(self.core.state(), &site, now);
+        let (cause, scope) = match &command.verb {
+            SiteVerb::Create(_) | SiteVerb::Uncordon => {
+                (ChangeCause::SiteAvailable, Scope::Improvable)
+            }
+            SiteVerb::Cordon { .. } => (ChangeCause::Cordon, self.all_of(&site.id)),
+            SiteVerb::Update(_) => (ChangeCause::SiteChanged, self.all_of(&site.id)),
+        };
+        self.replanning.note(Due {
+            cause,
+            trigger: site.id.as_str().into(),
+            scope,
+        });
+        Ok(site)
+    }
+
+    /// Sets zones and round-trip times.
+    pub(super) fn put_latencies(
+        &mut self,
+        update: &LatencyUpdate,
+        request: Option<&RequestKey>,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<LatencyReceipt, Rejection> {
+        if let Some(record) = self.core.decide_latencies(update, request, now)? {
+            self.commit(record, batch);
+            let table = self.core.state().latencies().clone();
+            self.plan.timetable.set_latencies(table);
+            self.replanning.note(Due {
+                cause: ChangeCause::Latency,
+                trigger: Arc::default(),
+                scope: Scope::Everything,
+            });
+        }
+        let state = self.core.state();
+        Ok(LatencyReceipt {
+            n_zones: state.latencies().zones.len(),
+            n_round_trips: state.latencies().n_round_trips(),
+            revision: state.revision(),
+        })
+    }
+
+    /// Stores a forecast issue.
+    pub(super) fn put_forecast(
+        &mut self,
+        command: &ForecastCommand,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<ForecastReceipt, Rejection> {
+        let issue = &command.issue;
+        let already_existed = self.core.decide_forecast(issue, now)?.is_none();
+        if !already_existed {
+            self.check_plausible(command, now)?;
+            if let Some(record) = self.core.decide_forecast(issue, now)? {
+                self.commit(record, batch);
+            }
+            self.follow_forecast(command, now)?;
+        }
+        let state = self.core.state();
+        let others = state.issues_of(&issue.id.supply).map(Arc::as_ref);
+        Ok(ForecastReceipt {
+            id: issue.id.clone(),
+            covered_slots: issue.range.len(),
+            ruling_slots: coverage::ruling_slots(issue, others),
+            already_existed,
+            revision: state.revision(),
+        })
+    }
+
+    fn check_plausible(&self, command: &ForecastCommand, now: TimeMs) -> Result<(), Rejection> {
+        let issue = &command.issue;
+        let (site, supply) = self.core.state().known_supply(&issue.id.supply)?;
+        let state = self.core.state();
+        let others = state.issues_of(&issue.id.supply).map(Arc::as_ref);
+        let ruling = coverage::ruling_bands_as_issued(others, issue.range);
+        let violations = plausibility::check_issue(
+            issue,
+            &plausibility::IssueCheck {
+                supply,
+                place: Place::of(site),
+                grid: self.options.settings.grid,
+                slots_per_step: command.slots_per_step,
+                ruling: &ruling,
+                now,
+                accept_jump: command.accept_jump,
+            },
+        );
+        implausible(violations)
+    }
+
+    fn follow_forecast(&mut self, command: &ForecastCommand, now: TimeMs) -> Result<(), Rejection> {
+        let id = &command.issue.id;
+        let site = self.core.state().known_supply(&id.supply)?.0.clone();
+        let range = command
+            .issue
+            .range
+            .intersect(self.plan.timetable.horizon());
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.plan.set_outlook(self.core.state(), &site, now);
+        self.replanning.note(Due {
+            cause: ChangeCause::Forecast,
+            trigger: id.to_string().into(),
+            scope: Scope::Site {
+                site: site.id.clone(),
+                range,
+            },
+        });
+        Ok(())
+    }
+
+    /// Stores readings.
+    pub(super) fn put_actuals(
+        &mut self,
+        command: &ActualsCommand,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<ActualsReceipt, Rejection> {
+        let (site, supply) = self.core.state().known_supply(&command.actuals.supply)?;
+        let grid = self.options.settings.grid;
+        implausible(plausibility::check_actuals(
+            &command.actuals,
+            supply,
+            Place::of(site),
+            grid,
+            now,
+        ))?;
+        let (new_slots, corrected_slots) = self.core.count_readings(&command.actuals);
+        if let Some(record) = self.core.decide_actuals(command, now)? {
+            self.commit(record, batch);
+        }
+        Ok(ActualsReceipt {
+            new_slots,
+            corrected_slots,
+            revision: self.core.state().revision(),
+        })
+    }
+
+    /// Applies a record; the timetable has followed already.
+    pub(super) fn commit(&mut self, record: Record, batch: &mut Batch) {
+        let deltas = self.core.apply(&record);
+        if !deltas.is_empty() {
+            batch.commits.push(Arc::new(Commit {
+                revision: record.revision,
+                at: record.at,
+                deltas,
+            }));
+        }
+        batch.records.push(record);
+    }
+
+    fn all_of(&self, site: &SiteId) -> Scope {
+        Scope::Site {
+            site: site.clone(),
+            range: self.plan.timetable.horizon(),
+        }
+    }
+
+    /// Slots of the horizon as of the last turn.
+    pub(super) fn horizon(&self) -> SlotRange {
+        self.plan.timetable.horizon()
+    }
+}
+
+fn implausible(violations: Vec<crate::domain::violation::Violation>) -> Result<(), Rejection> {
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(Rejection::ImplausibleSeries(violations))
+}

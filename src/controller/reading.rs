@@ -12,7 +12,7 @@ use crate::{
     },
     energy::{outlook, skill, sun::Place},
     slot::{Slot, SlotRange},
-    state::{Rejection, rejection::Missing},
+    state::Rejection,
     store::snapshot,
 };
 

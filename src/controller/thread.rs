@@ -65,7 +65,10 @@ pub fn start(
         .spawn(move || {
             let outcome = run(options, store, clock, opened, messages, &publisher);
             if let Err(failure) = &outcome {
-                error!(error = failure as &dyn std::error::Error, "the writer has stopped");
+                error!(
+                    error = failure as &dyn std::error::Error,
+                    "the writer has stopped"
+                );
             }
             // A server that is gone already does not need to be told.
             let _ = end.send(outcome);
@@ -269,9 +272,9 @@ impl Controller<'_> {
                 report.n_jobs = u64::try_from(read.core.state().jobs().len()).unwrap_or(u64::MAX);
                 // What this very batch decided is not durable yet.
                 if batch.records.is_empty() && !same(&read.core, &self.writer.core) {
-                    report
-                        .problems
-                        .push("the state in memory is not the one that the store gives back".into());
+                    report.problems.push(
+                        "the state in memory is not the one that the store gives back".into(),
+                    );
                 }
             }
             Err(failure) => report.problems.push(failure.to_string()),

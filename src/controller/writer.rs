@@ -370,10 +370,7 @@ impl Writer {
     fn follow_forecast(&mut self, command: &ForecastCommand, now: TimeMs) -> Result<(), Rejection> {
         let id = &command.issue.id;
         let site = self.core.state().known_supply(&id.supply)?.0.clone();
-        let range = command
-            .issue
-            .range
-            .intersect(self.plan.timetable.horizon());
+        let range = command.issue.range.intersect(self.plan.timetable.horizon());
         if range.is_empty() {
             return Ok(());
         }

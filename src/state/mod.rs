@@ -161,7 +161,10 @@ impl State {
     }
 
     /// Issues of one supply, oldest first.
-    pub fn issues_of(&self, supply: &SupplyId) -> impl Iterator<Item = &Arc<ForecastIssue>> {
+    pub fn issues_of<'a>(
+        &'a self,
+        supply: &SupplyId,
+    ) -> impl Iterator<Item = &'a Arc<ForecastIssue>> + use<'a> {
         let first = ForecastId {
             supply: supply.clone(),
             issued_at: TimeMs(i64::MIN),

@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn terminate_lets_it_end_by_itself() {
-        let script = "trap 'exit 7' TERM; echo listening on 127.0.0.1:1; while :; do read x </dev/zero; done";
+        let script = "tail -f /dev/null & trap 'kill $!; exit 7' TERM; \
+                      echo listening on 127.0.0.1:1; wait";
         let mut server = ServerProcess::launch(shell(script)).unwrap();
         assert_eq!(server.terminate().code(), Some(7));
     }

@@ -8,6 +8,7 @@
 //! length and bytes (u32), its bytes; then `u32::MAX`, the number of chunks (u64), SHA-256 of all bytes before (32 bytes).
 
 use std::{
+    fmt,
     io::{self, Read},
     path::Path,
 };
@@ -44,7 +45,6 @@ pub struct BackupHeader {
 }
 
 /// Turns a header and chunks into the bytes of a backup file, in pieces of at most [`PIECE_BYTES_MAX`].
-#[derive(Debug)]
 pub struct BackupWriter<I> {
     chunks: Option<I>,
     count: u64,
@@ -128,7 +128,6 @@ impl<I: Iterator<Item = Vec<u8>>> Iterator for BackupWriter<I> {
 }
 
 /// Reads a backup file and checks every byte of it.
-#[derive(Debug)]
 pub struct BackupReader<R> {
     input: R,
     header: BackupHeader,
@@ -247,6 +246,23 @@ impl<R: Read> BackupReader<R> {
         }
         self.sha.update(bytes);
         Ok(bytes)
+    }
+}
+
+impl<I> fmt::Debug for BackupWriter<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackupWriter")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R> fmt::Debug for BackupReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackupReader")
+            .field("header", &self.header)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
     }
 }
 

@@ -33,8 +33,7 @@ impl DataDir {
             });
         }
         if create {
-            fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
-            sync_parent(root)?;
+            create_durably(root)?;
         }
         let path = root.join(LOCK);
         let lock = File::options()
@@ -191,12 +190,21 @@ fn remove_dir(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn sync_parent(path: &Path) -> Result<(), StoreError> {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
-        Some(parent) => sync_dir(parent),
-        None => Ok(()),
+/// Creates a directory with its parents, so that a power cut cannot take the names away again.
+fn create_durably(root: &Path) -> Result<(), StoreError> {
+    let missing: Vec<&Path> = root
+        .ancestors()
+        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+        .collect();
+    fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
+    for created in missing {
+        match created.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new("."))?,
+            Some(parent) => sync_dir(parent)?,
+            None => {}
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 //! Invariant: a commit is acknowledged after its sync; a snapshot counts after its pieces are synced; a journal frame is
 //! removed after the snapshot that covers it counts. So a crash between any two steps leaves a store that loads.
 
-use std::ops::ControlFlow;
+use std::{fmt, ops::ControlFlow};
 
 use uuid::Uuid;
 
 use crate::store::{
     Record, SCHEMA_VERSION, Sink, Store, StoreError, StoreInfo, TRIM_KEYS_MAX, VerifyReport,
     frame::{self, CommitHeader, Frame},
-    kv::{Change, Kv, Tree},
+    kv::{Change, Kv, Tree, VisitLive},
     load,
     meta::{self, Identity, SnapshotMeta},
     pieces::PieceWriter,
@@ -20,7 +20,6 @@ use crate::store::{
 const COPY_BATCH: usize = 256;
 
 /// A [`Store`] on a storage engine.
-#[derive(Debug)]
 pub struct KvStore<K> {
     kv: K,
     identity: Identity,
@@ -165,10 +164,7 @@ impl<K: Kv> KvStore<K> {
         target.acknowledge(self.last_revision)
     }
 
-    fn visit_live(
-        &self,
-        visit: &mut dyn FnMut(Tree, &[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn visit_live(&self, visit: &mut VisitLive<'_>) -> Result<(), StoreError> {
         let covered = self.snapshot.map_or(0, |snapshot| snapshot.revision);
         self.kv.scan(Tree::Journal, &[], &mut |key, value| {
             if Frame::decode(key, value)?.last > covered {
@@ -353,6 +349,16 @@ impl<K: Kv> Store for KvStore<K> {
             return Err(StoreError::Poisoned);
         }
         Ok(load::verify(self))
+    }
+}
+
+impl<K: Kv> fmt::Debug for KvStore<K> {
+    /// Leaves out what is being written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvStore")
+            .field("info", &self.info())
+            .field("poisoned", &self.poisoned)
+            .finish_non_exhaustive()
     }
 }
 

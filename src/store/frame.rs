@@ -194,7 +194,6 @@ impl CommitHeader {
 }
 
 /// Joins the frames of one commit.
-#[derive(Debug)]
 pub(super) struct CommitReader {
     header: CommitHeader,
     next_index: u32,

@@ -38,6 +38,12 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 /// Called with key and value; says whether to go on.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'a;
 
+/// Called with tree, key and value of what is to be copied or counted.
+pub(super) type VisitLive<'a> = dyn FnMut(Tree, &[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
+/// Called with key and value of each piece of a snapshot.
+pub(super) type VisitPiece<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
 /// A storage engine.
 pub trait Kv: Send {
     /// Applies changes; later reads see them, a crash before [`Kv::sync`] may lose any of them.

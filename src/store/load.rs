@@ -8,7 +8,7 @@ use crate::store::{
     Loaded, Record, Sink, StoreError, VerifyReport,
     engine::KvStore,
     frame::{self, CommitReader, Frame},
-    kv::{Kv, Tree},
+    kv::{Kv, Tree, VisitPiece},
     meta::{self, SnapshotMeta},
     pieces::{self, PieceReader},
 };
@@ -62,7 +62,7 @@ pub(super) fn verify<K: Kv>(store: &KvStore<K>) -> VerifyReport {
 pub(super) fn scan_pieces(
     kv: &impl Kv,
     id: u64,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    visit: &mut VisitPiece<'_>,
 ) -> Result<(), StoreError> {
     kv.scan(Tree::Snapshot, &frame::key(id, 0), &mut |key, value| {
         if frame::parse_key("snapshot", key)?.0 != id {

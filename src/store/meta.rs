@@ -47,7 +47,7 @@ fn identity_changes_of_schema(identity: Identity, schema: u32) -> Vec<Change> {
 
 /// The identity, after a check that the schema is one we read; `None` in a store that was never finished.
 pub(super) fn read_identity(kv: &impl Kv) -> Result<Option<Identity>, StoreError> {
-    let Some(schema) = read(kv, SCHEMA, |rest| take_u32(rest))? else {
+    let Some(schema) = read(kv, SCHEMA, take_u32)? else {
         return Ok(None);
     };
     if schema > SCHEMA_VERSION {

@@ -17,7 +17,6 @@ const HEADER_BYTES: usize = 5;
 const PART_BYTES_MAX: usize = VALUE_BYTES_MAX - HEADER_BYTES;
 
 /// Turns chunks into pieces, keeping what does not fill a piece yet.
-#[derive(Debug)]
 pub(super) struct PieceWriter {
     id: u64,
     revision: u64,
@@ -102,7 +101,6 @@ impl PieceWriter {
 }
 
 /// Turns pieces back into chunks.
-#[derive(Debug)]
 pub(super) struct PieceReader {
     meta: SnapshotMeta,
     pieces: u32,

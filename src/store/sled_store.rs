@@ -4,6 +4,7 @@
 //! the `db` file, no value reaches the unsynced `blobs/`, and a torn recovery file is removed before sled sees it.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::ErrorKind,
     ops::ControlFlow,
@@ -169,7 +170,6 @@ fn write_generation(store: &SledStore, path: &Path) -> Result<(), StoreError> {
 }
 
 /// The engine of a [`SledStore`].
-#[derive(Debug)]
 pub struct SledKv {
     // Fields are dropped in this order: sled is closed before the lock is given back.
     journal: sled::Tree,
@@ -188,7 +188,7 @@ impl SledKv {
         remove_torn_recovery_files(path)?;
         refuse_blobs(path)?;
         let db = open_sled(path)?;
-        let tree = |tree: Tree| guard("open a tree", || db.open_tree(tree.name()));
+        let tree = |tree: Tree| guard("open a tree", path, || db.open_tree(tree.name()));
         let (journal, snapshot, meta) = (
             tree(Tree::Journal)?,
             tree(Tree::Snapshot)?,
@@ -249,29 +249,33 @@ impl Kv for SledKv {
                 None => batch.remove(key),
             }
         }
-        guard("apply a batch", || self.tree(tree).apply_batch(batch))
+        guard("apply a batch", &self.path, || {
+            self.tree(tree).apply_batch(batch)
+        })
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        guard("flush", || self.db.flush())?;
+        guard("flush", &self.path, || self.db.flush())?;
         self.db_file
             .sync_data()
             .map_err(StoreError::io("sync", self.path.join("db")))
     }
 
     fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = guard("read a value", || self.tree(tree).get(key))?;
+        let value = guard("read a value", &self.path, || self.tree(tree).get(key))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
     fn last_key(&self, tree: Tree) -> Result<Option<Vec<u8>>, StoreError> {
-        let last = guard("read the last key", || self.tree(tree).last())?;
+        let last = guard("read the last key", &self.path, || self.tree(tree).last())?;
         Ok(last.map(|(key, _)| key.to_vec()))
     }
 
     fn scan(&self, tree: Tree, from: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let mut entries = self.tree(tree).range(from..);
-        while let Some((key, value)) = guard("read an entry", || entries.next().transpose())? {
+        while let Some((key, value)) =
+            guard("read an entry", &self.path, || entries.next().transpose())?
+        {
             if visit(&key, &value)? == ControlFlow::Break(()) {
                 break;
             }
@@ -290,6 +294,15 @@ impl Kv for SledKv {
     fn bytes_on_disk(&self) -> u64 {
         // The figure is for people and for the rewrite: a file that cannot be examined counts as nothing.
         self.db_file.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+impl fmt::Debug for SledKv {
+    /// sled's own would print every key and value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledKv")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -330,7 +343,7 @@ fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
         .flush_every_ms(None);
     let mut tries = 1;
     loop {
-        match guard("open the database", || config.open()) {
+        match guard("open the database", path, || config.open()) {
             Err(error) if is_lock_failure(&error) => {
                 if tries == LOCK_TRIES {
                     return Err(StoreError::Locked {
@@ -357,16 +370,20 @@ fn is_lock_failure(error: &StoreError) -> bool {
 }
 
 /// Calls sled; its errors and its panics, which damaged files cause, become ours.
-fn guard<T>(action: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+fn guard<T>(
+    action: &'static str,
+    path: &Path,
+    call: impl FnOnce() -> sled::Result<T>,
+) -> Result<T, StoreError> {
     match panic::catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Corruption { at, .. })) => Err(StoreError::corrupt(
-            "the db file",
+            path.join("db").display().to_string(),
             format!("sled found it damaged at {at:?} ({action})"),
         )),
         Ok(Err(sled::Error::Io(source))) => Err(StoreError::Io {
             action,
-            path: PathBuf::from("db"),
+            path: path.join("db"),
             source,
         }),
         Ok(Err(source)) => Err(StoreError::Engine {
@@ -374,7 +391,7 @@ fn guard<T>(action: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Res
             source: Box::new(source),
         }),
         Err(_) => Err(StoreError::corrupt(
-            "the db file",
+            path.join("db").display().to_string(),
             format!("sled panicked ({action})"),
         )),
     }

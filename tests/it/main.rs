@@ -1,1 +1,10 @@
-mod placeholder {}
+//! All integration tests in one binary: one link, one place for what they share.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of a test fails the test where it stands"
+)]
+
+mod harness;
+mod support;
+mod tidy;

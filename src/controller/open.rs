@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     controller::{Commit, ControllerError, Published, batch::publish},
-    domain::ids::Revision,
+    domain::{ids::Revision, interner::Interner},
     state::{Core, Settings, State},
     store::{Loaded, Store, StoreError, codec, snapshot},
 };
@@ -28,6 +28,7 @@ pub(super) fn open(store: &mut dyn Store, settings: Settings) -> Result<Opened, 
         base: Revision(0),
         commits: Vec::new(),
         n_records: 0,
+        interner: Interner::new(),
         failed: None,
     };
     let loaded = store.load(&mut |item| reading.take(item));
@@ -57,6 +58,7 @@ struct Reading {
     base: Revision,
     commits: Vec<Arc<Commit>>,
     n_records: u64,
+    interner: Interner,
     failed: Option<ControllerError>,
 }
 
@@ -84,12 +86,11 @@ impl Reading {
             }
             Loaded::Record(stored) => {
                 self.end_snapshot()?;
-                let record = codec::decode_record(&stored.payload).map_err(|source| {
-                    ControllerError::Decode {
+                let record = codec::decode_record_with(&stored.payload, &mut self.interner)
+                    .map_err(|source| ControllerError::Decode {
                         revision: stored.revision,
                         source,
-                    }
-                })?;
+                    })?;
                 let core = self.core.get_or_insert_with(|| Core::new(self.settings));
                 let deltas = core.apply(&record);
                 self.n_records += 1;

@@ -103,7 +103,7 @@ pub enum Sector {
 }
 
 /// A document that proves a basis.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Evidence {
     /// Reference of the document.
     pub reference: Arc<str>,
@@ -112,7 +112,7 @@ pub struct Evidence {
 }
 
 /// Basis in one country of collection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OriginBasis {
     /// The country.
     pub country: Country,
@@ -123,7 +123,7 @@ pub struct OriginBasis {
 }
 
 /// The labels of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DataPolicy {
     /// Class.
     pub data_class: DataClass,
@@ -158,7 +158,7 @@ pub struct DataPolicy {
 }
 
 /// What a site must offer, whatever the class.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Requirements {
     /// A pool that domestic data never share.
     pub no_domestic_mix: bool,

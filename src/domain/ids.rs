@@ -125,6 +125,26 @@ impl<K: NameKind> Name<K> {
     /// # Errors
     /// When it is empty, too long, or has characters other than `[a-z0-9-]`, or begins or ends with a hyphen.
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        Self::check(text)?;
+        Ok(Self {
+            text: text.into(),
+            kind: PhantomData,
+        })
+    }
+
+    /// Reads a name from a text that others share, without a copy.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn from_shared(text: Arc<str>) -> Result<Self, NameError> {
+        Self::check(&text)?;
+        Ok(Self {
+            text,
+            kind: PhantomData,
+        })
+    }
+
+    fn check(text: &str) -> Result<(), NameError> {
         let what = K::WHAT;
         if text.is_empty() {
             return Err(NameError::Empty { what });
@@ -147,10 +167,7 @@ impl<K: NameKind> Name<K> {
             let has_slash = K::HAS_SLASH;
             return Err(NameError::Malformed { what, has_slash });
         }
-        Ok(Self {
-            text: text.into(),
-            kind: PhantomData,
-        })
+        Ok(())
     }
 }
 

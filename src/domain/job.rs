@@ -18,13 +18,16 @@ use crate::{
     slot::{Slot, SlotGrid, TimeMs},
 };
 
+/// Labels of a job: key and value, sorted by key.
+pub type Labels = Box<[(Arc<str>, Arc<str>)]>;
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobSpec {
     /// Name for people.
     pub name: Arc<str>,
     /// Labels, sorted by key.
-    pub labels: Box<[(Arc<str>, Arc<str>)]>,
+    pub labels: Labels,
     /// Where the client is.
     pub origin: Origin,
     /// What one task needs.

@@ -10,6 +10,7 @@ pub mod latency;
 pub mod forecast;
 pub mod outlook;
 pub mod data_policy;
+pub mod interner;
 pub mod job;
 pub mod placement;
 pub mod refusal;

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         forecast::{Actuals, ForecastIssue},
         ids::{GatewayId, JobId, Revision, SiteId},
-        job::{ChangeCause, Flexibility, JobSpec, Weights},
+        job::{ChangeCause, Flexibility, JobSpec, Labels, Weights},
         latency::{LatencyZone, RoundTrip},
         outlook::Confidence,
         placement::Placement,
@@ -94,7 +94,7 @@ pub enum JobVerb {
 #[derive(Debug, Clone, Default)]
 pub struct JobPatch {
     /// Labels.
-    pub labels: Option<Box<[(Arc<str>, Arc<str>)]>>,
+    pub labels: Option<Labels>,
     /// Earliest start.
     pub earliest_start: Option<Option<TimeMs>>,
     /// Start deadline.

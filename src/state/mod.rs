@@ -12,6 +12,7 @@ mod decide_forecasts;
 pub mod decide_jobs;
 mod decide_plan;
 mod decide_sites;
+pub mod parts;
 
 use std::sync::Arc;
 

@@ -15,6 +15,8 @@ mod acknowledged;
 mod directory;
 pub mod sled_store;
 pub mod backup;
+pub mod codec;
+pub mod snapshot;
 
 use std::fmt;
 

@@ -1,0 +1,210 @@
+//! Jobs and their changes.
+//!
+//! A placement is there exactly when the job is planned.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        ids::Revision,
+        interner::Interner,
+        job::{Job, JobState, PlacementChange},
+    },
+    proto::journal_v1,
+    slot::Slot,
+    state::event::JobChange,
+    store::codec::{
+        DecodeError,
+        enums::{decode_cause, encode_cause, known, unknown},
+        error::{FieldProblem, Located},
+        fields::{decode_job_id, encode_job_id, required, sha256, time},
+        job_specs::{decode_spec, encode_spec},
+        placements::{decode_placement, encode_placement},
+    },
+};
+
+pub(in crate::store) fn encode_job(job: &Job) -> journal_v1::Job {
+    journal_v1::Job {
+        job_id: encode_job_id(job.id),
+        idempotency_key: job.idempotency_key.as_ref().into(),
+        payload_sha256: job.payload_sha256.into(),
+        spec: Some(encode_spec(&job.spec)),
+        end_by_ms: job.end_by.0,
+        state: encode_state(&job.state),
+        placement: job.placement().map(|placement| encode_placement(placement)),
+        cause: encode_cause(job.cause),
+        created_at_ms: job.created_at.0,
+        updated_at_ms: job.updated_at.0,
+        state_since_ms: job.state_since.0,
+        create_revision: job.create_revision.0,
+        revision: job.revision.0,
+        replan_count: job.replan_count,
+        note: job.note.as_ref().into(),
+        history: job.history.iter().map(encode_placement_change).collect(),
+    }
+}
+
+pub(in crate::store) fn decode_job(
+    wire: &journal_v1::Job,
+    interner: &mut Interner,
+) -> Result<Job, DecodeError> {
+    if wire.idempotency_key.is_empty() {
+        return Err(FieldProblem::Missing).at("idempotency_key");
+    }
+    if wire.create_revision > wire.revision {
+        let problem = FieldProblem::Contradiction("it is after the revision of the last change");
+        return Err(problem).at("create_revision");
+    }
+    let spec = required(wire.spec.as_ref(), "spec")?;
+    Ok(Job {
+        id: decode_job_id(&wire.job_id).at("job_id")?,
+        idempotency_key: wire.idempotency_key.as_str().into(),
+        payload_sha256: sha256(&wire.payload_sha256).at("payload_sha256")?,
+        spec: Arc::new(decode_spec(spec, interner).at("spec")?),
+        end_by: time(wire.end_by_ms).at("end_by_ms")?,
+        state: decode_state(wire.state, wire.placement.as_ref(), interner)?,
+        cause: decode_cause(wire.cause).at("cause")?,
+        created_at: time(wire.created_at_ms).at("created_at_ms")?,
+        updated_at: time(wire.updated_at_ms).at("updated_at_ms")?,
+        state_since: time(wire.state_since_ms).at("state_since_ms")?,
+        create_revision: Revision(wire.create_revision),
+        revision: Revision(wire.revision),
+        replan_count: wire.replan_count,
+        note: interner.text(&wire.note),
+        history: decode_history(&wire.history, interner)?,
+    })
+}
+
+pub(super) fn encode_change(change: &JobChange) -> journal_v1::JobChange {
+    let (spec, end_by_ms) = match &change.spec {
+        Some((spec, end_by)) => (Some(encode_spec(spec)), end_by.0),
+        None => (None, 0),
+    };
+    journal_v1::JobChange {
+        job_id: encode_job_id(change.id),
+        spec,
+        end_by_ms,
+        state: encode_state(&change.state),
+        placement: change.state.placement().map(|new| encode_placement(new)),
+        cause: encode_cause(change.cause),
+        trigger: change.trigger.as_ref().into(),
+        note: change.note.as_deref().map(str::to_owned),
+    }
+}
+
+pub(super) fn decode_change(
+    wire: &journal_v1::JobChange,
+    interner: &mut Interner,
+) -> Result<JobChange, DecodeError> {
+    let spec = match &wire.spec {
+        Some(spec) => {
+            let spec = Arc::new(decode_spec(spec, interner).at("spec")?);
+            Some((spec, time(wire.end_by_ms).at("end_by_ms")?))
+        }
+        None if wire.end_by_ms == 0 => None,
+        None => {
+            let problem = FieldProblem::Contradiction("it is set without a description");
+            return Err(problem).at("end_by_ms");
+        }
+    };
+    Ok(JobChange {
+        id: decode_job_id(&wire.job_id).at("job_id")?,
+        spec,
+        state: decode_state(wire.state, wire.placement.as_ref(), interner)?,
+        cause: decode_cause(wire.cause).at("cause")?,
+        trigger: interner.text(&wire.trigger),
+        note: wire.note.as_deref().map(|note| interner.text(note)),
+    })
+}
+
+fn encode_state(state: &JobState) -> i32 {
+    use journal_v1::JobState as Wire;
+    let wire = match state {
+        JobState::Held => Wire::Held,
+        JobState::Queued => Wire::Queued,
+        JobState::Planned(_) => Wire::Planned,
+        JobState::Cancelled => Wire::Cancelled,
+        JobState::Expired => Wire::Expired,
+    };
+    wire.into()
+}
+
+fn decode_state(
+    number: i32,
+    placement: Option<&journal_v1::Placement>,
+    interner: &mut Interner,
+) -> Result<JobState, DecodeError> {
+    use journal_v1::JobState as Wire;
+    let state = match known(number).at("state")? {
+        Wire::Unspecified => return Err(unknown(number)).at("state"),
+        Wire::Held => JobState::Held,
+        Wire::Queued => JobState::Queued,
+        Wire::Planned => {
+            let placement = required(placement, "placement")?;
+            let placement = decode_placement(placement, interner).at("placement")?;
+            return Ok(JobState::Planned(Arc::new(placement)));
+        }
+        Wire::Cancelled => JobState::Cancelled,
+        Wire::Expired => JobState::Expired,
+    };
+    if placement.is_some() {
+        let problem = FieldProblem::Contradiction("it is set though the job is not planned");
+        return Err(problem).at("placement");
+    }
+    Ok(state)
+}
+
+fn encode_placement_change(change: &PlacementChange) -> journal_v1::PlacementChange {
+    let (site_id, start_slot, green_share_permille) = match &change.to {
+        Some((site, start, share)) => (site.as_str().to_owned(), start.0, *share),
+        None => (String::new(), 0, 0),
+    };
+    journal_v1::PlacementChange {
+        revision: change.revision.0,
+        at_ms: change.at.0,
+        cause: encode_cause(change.cause),
+        trigger: change.trigger.as_ref().into(),
+        site_id,
+        start_slot,
+        green_share_permille,
+    }
+}
+
+fn decode_history(
+    wire: &[journal_v1::PlacementChange],
+    interner: &mut Interner,
+) -> Result<Arc<[PlacementChange]>, DecodeError> {
+    if wire.is_empty() {
+        return Ok(Arc::default());
+    }
+    // One revision may change a job twice: equal neighbours are in order.
+    if !wire.is_sorted_by_key(|change| change.revision) {
+        return Err(FieldProblem::Unordered).at("history");
+    }
+    let read = |(i, change): (usize, &journal_v1::PlacementChange)| {
+        decode_placement_change(change, interner).at_index("history", i)
+    };
+    wire.iter().enumerate().map(read).collect()
+}
+
+fn decode_placement_change(
+    wire: &journal_v1::PlacementChange,
+    interner: &mut Interner,
+) -> Result<PlacementChange, DecodeError> {
+    let to = match wire.site_id.as_str() {
+        "" if wire.start_slot == 0 && wire.green_share_permille == 0 => None,
+        "" => return Err(FieldProblem::Missing).at("site_id"),
+        site => Some((
+            interner.name(site).at("site_id")?,
+            Slot(wire.start_slot),
+            wire.green_share_permille,
+        )),
+    };
+    Ok(PlacementChange {
+        revision: Revision(wire.revision),
+        at: time(wire.at_ms).at("at_ms")?,
+        cause: decode_cause(wire.cause).at("cause")?,
+        trigger: interner.text(&wire.trigger),
+        to,
+    })
+}

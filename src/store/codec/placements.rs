@@ -1,0 +1,146 @@
+//! Placements.
+//!
+//! What is read is a placement that the bookings can add: runs in order, green power for exactly their slots.
+
+use crate::{
+    domain::{
+        ids::Revision,
+        interner::Interner,
+        placement::{Carbon, EnergyMix, GreenStretch, Placement},
+        site::Amounts,
+    },
+    proto::journal_v1,
+    slot::{Slot, SlotRange},
+    store::codec::{
+        DecodeError,
+        enums::decode_confidence,
+        error::{FieldProblem, Located},
+        fields::{fixed, narrow},
+    },
+};
+
+pub(super) fn encode_placement(placement: &Placement) -> journal_v1::Placement {
+    let runs = placement.runs.iter();
+    let green = placement.green.iter();
+    let [hydro, solar, wind] = placement.energy.green_watt_seconds;
+    journal_v1::Placement {
+        site_id: placement.site.as_str().into(),
+        pool_id: placement.pool.as_str().into(),
+        runs: runs.flat_map(|run| [run.start.0, run.end.0]).collect(),
+        cpu_cores: placement.amounts.cpu_cores,
+        memory_mib: placement.amounts.memory_mib,
+        gpus: placement.amounts.gpus,
+        power_watts: placement.power_watts,
+        green: green
+            .flat_map(|stretch| [u64::from(stretch.slots), stretch.watts])
+            .collect(),
+        energy_watt_seconds: vec![hydro, solar, wind, placement.energy.grid_watt_seconds],
+        carbon_mg: vec![
+            placement.carbon.location_mg,
+            placement.carbon.contract_mg,
+            placement.carbon.marginal_mg,
+        ],
+        cost_micro_cny: placement.cost_micro_cny,
+        confidence_permille: placement.confidence.permille(),
+        rtt_us: placement.rtt_us,
+        fallback_slots: placement.fallback_slots,
+        policy_version: placement.policy_version.as_ref().into(),
+        decided_revision: placement.decided_revision.0,
+    }
+}
+
+pub(super) fn decode_placement(
+    wire: &journal_v1::Placement,
+    interner: &mut Interner,
+) -> Result<Placement, DecodeError> {
+    let runs = decode_runs(&wire.runs).at("runs")?;
+    let n_slots = runs.iter().map(|run| u64::from(run.len())).sum();
+    let [location_mg, contract_mg, marginal_mg] = fixed(&wire.carbon_mg).at("carbon_mg")?;
+    Ok(Placement {
+        site: interner.name(&wire.site_id).at("site_id")?,
+        pool: interner.name(&wire.pool_id).at("pool_id")?,
+        runs,
+        amounts: Amounts {
+            cpu_cores: wire.cpu_cores,
+            memory_mib: wire.memory_mib,
+            gpus: wire.gpus,
+        },
+        power_watts: wire.power_watts,
+        green: decode_green(&wire.green, wire.power_watts, n_slots).at("green")?,
+        energy: decode_energy(&wire.energy_watt_seconds).at("energy_watt_seconds")?,
+        carbon: Carbon {
+            location_mg,
+            contract_mg,
+            marginal_mg,
+        },
+        cost_micro_cny: wire.cost_micro_cny,
+        confidence: decode_confidence(wire.confidence_permille).at("confidence_permille")?,
+        rtt_us: wire.rtt_us,
+        fallback_slots: wire.fallback_slots,
+        policy_version: interner.text(&wire.policy_version),
+        decided_revision: Revision(wire.decided_revision),
+    })
+}
+
+/// At least one run, each of at least one slot, never touching.
+fn decode_runs(bounds: &[u32]) -> Result<Box<[SlotRange]>, FieldProblem> {
+    if bounds.is_empty() {
+        return Err(FieldProblem::Missing);
+    }
+    // With strictly rising bounds no run is empty and no two runs touch.
+    if !bounds.is_sorted_by(|a, b| a < b) {
+        return Err(FieldProblem::Unordered);
+    }
+    let (runs, rest) = bounds.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(FieldProblem::WrongLength {
+            len: bounds.len(),
+            expected: bounds.len() + 1,
+        });
+    }
+    let read = |&[start, end]: &[u32; 2]| SlotRange::new(Slot(start), Slot(end));
+    Ok(runs.iter().map(read).collect())
+}
+
+/// Stretches that cover `n_slots` and never reserve more than the job draws.
+fn decode_green(
+    numbers: &[u64],
+    power_watts: u64,
+    n_slots: u64,
+) -> Result<Box<[GreenStretch]>, FieldProblem> {
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(FieldProblem::WrongLength {
+            len: numbers.len(),
+            expected: numbers.len() + 1,
+        });
+    }
+    let mut n_covered = 0_u64;
+    let mut stretches = Vec::with_capacity(pairs.len());
+    for &[slots, watts] in pairs {
+        let slots: u32 = narrow(slots)?;
+        if slots == 0 || watts > power_watts {
+            return Err(FieldProblem::OutOfRange);
+        }
+        n_covered = n_covered.saturating_add(slots.into());
+        stretches.push(GreenStretch { slots, watts });
+    }
+    if n_covered != n_slots {
+        let problem = "it does not cover the slots of the runs";
+        return Err(FieldProblem::Contradiction(problem));
+    }
+    Ok(stretches.into())
+}
+
+/// Hydro, solar, wind and grid energy, whose sum fits 64 bits.
+fn decode_energy(watt_seconds: &[u64]) -> Result<EnergyMix, FieldProblem> {
+    let [hydro, solar, wind, grid] = fixed(watt_seconds)?;
+    [solar, wind, grid]
+        .into_iter()
+        .try_fold(hydro, u64::checked_add)
+        .ok_or(FieldProblem::OutOfRange)?;
+    Ok(EnergyMix {
+        green_watt_seconds: [hydro, solar, wind],
+        grid_watt_seconds: grid,
+    })
+}

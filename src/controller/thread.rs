@@ -21,7 +21,7 @@ use crate::{
     limits,
     slot::TimeMs,
     state::{Core, Rejection},
-    store::{Record, Store, codec},
+    store::{COMMIT_BYTES_MAX, Record, Store, codec},
 };
 
 /// How often an idle writer looks at the clock: slots open within that time.
@@ -237,7 +237,9 @@ impl Controller<'_> {
             })
             .collect();
         if !records.is_empty() {
-            self.store.commit(&records)?;
+            for part in parts_for_commit(&records) {
+                self.store.commit(part)?;
+            }
             let before = self.publisher.borrow().clone();
             let commits = std::mem::take(&mut batch.commits);
             let next = publish(&before, &self.writer.core, commits);
@@ -271,7 +273,7 @@ impl Controller<'_> {
                 report.revision = read.core.state().revision();
                 report.n_jobs = u64::try_from(read.core.state().jobs().len()).unwrap_or(u64::MAX);
                 // What this very batch decided is not durable yet.
-                if batch.records.is_empty() && !same(&read.core, &self.writer.core) {
+                if batch.records.is_empty() && read.core != self.writer.core {
                     report.problems.push(
                         "the state in memory is not the one that the store gives back".into(),
                     );
@@ -288,6 +290,18 @@ impl Controller<'_> {
     }
 }
 
-fn same(read: &Core, held: &Core) -> bool {
-    read == held
+/// Cuts records into commits that the store takes; nearly always it is one.
+fn parts_for_commit(records: &[Record]) -> Vec<&[Record]> {
+    const PART_BYTES_MAX: usize = COMMIT_BYTES_MAX / 2;
+    let mut parts = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (i, record) in records.iter().enumerate() {
+        if i > start && bytes + record.payload.len() > PART_BYTES_MAX {
+            parts.push(&records[start..i]);
+            (start, bytes) = (i, 0);
+        }
+        bytes += record.payload.len();
+    }
+    parts.push(&records[start..]);
+    parts
 }

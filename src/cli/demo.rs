@@ -114,7 +114,7 @@ async fn drive(channel: &Channel, now: Timestamp, view: &View) -> Result<Vec<Row
 }
 
 /// Creates sites, zones and round-trip times, and puts the week.
-async fn seed(channel: &Channel, now: Timestamp, view: &View) -> Result<(), Failure> {
+pub(crate) async fn seed(channel: &Channel, now: Timestamp, view: &View) -> Result<(), Failure> {
     let mut sites = SiteServiceClient::new(channel.clone());
     let requests = starter::sites()?;
     let n_sites = requests.len();

@@ -26,6 +26,7 @@ mod offline;
 mod serve;
 mod starter;
 mod demo;
+mod load;
 
 use crate::cli::{
     failure::{EXIT_CODES, EXIT_USAGE, Failure},
@@ -52,6 +53,8 @@ enum Command {
     Job(job::JobArgs),
     /// Create, read, change and cordon sites.
     Site(site::SiteArgs),
+    /// Submit many jobs and measure how many a second are accepted.
+    Load(load::LoadArgs),
     /// Set and show latency zones and round-trip times.
     Latency(latency::LatencyArgs),
     /// Send and show forecasts and readings of green power.
@@ -107,6 +110,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => runtime.block_on(demo::run(args)),
         Command::Job(args) => runtime.block_on(job::run(args)),
         Command::Site(args) => runtime.block_on(site::run(args)),
+        Command::Load(args) => runtime.block_on(load::run(args)),
         Command::Latency(args) => runtime.block_on(latency::run(args)),
         Command::Forecast(args) => runtime.block_on(forecast::run(args)),
         Command::Admin(args) => runtime.block_on(admin::run(args)),

@@ -160,7 +160,14 @@ fn check_bands(issue: &ForecastIssue, check: &IssueCheck<'_>, found: &mut Violat
     let nights = nights(check.supply, check.place, check.grid, issue.range, step);
     let [mut p10, mut p50, mut p90] = ["p10_watts", "p50_watts", "p90_watts"].map(Series::new);
     let stride = usize::try_from(step).unwrap_or(usize::MAX);
-    for (i, band) in issue.bands.iter().step_by(stride).enumerate() {
+    let mut previous = None;
+    for (slot, band) in issue.bands.iter().enumerate() {
+        // A step is reported once: its slots have the same band.
+        if slot % stride != 0 && previous == Some(band) {
+            continue;
+        }
+        previous = Some(band);
+        let i = slot / stride;
         let night = nights.get(i) == Some(&true);
         p10.check_value(i, band.p10_watts, check.supply, night);
         p50.check_value(i, band.p50_watts, check.supply, night);

@@ -1,1 +1,32 @@
-//! TBD
+//! Places jobs: where and when each runs, on which power, and why not elsewhere.
+//!
+//! Pure and deterministic: a [`Timetable`] and a [`Request`] in, a placement or typed refusals out. Capacity, power
+//! and reserved green power are never promised twice; submit, quote, explain and re-plan share one feasibility path.
+
+mod request;
+mod latency;
+pub mod data_rules;
+mod column;
+mod site_table;
+mod timetable;
+mod cost;
+mod feasibility;
+mod rigid;
+mod pieces;
+mod interruptible;
+mod place;
+mod explain;
+mod suggest;
+mod replan;
+mod check;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod properties;
+
+pub use check::check;
+pub use data_rules::POLICY_VERSION;
+pub use place::Infeasible;
+pub use replan::{Candidate, Move, MoveKind, ReplanOptions, replan};
+pub use request::{Request, Window};
+pub use timetable::Timetable;

@@ -1,0 +1,86 @@
+//! What is asked of the planner: a job's description and the slots it may use.
+//!
+//! A window is in whole slots and never wider than what the job's times allow.
+
+use crate::{
+    domain::{ids::Revision, job::JobSpec},
+    slot::{Slot, SlotGrid, SlotRange, TimeMs},
+};
+
+/// A job to place, and when it may run.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The description.
+    pub spec: &'a JobSpec,
+    /// When it may run.
+    pub window: Window,
+    /// Revision the decision will rest on; goes into the placement.
+    pub decided_revision: Revision,
+}
+
+/// Slots that a job may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// First slot it may start in.
+    pub not_before: Slot,
+    /// Last slot it may start in.
+    pub start_by: Slot,
+    /// It runs end here or before.
+    pub end_by: Slot,
+}
+
+impl Window {
+    /// The window of a job at `now` with the finish deadline in force (`Job::end_by`).
+    ///
+    /// A deadline within a slot counts as the start of that slot, an earliest start as the start of the next one,
+    /// so that whole slots keep every promise. The planner itself cuts the window at its horizon.
+    #[must_use]
+    pub fn new(spec: &JobSpec, now: TimeMs, end_by: TimeMs, grid: SlotGrid) -> Self {
+        let earliest = spec
+            .timing
+            .earliest_start
+            .map_or(now, |start| start.max(now));
+        let end_by = grid.slot_at(end_by);
+        Self {
+            not_before: grid.slot_from(earliest),
+            start_by: spec
+                .timing
+                .start_deadline
+                .map_or(end_by, |by| grid.slot_at(by)),
+            end_by,
+        }
+    }
+
+    /// All slots from the first start to the last end.
+    #[must_use]
+    pub fn range(&self) -> SlotRange {
+        SlotRange::new(self.not_before, self.end_by)
+    }
+
+    /// Whether runs in this order keep the window.
+    #[must_use]
+    pub fn allows(&self, runs: &[SlotRange]) -> bool {
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+            return false;
+        };
+        self.not_before <= first.start && first.start <= self.start_by && last.end <= self.end_by
+    }
+}
+
+impl<'a> Request<'a> {
+    /// A request for `spec` at `now`; see [`Window::new`].
+    #[must_use]
+    pub fn new(
+        spec: &'a JobSpec,
+        now: TimeMs,
+        end_by: TimeMs,
+        grid: SlotGrid,
+        decided_revision: Revision,
+    ) -> Self {
+        Self {
+            spec,
+            window: Window::new(spec, now, end_by, grid),
+            decided_revision,
+        }
+    }
+}

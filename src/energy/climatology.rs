@@ -140,3 +140,122 @@ fn month_mean_sine(place: Place, first_day: i64, days: i64) -> f64 {
 fn millionths(ratio: f64) -> u64 {
     (ratio * 1e6).round() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::energy::fixtures::{FIRST_OF_JULY, KUNMING, band, grid, slots, supply};
+
+    /// Mean of the medians over a month of `days` days that begins at `first`, watts.
+    fn month_mean(supply: &Supply, place: Place, grid: SlotGrid, first: TimeMs, days: u32) -> u64 {
+        let start = grid.slot_at(first);
+        let range = SlotRange::new(start, start.plus(days * grid.slots_per_day()));
+        let climate = Climate::new(place, std::slice::from_ref(supply), range, grid);
+        let sum: u64 = range
+            .iter()
+            .map(|slot| climate.band(supply, slot).p50_watts)
+            .sum();
+        sum / u64::from(range.len())
+    }
+
+    #[test]
+    fn hydro_and_wind_are_flat_at_the_factor_of_the_month() {
+        let mut hydro = supply(SupplyKind::Hydro, 1_000_000);
+        hydro.monthly_capacity_permille[5] = 460;
+        hydro.monthly_capacity_permille[6] = 580;
+        let range = SlotRange::new(FIRST_OF_JULY.minus(1), FIRST_OF_JULY.plus(1));
+        let climate = Climate::new(KUNMING, std::slice::from_ref(&hydro), range, grid());
+        assert_eq!(
+            climate.band(&hydro, FIRST_OF_JULY.minus(1)),
+            band(331_200, 460_000, 588_800)
+        );
+        assert_eq!(
+            climate.band(&hydro, FIRST_OF_JULY),
+            band(417_600, 580_000, 742_400)
+        );
+        assert_eq!(climate.band(&hydro, FIRST_OF_JULY.plus(1)), Band::default());
+        assert_eq!(
+            climate.band(&hydro, FIRST_OF_JULY.minus(2)),
+            Band::default()
+        );
+        let mut wind = supply(SupplyKind::Wind, 1_000_000);
+        wind.monthly_capacity_permille = [500; 12];
+        assert_eq!(
+            climate.band(&wind, FIRST_OF_JULY),
+            band(5_000, 500_000, 1_000_000)
+        );
+    }
+
+    #[test]
+    fn the_mean_of_solar_over_a_month_is_its_factor() {
+        let kunming_july = TimeMs::from_seconds(1_751_299_200);
+        let kunming_february = TimeMs::from_seconds(1_738_339_200);
+        let mut solar = supply(SupplyKind::Solar, 1_000_000);
+        solar.monthly_capacity_permille = [150; 12];
+        let stockholm = Place {
+            latitude_microdegrees: 59_330_000,
+            longitude_microdegrees: 18_070_000,
+            utc_offset_minutes: 60,
+        };
+        for seconds in SlotGrid::SECONDS_ALLOWED {
+            let grid = SlotGrid::new(seconds).unwrap();
+            for (place, first, days) in [
+                (KUNMING, kunming_july, 31),
+                (KUNMING, kunming_february, 28),
+                (stockholm, kunming_july.plus_ms(7 * 3_600_000), 31),
+            ] {
+                let mean = month_mean(&solar, place, grid, first, days);
+                assert!(mean.abs_diff(150_000) < 3_000, "{mean} W, {seconds} s");
+            }
+        }
+    }
+
+    #[test]
+    fn solar_is_dark_at_night_and_highest_at_noon() {
+        let solar = supply(SupplyKind::Solar, 1_000_000);
+        let start = FIRST_OF_JULY;
+        let range = SlotRange::new(start, start.plus(96));
+        let climate = Climate::new(KUNMING, std::slice::from_ref(&solar), range, grid());
+        let at = |hour: u32| climate.band(&solar, start.plus(hour * 4)).p50_watts;
+        // Solar noon is at about 13:13 in July; sunrise at about 06:25, sunset at about 20:00.
+        for hour in [0, 3, 5, 21, 23] {
+            assert_eq!(at(hour), 0, "{hour}:00");
+        }
+        assert!(at(7) < at(10) && at(10) < at(13) && at(13) > at(16) && at(16) > at(19));
+        assert!(0 < at(19));
+    }
+
+    #[test]
+    fn solar_gives_nothing_in_polar_night() {
+        let solar = supply(SupplyKind::Solar, 1_000_000);
+        let place = Place {
+            latitude_microdegrees: 85_000_000,
+            longitude_microdegrees: 0,
+            utc_offset_minutes: 0,
+        };
+        // 2024-12-01T00:00Z.
+        let december = TimeMs::from_seconds(1_733_011_200);
+        assert_eq!(month_mean(&solar, place, grid(), december, 31), 0);
+    }
+
+    #[test]
+    fn bands_are_ordered_and_within_the_nameplate_whatever_the_profile() {
+        for kind in SupplyKind::ALL {
+            for factor in [0, 1, 333, 999, 1_000] {
+                for nameplate in [1, 999, 1_000_000_000] {
+                    let mut supply = supply(kind, nameplate);
+                    supply.monthly_capacity_permille = [factor; 12];
+                    let range = slots(FIRST_OF_JULY.0, FIRST_OF_JULY.0 + 96);
+                    let supplies = std::slice::from_ref(&supply);
+                    let climate = Climate::new(KUNMING, supplies, range, grid());
+                    for slot in range.iter() {
+                        let band = climate.band(&supply, slot);
+                        assert!(band.p10_watts <= band.p50_watts);
+                        assert!(band.p50_watts <= band.p90_watts);
+                        assert!(band.p90_watts <= nameplate);
+                    }
+                }
+            }
+        }
+    }
+}

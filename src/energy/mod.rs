@@ -13,3 +13,6 @@ pub mod staleness;
 pub mod plausibility;
 pub mod outlook;
 pub mod skill;
+
+#[cfg(test)]
+mod fixtures;

@@ -266,3 +266,245 @@ fn wide_root(parts: [u64; 3]) -> (u64, bool) {
     let root = sum.isqrt();
     (u64::try_from(root).unwrap_or(u64::MAX), root * root == sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        domain::site::{SupplyKind, TariffPeriod},
+        energy::fixtures::{FIRST_OF_JULY, KUNMING, band, grid, issue, site, slots, supply},
+    };
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    /// Four slots from midnight of 1 July; now is nine hours before.
+    fn window() -> Window {
+        Window {
+            range: SlotRange::new(FIRST_OF_JULY, FIRST_OF_JULY.plus(4)),
+            grid: grid(),
+            now: grid().start_of(FIRST_OF_JULY.minus(36)),
+            stale_after_ms: 36 * HOUR_MS,
+        }
+    }
+
+    fn outlook_of(site: &Site, issues: &[ForecastIssue], window: Window) -> SiteOutlook {
+        let of = |id: &SupplyId| {
+            let id = id.clone();
+            issues.iter().filter(move |issue| issue.id.supply == id)
+        };
+        site_outlook(site, of, window)
+    }
+
+    /// One fresh issue over the window with the same band in every slot.
+    fn flat(supply: &Supply, watts: Band, window: Window) -> ForecastIssue {
+        let bands = window.range.iter().map(|_| watts);
+        issue(supply, window.now, window.range.start, bands)
+    }
+
+    #[test]
+    fn kinds_are_independent_and_supplies_of_a_kind_are_not() {
+        let mut hydro = supply(SupplyKind::Hydro, 10_000);
+        let mut more_hydro = hydro.clone();
+        more_hydro.id = SupplyId::parse("kmg/river").unwrap();
+        let mut wind = supply(SupplyKind::Wind, 10_000);
+        (hydro.carbon_mg_per_kwh, hydro.price_micro_cny_per_kwh) = (24_000, 250_000);
+        (
+            more_hydro.carbon_mg_per_kwh,
+            more_hydro.price_micro_cny_per_kwh,
+        ) = (20_000, 200_000);
+        (wind.carbon_mg_per_kwh, wind.price_micro_cny_per_kwh) = (11_000, 350_001);
+        let issues = [
+            flat(&hydro, band(900, 1_000, 1_100), window()),
+            flat(&more_hydro, band(1_800, 2_000, 2_400), window()),
+            flat(&wind, band(100, 500, 1_700), window()),
+        ];
+        let site = site(vec![hydro, more_hydro, wind]);
+        let outlook = outlook_of(&site, &issues, window());
+        // Below the median: hydro 100 + 200 = 300, wind 400, together the root of 300^2 + 400^2 = 500.
+        // Above: hydro 100 + 400 = 500, wind 1200, together 1300.
+        assert_eq!(outlook.green_watts[Confidence::High.index()], [3_000; 4]);
+        assert_eq!(outlook.green_watts[Confidence::Even.index()], [3_500; 4]);
+        assert_eq!(outlook.green_watts[Confidence::Low.index()], [4_800; 4]);
+        let by_kind = SupplyKind::ALL.map(|kind| outlook.median_by_kind_watts[kind.index()][0]);
+        assert_eq!(by_kind, [3_000, 0, 500]);
+        // (1000 * 24000 + 2000 * 20000 + 500 * 11000) / 3500 = 19857.1, rounded up.
+        assert_eq!(outlook.green_mg_per_kwh, [19_858; 4]);
+        // (1000 * 250000 + 2000 * 200000 + 500 * 350001) / 3500 = 235714.4, rounded up.
+        assert_eq!(outlook.green_price_micro_cny_per_kwh, [235_715; 4]);
+        assert_eq!(outlook.fallback, [false; 4]);
+    }
+
+    #[test]
+    fn an_inexact_root_is_rounded_against_the_promise() {
+        let hydro = supply(SupplyKind::Hydro, 100);
+        let wind = supply(SupplyKind::Wind, 100);
+        let issues = [
+            flat(&hydro, band(9, 10, 11), window()),
+            flat(&wind, band(9, 10, 11), window()),
+        ];
+        let outlook = outlook_of(&site(vec![hydro, wind]), &issues, window());
+        // The root of 2 is 1.41: 18.59 and 21.41.
+        assert_eq!(outlook.green_watts[Confidence::High.index()][0], 18);
+        assert_eq!(outlook.green_watts[Confidence::Low.index()][0], 21);
+    }
+
+    #[test]
+    fn roots_of_gigawatts_are_exact() {
+        let giga = 10_u64.pow(10);
+        let parts = [3 * giga, 4 * giga, 0];
+        assert_eq!(root_of_sum_of_squares(parts), (5 * giga, true));
+        assert_eq!(
+            root_of_sum_of_squares([3 * giga, 4 * giga, 1]),
+            (5 * giga, false)
+        );
+        assert_eq!(root_of_sum_of_squares([0, 0, 0]), (0, true));
+    }
+
+    #[test]
+    fn a_site_without_supplies_has_no_green_power_and_no_fallback() {
+        let outlook = outlook_of(&site(Vec::new()), &[], window());
+        assert_eq!(outlook.green_watts, [const { [0; 4] }; 3]);
+        assert_eq!(outlook.green_mg_per_kwh, [0; 4]);
+        assert_eq!(outlook.green_price_micro_cny_per_kwh, [0; 4]);
+        assert_eq!(outlook.fallback, [false; 4]);
+        assert_eq!(outlook.grid_location_mg_per_kwh, [107_300; 4]);
+        assert_eq!(outlook.grid_marginal_mg_per_kwh, [107_300; 4]);
+        assert_eq!(outlook.grid_price_micro_cny_per_kwh, [0; 4]);
+    }
+
+    #[test]
+    fn grid_columns_follow_the_civil_month_and_minute() {
+        let mut site = site(Vec::new());
+        site.grid_marginal_mg_per_kwh = (1..=12).map(|month| month * 1_000).collect();
+        site.tariff = (1..=12_u8)
+            .flat_map(|month| {
+                [(0, 15, 1), (15, 1_440, 2)].map(|(start_minute, end_minute, part)| TariffPeriod {
+                    months: vec![month],
+                    start_minute,
+                    end_minute,
+                    price_micro_cny_per_kwh: u64::from(month) * 100 + part,
+                })
+            })
+            .collect();
+        let range = SlotRange::new(FIRST_OF_JULY.minus(1), FIRST_OF_JULY.plus(2));
+        let outlook = outlook_of(&site, &[], Window { range, ..window() });
+        assert_eq!(outlook.grid_marginal_mg_per_kwh, [6_000, 7_000, 7_000]);
+        assert_eq!(outlook.grid_price_micro_cny_per_kwh, [602, 701, 702]);
+    }
+
+    #[test]
+    fn slots_with_no_median_take_the_mix_of_the_high_quantile() {
+        let mut solar = supply(SupplyKind::Solar, 1_000);
+        (solar.carbon_mg_per_kwh, solar.price_micro_cny_per_kwh) = (45_000, 300_000);
+        let issues = [flat(&solar, band(0, 0, 7), window())];
+        let outlook = outlook_of(&site(vec![solar]), &issues, window());
+        assert_eq!(outlook.green_mg_per_kwh, [45_000; 4]);
+        assert_eq!(outlook.green_price_micro_cny_per_kwh, [300_000; 4]);
+    }
+
+    #[test]
+    fn sources_go_from_forecast_over_stale_to_climatology() {
+        let hydro = supply(SupplyKind::Hydro, 1_000_000);
+        let watts = band(400_000, 500_000, 600_000);
+        let start = window().range.start;
+        let now = window().now;
+        let day = i64::try_from(24 * HOUR_MS).unwrap();
+        let issues = [
+            issue(&hydro, now, start, [watts]),
+            issue(&hydro, now.plus_ms(-3 * day), start, [watts; 2]),
+            issue(&hydro, now.plus_ms(-10 * day), start, [watts; 3]),
+        ];
+        let found = ruling_bands(&hydro, KUNMING, &issues, window());
+        let sources: Vec<_> = found.iter().map(|ruling| ruling.source).collect();
+        assert_eq!(
+            sources,
+            [
+                BandSource::Forecast,
+                BandSource::StaleForecast,
+                BandSource::Climatology,
+                BandSource::Climatology,
+            ]
+        );
+        let issued: Vec<_> = found.iter().map(|ruling| ruling.issue).collect();
+        assert_eq!(issued, [Some(&issues[0]), Some(&issues[1]), None, None]);
+        assert_eq!(found[0].band, watts);
+        // Climatology: 144, 200 and 256 kW. At 72 h, twice the limit, half of it.
+        assert_eq!(found[1].band, band(272_000, 350_000, 600_000));
+        assert_eq!(found[2].band, band(144_000, 200_000, 256_000));
+        let outlook = outlook_of(&site(vec![hydro]), &issues, window());
+        assert_eq!(outlook.fallback, [false, true, true, true]);
+    }
+
+    #[test]
+    fn a_nameplate_that_shrank_caps_older_issues() {
+        let hydro = supply(SupplyKind::Hydro, 450);
+        let issues = [flat(&hydro, band(400, 500, 600), window())];
+        let found = ruling_bands(&hydro, KUNMING, &issues, window());
+        assert_eq!(found[0].band, band(400, 450, 450));
+    }
+
+    /// Three supplies of random nameplate and kind, some with issues of random age.
+    fn cases() -> impl Strategy<Value = (Site, Vec<ForecastIssue>)> {
+        let supply = (0..3_usize, 1..=1_000_000_000_u64, 0..=1_000_u16).prop_map(
+            |(kind, nameplate, factor)| {
+                let mut supply = supply(SupplyKind::ALL[kind], nameplate);
+                supply.monthly_capacity_permille = [factor; 12];
+                supply
+            },
+        );
+        let supplies = prop::collection::vec(supply, 0..4).prop_map(|mut supplies| {
+            for (i, supply) in supplies.iter_mut().enumerate() {
+                supply.id = SupplyId::parse(&format!("kmg/s{i}")).unwrap();
+            }
+            supplies
+        });
+        let issue_parts = (0..150_i64, 0..30_u32, [0..=1_000_u64, 0..=1_000, 0..=1_000]);
+        let parts = prop::collection::vec((0..4_usize, issue_parts), 0..8);
+        (supplies, parts).prop_map(|(supplies, parts)| {
+            let mut issues = Vec::new();
+            for (supply, (age_hours, start, mut permille)) in parts {
+                let Some(supply) = supplies.get(supply) else {
+                    continue;
+                };
+                permille.sort_unstable();
+                let [p10, p50, p90] =
+                    permille.map(|permille| supply.nameplate_watts * permille / 1_000);
+                let issued_at = window().now.plus_ms(-age_hours * 3_600_000);
+                let start = FIRST_OF_JULY.plus(start);
+                issues.push(issue(supply, issued_at, start, [band(p10, p50, p90); 20]));
+            }
+            (site(supplies), issues)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn totals_lie_between_the_sums_of_quantiles((site, issues) in cases()) {
+            let range = slots(FIRST_OF_JULY.0, FIRST_OF_JULY.0 + 60);
+            let window = Window { range, ..window() };
+            let outlook = outlook_of(&site, &issues, window);
+            let mut sums = vec![Band::default(); 60];
+            for supply in &site.supplies {
+                let of_supply = issues.iter().filter(|issue| issue.id.supply == supply.id);
+                for (sum, ruling) in sums.iter_mut().zip(ruling_bands(supply, KUNMING, of_supply, window)) {
+                    let band = ruling.band;
+                    prop_assert!(band.p10_watts <= band.p50_watts && band.p50_watts <= band.p90_watts);
+                    prop_assert!(band.p90_watts <= supply.nameplate_watts);
+                    sum.p10_watts += band.p10_watts;
+                    sum.p50_watts += band.p50_watts;
+                    sum.p90_watts += band.p90_watts;
+                }
+            }
+            let [low, even, high] = &outlook.green_watts;
+            for (i, sum) in sums.iter().enumerate() {
+                prop_assert!(sum.p10_watts <= high[i] && high[i] <= even[i]);
+                prop_assert_eq!(even[i], sum.p50_watts);
+                prop_assert!(even[i] <= low[i] && low[i] <= sum.p90_watts);
+                let by_kind: u64 = outlook.median_by_kind_watts.iter().map(|kind| kind[i]).sum();
+                prop_assert_eq!(by_kind, even[i]);
+            }
+        }
+    }
+}

@@ -136,3 +136,120 @@ fn unsigned_statistic(sum: u128) -> f64 {
 fn statistic(sum: i128) -> f64 {
     sum as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::site::SupplyKind,
+        energy::fixtures::{band, grid, issue, slots, supply},
+        slot::TimeMs,
+    };
+
+    const SLOT_MS: i64 = 900_000;
+
+    #[track_caller]
+    fn assert_close(value: f64, expected: f64) {
+        assert!(
+            (value - expected).abs() < 1e-9,
+            "{value} instead of {expected}"
+        );
+    }
+
+    fn forecast(issued_at: i64, start: u32, bands: &[Band]) -> ForecastIssue {
+        let hydro = supply(SupplyKind::Hydro, 1_000_000);
+        issue(
+            &hydro,
+            TimeMs(issued_at),
+            Slot(start),
+            bands.iter().copied(),
+        )
+    }
+
+    #[test]
+    fn a_perfect_forecast_has_no_error() {
+        let exact = [band(5, 5, 5), band(70, 70, 70), band(0, 0, 0)];
+        let actuals = [(Slot(10), 5), (Slot(11), 70), (Slot(12), 0)];
+        let issues = [forecast(0, 10, &exact)];
+        let [skill] = skills(&issues, actuals, slots(0, 100), grid())[..] else {
+            unreachable!("one product")
+        };
+        assert_eq!((skill.slots, skill.coverage_permille), (3, 1_000));
+        assert_close(skill.bias_watts, 0.0);
+        assert_close(skill.mae_watts, 0.0);
+        for loss in skill.pinball_watts {
+            assert_close(loss, 0.0);
+        }
+    }
+
+    /// Slot 10: 100 against 80, 100, 140. Slot 11: 50 against 60, 90, 100. Slot 12: 200 against 100, 150, 190.
+    #[test]
+    fn a_small_case_comes_out_as_by_hand() {
+        let bands = [band(80, 100, 140), band(60, 90, 100), band(100, 150, 190)];
+        let actuals = [(Slot(10), 100), (Slot(11), 50), (Slot(12), 200)];
+        let issues = [forecast(0, 10, &bands)];
+        let [skill] = skills(&issues, actuals, slots(0, 100), grid())[..] else {
+            unreachable!("one product")
+        };
+        assert_eq!(skill.product, ForecastProduct::DayAhead);
+        assert_eq!((skill.slots, skill.coverage_permille), (3, 333));
+        // Errors of the median: 0, +40, -50.
+        assert_close(skill.bias_watts, -10.0 / 3.0);
+        assert_close(skill.mae_watts, 90.0 / 3.0);
+        // p10: 20 above, 10 below, 100 above: 0.1 * 20 + 0.9 * 10 + 0.1 * 100.
+        assert_close(skill.pinball_watts[0], 21.0 / 3.0);
+        assert_close(skill.pinball_watts[1], 45.0 / 3.0);
+        // p90: 40 below, 50 below, 10 above: 0.1 * 40 + 0.1 * 50 + 0.9 * 10.
+        assert_close(skill.pinball_watts[2], 18.0 / 3.0);
+    }
+
+    #[test]
+    fn a_slot_counts_by_the_newest_issue_from_before_it_began() {
+        let flat = |watts| [band(watts, watts, watts); 4];
+        let start = 10 * SLOT_MS;
+        let issues = [
+            forecast(start - 1, 10, &flat(1_000)),
+            // Issued when slot 10 began: it was not known before, so it counts from slot 11.
+            forecast(start, 10, &flat(2_000)),
+            // Issued after all slots.
+            forecast(start + 100 * SLOT_MS, 10, &flat(9_000)),
+        ];
+        let actuals = (10..14).map(|slot| (Slot(slot), 0));
+        let [skill] = skills(&issues, actuals, slots(0, 100), grid())[..] else {
+            unreachable!("one product")
+        };
+        assert_eq!(skill.slots, 4);
+        assert_close(skill.bias_watts, (1_000.0 + 3.0 * 2_000.0) / 4.0);
+    }
+
+    #[test]
+    fn products_are_judged_apart_and_only_where_actuals_are_in_range() {
+        let mut intraday = forecast(5, 10, &[band(7, 7, 7); 10]);
+        intraday.id.product = ForecastProduct::Intraday;
+        let week_ahead = ForecastIssue {
+            id: crate::domain::forecast::ForecastId {
+                product: ForecastProduct::WeekAhead,
+                ..intraday.id.clone()
+            },
+            range: slots(50, 60),
+            ..intraday.clone()
+        };
+        let issues = [forecast(0, 10, &[band(3, 3, 3); 10]), intraday, week_ahead];
+        let actuals = (0..20).map(|slot| (Slot(slot), 0));
+        let found = skills(&issues, actuals, slots(12, 15), grid());
+        let summary: Vec<_> = found
+            .iter()
+            .map(|skill| (skill.product, skill.slots))
+            .collect();
+        assert_eq!(
+            summary,
+            [
+                (ForecastProduct::DayAhead, 3),
+                (ForecastProduct::Intraday, 3)
+            ]
+        );
+        assert_close(found[0].mae_watts, 3.0);
+        assert_close(found[1].mae_watts, 7.0);
+        assert_eq!(skills(&issues, [], slots(12, 15), grid()), []);
+    }
+}

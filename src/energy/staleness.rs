@@ -66,3 +66,86 @@ pub fn widened(issued: Band, climatology: Band, climatology_permille: u32) -> Ba
             .max(mix(issued.p90_watts, climatology.p90_watts)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::energy::fixtures::band;
+
+    const HOUR_MS: i64 = 3_600_000;
+    const LIMIT_MS: u64 = 36 * 3_600_000;
+
+    #[track_caller]
+    fn check(age_hours: i64, expected: Freshness) {
+        let now = TimeMs(1_000 * HOUR_MS);
+        let issued_at = now.plus_ms(-age_hours * HOUR_MS);
+        assert_eq!(freshness(issued_at, now, LIMIT_MS), expected);
+    }
+
+    fn stale(climatology_permille: u32) -> Freshness {
+        Freshness::Stale {
+            climatology_permille,
+        }
+    }
+
+    #[test]
+    fn an_issue_ages_from_the_limit_to_three_times_the_limit() {
+        check(-1, Freshness::Fresh);
+        check(0, Freshness::Fresh);
+        check(36, Freshness::Fresh);
+        check(45, stale(125));
+        check(72, stale(500));
+        check(107, stale(986));
+        check(108, Freshness::Expired);
+        check(10_000, Freshness::Expired);
+    }
+
+    #[test]
+    fn a_moment_past_the_limit_is_stale() {
+        let now = TimeMs(200_000_000);
+        let issued_at = now.plus_ms(-129_600_001);
+        assert_eq!(freshness(issued_at, now, LIMIT_MS), stale(1));
+    }
+
+    #[test]
+    fn without_a_limit_every_old_issue_is_expired() {
+        assert_eq!(freshness(TimeMs(0), TimeMs(0), 0), Freshness::Fresh);
+        assert_eq!(freshness(TimeMs(0), TimeMs(1), 0), Freshness::Expired);
+    }
+
+    #[test]
+    fn a_stale_band_moves_to_climatology_and_never_gets_narrower() {
+        let issued = band(900, 1_000, 1_100);
+        let below = band(100, 200, 300);
+        assert_eq!(widened(issued, below, 500), band(500, 600, 1_100));
+        let above = band(1_900, 2_000, 2_100);
+        assert_eq!(widened(issued, above, 500), band(900, 1_500, 1_600));
+        let wide = band(0, 1_000, 4_000);
+        assert_eq!(widened(issued, wide, 100), band(810, 1_000, 1_390));
+    }
+
+    fn bands() -> impl Strategy<Value = Band> {
+        [0..=1_000_000_u64, 0..=1_000_000, 0..=1_000_000].prop_map(|mut watts| {
+            watts.sort_unstable();
+            band(watts[0], watts[1], watts[2])
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_widened_band_is_ordered_and_within_reach(
+            issued in bands(),
+            climatology in bands(),
+            permille in 0..=1_000_u32,
+        ) {
+            let result = widened(issued, climatology, permille);
+            prop_assert!(result.p10_watts <= result.p50_watts);
+            prop_assert!(result.p50_watts <= result.p90_watts);
+            prop_assert!(result.p10_watts <= issued.p10_watts);
+            prop_assert!(issued.p90_watts <= result.p90_watts);
+            prop_assert!(result.p90_watts <= issued.p90_watts.max(climatology.p90_watts));
+        }
+    }
+}

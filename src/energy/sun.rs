@@ -87,3 +87,90 @@ fn direction(days: f64) -> [f64; 3] {
         tilt_sin * longitude_sin,
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::energy::fixtures::KUNMING;
+
+    fn place(latitude_microdegrees: i32, longitude_microdegrees: i32) -> Place {
+        Place {
+            latitude_microdegrees,
+            longitude_microdegrees,
+            utc_offset_minutes: 0,
+        }
+    }
+
+    fn at(text: &str) -> TimeMs {
+        let time: jiff::Timestamp = text.parse().unwrap();
+        TimeMs(time.as_millisecond())
+    }
+
+    fn elevation(place: Place, time: TimeMs) -> f64 {
+        sine_elevation(place, time).asin().to_degrees()
+    }
+
+    #[track_caller]
+    fn check(place: Place, time: &str, expected_degrees: f64) {
+        let degrees = elevation(place, at(time));
+        assert!(
+            (degrees - expected_degrees).abs() < 0.05,
+            "{degrees} instead of {expected_degrees} at {time}"
+        );
+    }
+
+    /// Expected values: the `XEphem` library (ephem 4.2.1) without refraction.
+    #[test]
+    fn elevations_agree_with_an_ephemeris() {
+        let sydney = place(-33_870_000, 151_210_000);
+        let tromso = place(69_650_000, 18_960_000);
+        check(KUNMING, "2025-06-21T05:00:00Z", 87.034);
+        check(KUNMING, "2025-06-21T23:00:00Z", 7.353);
+        check(KUNMING, "2025-12-21T05:00:00Z", 41.489);
+        check(KUNMING, "2025-12-21T10:30:00Z", -1.929);
+        check(KUNMING, "2025-03-20T05:00:00Z", 64.573);
+        check(KUNMING, "2025-09-22T18:00:00Z", -61.263);
+        check(KUNMING, "2030-02-01T03:00:00Z", 35.376);
+        check(sydney, "2025-12-21T05:00:00Z", 48.082);
+        check(sydney, "2025-06-21T23:00:00Z", 18.888);
+        check(tromso, "2025-06-21T23:00:00Z", 3.117);
+        check(tromso, "2025-12-21T10:30:00Z", -3.117);
+    }
+
+    /// Noon elevation is 90 degrees minus latitude plus declination, which is 23.44 at the solstices and 0 at equinoxes.
+    #[test]
+    fn noon_of_solstice_and_equinox_is_as_high_as_geometry_says() {
+        for (day, expected) in [
+            ("2025-06-21T00:00:00Z", 90.0 - 25.04 + 23.44),
+            ("2025-12-21T00:00:00Z", 90.0 - 25.04 - 23.44),
+            ("2025-03-20T00:00:00Z", 90.0 - 25.04),
+        ] {
+            let highest = (0..1_440)
+                .map(|minute| elevation(KUNMING, at(day).plus_ms(minute * 60_000)))
+                .fold(f64::MIN, f64::max);
+            assert!((highest - expected).abs() < 0.2, "{highest} on {day}");
+        }
+    }
+
+    #[test]
+    fn the_mean_of_a_day_is_the_mean_of_its_minutes() {
+        for (latitude, day) in [
+            (25_040_000, "2025-06-21T00:00:00Z"),
+            (25_040_000, "2025-12-21T00:00:00Z"),
+            (-60_000_000, "2025-06-21T00:00:00Z"),
+            (80_000_000, "2025-06-21T00:00:00Z"),
+            (80_000_000, "2025-12-21T00:00:00Z"),
+            (90_000_000, "2025-06-21T00:00:00Z"),
+        ] {
+            let place = place(latitude, 0);
+            let sum: f64 = (0..1_440)
+                .map(|minute| sine_elevation(place, at(day).plus_ms(minute * 60_000)).max(0.0))
+                .sum();
+            let mean = mean_day_sine(place, at(day).plus_ms(DAY_MS / 2));
+            assert!(
+                (mean - sum / 1_440.0).abs() < 0.001,
+                "{mean} at {latitude} on {day}"
+            );
+        }
+    }
+}

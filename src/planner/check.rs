@@ -1,14 +1,116 @@
-//! TBD
+//! Checks a whole plan against the timetable: the net under tests and under the controller's debug builds.
+//!
+//! Recomputes every sum from the placements and asks every rule again; shares no bookkeeping with what it checks.
+
 use crate::{
-    domain::placement::Placement,
-    planner::{Request, Timetable},
+    domain::{outlook::Confidence, placement::Placement},
+    planner::{
+        Request, Timetable,
+        feasibility::{Ask, Collected, examine},
+        site_table::{Booking, SiteTable},
+    },
 };
 
-/// Asserts that a whole plan holds: the timetable's reservations are exactly those of `plan`, every placement keeps its
-/// window and rules, and at no slot is capacity, power or green power over-committed. Panics otherwise: a defect.
+/// Asserts that a plan holds; panics otherwise, because then there is a defect.
+///
+/// The reservations of the timetable are exactly those of `plan`; at no slot is capacity, power or green power
+/// over-committed; every placement keeps its window, its rules and its green share, and its energy adds up.
 pub fn check<'a>(
-    _timetable: &Timetable,
-    _plan: impl IntoIterator<Item = (Request<'a>, &'a Placement)>,
+    timetable: &Timetable,
+    plan: impl IntoIterator<Item = (Request<'a>, &'a Placement)>,
 ) {
-    todo!()
+    let mut expected = timetable.clone();
+    for table in &mut expected.sites {
+        table.clear();
+    }
+    for (request, placement) in plan {
+        expected.reserve(placement);
+        check_placement(timetable, &request, placement);
+    }
+    assert_eq!(
+        expected, *timetable,
+        "the timetable holds exactly the reservations of the plan"
+    );
+    for table in &timetable.sites {
+        check_site(table);
+    }
+}
+
+fn check_site(table: &SiteTable) {
+    let site = &table.site;
+    assert!(
+        !table.has_stranded_use(),
+        "no job of {} is in a pool that is gone",
+        site.id
+    );
+    for slot in 0..table.power_used().len() {
+        for (i, pool) in site.pools.iter().enumerate() {
+            let used = table.pool_used(i, slot);
+            assert!(
+                pool.capacity().cover(&used),
+                "{used:?} of pool {} of {} are in use in slot {slot}",
+                pool.id,
+                site.id
+            );
+        }
+        let watts = table.power_used()[slot];
+        assert!(
+            watts <= site.power_cap_watts,
+            "{watts} W are in use at {} in slot {slot}",
+            site.id
+        );
+        for level in Confidence::ALL {
+            let claimed = table.green_claimed(level)[slot];
+            let green = table.outlook.green_watts[level.index()][slot];
+            assert!(
+                claimed <= green,
+                "{claimed} W of {green} W green at {level:?} are claimed at {} in slot {slot}",
+                site.id
+            );
+        }
+    }
+}
+
+fn check_placement(timetable: &Timetable, request: &Request<'_>, placement: &Placement) {
+    let ask = Ask::new(timetable, request);
+    let site = timetable
+        .position(&placement.site)
+        .expect("a placement is at a known site");
+    let mut freed = timetable.sites[site].clone();
+    freed.book(placement, Booking::GiveBack);
+    let mut sink = Collected::default();
+    let refused = examine(&freed, site, &ask, &mut sink).is_none();
+    assert!(
+        !refused,
+        "a rule forbids {placement:?}: {:?}",
+        sink.into_vec()
+    );
+    assert!(
+        timetable.recost_at(&freed, site, &ask, placement).is_some(),
+        "window, shape, room or green share are not kept by {placement:?}"
+    );
+    check_energy(timetable, placement);
+}
+
+fn check_energy(timetable: &Timetable, placement: &Placement) {
+    let slot_seconds = u64::from(timetable.grid.slot_seconds());
+    let n_slots = placement.n_slots();
+    assert_eq!(
+        placement.energy.total(),
+        placement.power_watts * u64::from(n_slots) * slot_seconds,
+        "energy is power times time"
+    );
+    let reserved: u64 = placement.green_by_slot().map(|(_, watts)| watts).sum();
+    assert_eq!(
+        placement.energy.green(),
+        reserved * slot_seconds,
+        "green energy is what is reserved"
+    );
+    let stretches: u32 = placement.green.iter().map(|stretch| stretch.slots).sum();
+    assert_eq!(stretches, n_slots, "the stretches cover the runs");
+    let above = placement
+        .green
+        .iter()
+        .any(|stretch| placement.power_watts < stretch.watts);
+    assert!(!above, "no more green power is reserved than drawn");
 }

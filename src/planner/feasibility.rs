@@ -1,1 +1,617 @@
-//! TBD
+//! Whether a site may and can take a job at all: the one path of submit, quote, explain and re-plan.
+//!
+//! Every rule is asked, also after the first refusal, so that a caller who wants reasons gets all of them; a caller
+//! who only wants to know pays for no text.
+
+use std::ops::Range;
+
+use crate::{
+    domain::{
+        job::{Flexibility, JobSpec, TaskResources},
+        placement::Placement,
+        refusal::{Refusal, RefusalReason, RefusalUnit},
+        site::{Amounts, Pool, Site},
+    },
+    limits,
+    planner::{
+        Request, Timetable, Window,
+        column::Room,
+        cost::{Aim, Meter, Score, Sums, grid_bound},
+        data_rules::JobRules,
+        latency::LatencyAsk,
+        site_table::{SiteTable, is_special, to_index, to_indexes, to_slot},
+    },
+    slot::{Slot, SlotGrid, SlotRange, TimeMs},
+    units,
+};
+
+/// What a request asks of every site alike, worked out once.
+#[derive(Debug, Clone)]
+pub(super) struct Ask<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) grid: SlotGrid,
+    pub(super) horizon: SlotRange,
+    pub(super) shape: Shape,
+    pub(super) aim: Aim,
+    pub(super) window: Window,
+    pub(super) min_share_permille: u32,
+    pub(super) latency: LatencyAsk<'a>,
+    pub(super) rules: JobRules<'a>,
+}
+
+/// How long a job runs and how it may be cut, in slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Work of the job; what one run needs.
+    pub(super) n_slots: u32,
+    pub(super) pieces: Option<Pieces>,
+}
+
+/// How an interruptible job may be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pieces {
+    /// Least work of a run, at most the job's.
+    pub(super) min_chunk: u32,
+    /// Slots by which every run after the first is longer than its work.
+    pub(super) resume: u32,
+}
+
+/// A site that may take the job: where in the columns to look. Whether there is room is for the search to find.
+#[derive(Debug, Clone)]
+pub(super) struct Offer<'t> {
+    pub(super) table: &'t SiteTable,
+    /// Position of the site.
+    pub(super) site: usize,
+    pub(super) meter: Meter<'t>,
+    pub(super) rtt_us: u32,
+    /// Pools that could hold the job when idle, the best suited first.
+    pub(super) pools: PoolSet,
+    /// Slots that runs may lie in.
+    pub(super) slots: Range<usize>,
+    /// Last slot a first run may start in.
+    pub(super) last_start: usize,
+    /// Kind of room that does not count, to find out what is in the way.
+    pub(super) ignored: Option<Ignored>,
+    pub(super) horizon: SlotRange,
+    pub(super) not_before: Slot,
+}
+
+/// A kind of room that may be left out of account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ignored {
+    Pools,
+    Power,
+}
+
+/// Positions of pools in a stated order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct PoolSet {
+    pools: [u8; limits::POOLS_MAX],
+    len: usize,
+}
+
+/// Takes refusals, or the fact that there is one.
+pub(super) trait Sink {
+    /// Notes a refusal.
+    fn refuse(&mut self, make: impl FnOnce() -> Refusal);
+    /// Whether nothing was refused so far.
+    fn is_clear(&self) -> bool;
+}
+
+/// Only remembers that something was refused.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    refused: bool,
+}
+
+/// Keeps all refusals.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    refusals: Vec<Refusal>,
+}
+
+impl<'a> Ask<'a> {
+    pub(super) fn new(timetable: &'a Timetable, request: &'a Request<'a>) -> Self {
+        let spec = request.spec;
+        Self {
+            request,
+            grid: timetable.grid,
+            horizon: timetable.horizon,
+            shape: Shape::of(spec, timetable.grid),
+            aim: Aim::of(spec),
+            window: request.window,
+            min_share_permille: spec.min_green_share_permille,
+            latency: LatencyAsk::new(&timetable.latencies, &spec.origin),
+            rules: JobRules::new(&spec.data_policy),
+        }
+    }
+
+    pub(super) fn seconds(&self, slots: u32) -> u64 {
+        u64::from(slots) * u64::from(self.grid.slot_seconds())
+    }
+}
+
+impl Shape {
+    pub(super) fn of(spec: &JobSpec, grid: SlotGrid) -> Self {
+        let n_slots = grid.slots_for_ms(spec.timing.runtime_ms).max(1);
+        let pieces = match spec.flexibility {
+            Flexibility::Rigid => None,
+            Flexibility::Interruptible {
+                min_chunk_ms,
+                resume_cost_ms,
+            } => Some(Pieces {
+                min_chunk: grid.slots_for_ms(min_chunk_ms).clamp(1, n_slots),
+                resume: grid.slots_for_ms(resume_cost_ms),
+            }),
+        };
+        Self { n_slots, pieces }
+    }
+
+    /// Whether runs, given in order, are a way to do the job.
+    pub(super) fn allows(&self, runs: &[SlotRange]) -> bool {
+        let Some(pieces) = self.pieces else {
+            return matches!(runs, [run] if run.len() == self.n_slots);
+        };
+        let apart = runs.windows(2).all(|pair| pair[0].end < pair[1].start);
+        let work = |(i, run): (usize, &SlotRange)| {
+            let repeated = if i == 0 { 0 } else { pieces.resume };
+            run.len().saturating_sub(repeated)
+        };
+        let enough = runs
+            .iter()
+            .enumerate()
+            .all(|run| pieces.min_chunk <= work(run));
+        let done: u32 = runs.iter().enumerate().map(work).sum();
+        apart && enough && done == self.n_slots
+    }
+}
+
+impl Sink for Tally {
+    fn refuse(&mut self, _make: impl FnOnce() -> Refusal) {
+        self.refused = true;
+    }
+
+    fn is_clear(&self) -> bool {
+        !self.refused
+    }
+}
+
+impl Sink for Collected {
+    fn refuse(&mut self, make: impl FnOnce() -> Refusal) {
+        self.refusals.push(make());
+    }
+
+    fn is_clear(&self) -> bool {
+        self.refusals.is_empty()
+    }
+}
+
+impl Collected {
+    /// All refusals in order of precedence.
+    pub(super) fn into_vec(mut self) -> Vec<Refusal> {
+        self.refusals.sort_by_key(|refusal| refusal.reason);
+        self.refusals
+    }
+}
+
+impl PoolSet {
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
+        self.pools[..self.len].iter().map(|&pool| usize::from(pool))
+    }
+
+    pub(super) fn contains(&self, pool: usize) -> bool {
+        self.iter().any(|member| member == pool)
+    }
+
+    fn push(&mut self, pool: usize) {
+        self.pools[self.len] = u8::try_from(pool).expect("a site has at most POOLS_MAX pools");
+        self.len += 1;
+    }
+}
+
+impl<'t> Offer<'t> {
+    /// What the job takes of the pool.
+    pub(super) fn need(&self, ask: &Ask<'_>, pool: usize) -> Amounts {
+        let spec = ask.request.spec;
+        spec.task
+            .demand_on(&self.table.site.pools[pool], spec.task_count)
+    }
+
+    /// Where the job has room in a pool of the offer.
+    pub(super) fn room(&self, ask: &Ask<'_>, pool: usize) -> Room<'t> {
+        self.table
+            .room(
+                pool,
+                &self.need(ask, pool),
+                self.meter.watts(),
+                self.ignored,
+            )
+            .expect("a pool of an offer holds the job when idle")
+    }
+
+    /// Greatest grid power (watts x slots) that keeps the job's green share in runs of `n_slots` slots.
+    pub(super) fn grid_bound(&self, ask: &Ask<'_>, n_slots: u32) -> u64 {
+        grid_bound(self.meter.watts(), n_slots.into(), ask.min_share_permille)
+    }
+
+    /// Rank of runs from the slot `start` to the slot `end`.
+    pub(super) fn score(&self, aim: Aim, sums: Sums, start: usize, end: usize) -> Score {
+        let end = to_slot(end, self.horizon);
+        Score {
+            total: aim.total(sums, end.0 - self.not_before.0),
+            sums,
+            end,
+            site: self.site,
+            start: to_slot(start, self.horizon),
+        }
+    }
+
+    /// Whether the placement's pool, runs and amounts are possible here and now.
+    pub(super) fn holds(&self, ask: &Ask<'_>, pool: usize, runs: &[SlotRange]) -> bool {
+        let slots = SlotRange::new(
+            to_slot(self.slots.start, self.horizon),
+            to_slot(self.slots.end, self.horizon),
+        );
+        let last_start = to_slot(self.last_start, self.horizon);
+        let in_window = runs.iter().all(|&run| slots.covers(run))
+            && runs.first().is_some_and(|run| run.start <= last_start);
+        if !in_window || !ask.shape.allows(runs) || !self.pools.contains(pool) {
+            return false;
+        }
+        let room = self.room(ask, pool);
+        runs.iter().all(|&run| {
+            let slots = to_indexes(run, self.horizon);
+            room.first_blocked(slots.clone()) == slots.end
+        })
+    }
+}
+
+/// Asks every rule that does not depend on what other jobs take. `None` when the sink got a refusal.
+pub(super) fn examine<'t>(
+    table: &'t SiteTable,
+    site_position: usize,
+    ask: &Ask<'_>,
+    sink: &mut impl Sink,
+) -> Option<Offer<'t>> {
+    let site = &*table.site;
+    let spec = ask.request.spec;
+    let valid_until = ask.rules.check(site, sink);
+    check_lines(spec, site, sink);
+    let rtt_us = ask.latency.check(&site.id, sink);
+    let pools = check_pools(ask, site, sink);
+    let watts = check_power(spec, site, sink);
+    let (slots, last_start) = check_window(ask, valid_until, sink);
+    if let Some(cordon) = &site.cordon {
+        sink.refuse(|| {
+            Refusal::plain(
+                RefusalReason::SiteCordoned,
+                format!("{} takes no new work: {}", site.id, cordon.reason),
+            )
+        });
+    }
+    sink.is_clear().then(|| Offer {
+        table,
+        site: site_position,
+        meter: Meter::new(table, spec.confidence, watts),
+        rtt_us,
+        pools,
+        slots,
+        last_start,
+        ignored: None,
+        horizon: ask.horizon,
+        not_before: ask.window.not_before.max(ask.horizon.start),
+    })
+}
+
+/// Position of a placement's pool at its site, if the site still has it.
+pub(super) fn pool_position(table: &SiteTable, placement: &Placement) -> Option<usize> {
+    table.site.pool(&placement.pool).map(|(i, _)| i)
+}
+
+fn check_lines(spec: &JobSpec, site: &Site, sink: &mut impl Sink) {
+    use crate::domain::latency::NetworkPath;
+    let require = &spec.data_policy.require;
+    if let Some(gateway) = &require.gateway
+        && site.gateway.as_ref() != Some(gateway)
+    {
+        sink.refuse(|| {
+            let has = site.gateway.as_ref().map_or("none", |own| own.as_str());
+            Refusal::plain(
+                RefusalReason::GatewayMismatch,
+                format!(
+                    "the policy asks for gateway {gateway} and {} has {has}",
+                    site.id
+                ),
+            )
+        });
+    }
+    if require.leased_line && spec.origin.path == NetworkPath::Internet {
+        sink.refuse(|| {
+            Refusal::plain(
+                RefusalReason::LeasedLineRequired,
+                "the policy asks for a leased line and the job comes over the internet; set origin.path LEASED",
+            )
+        });
+    }
+}
+
+fn check_power(spec: &JobSpec, site: &Site, sink: &mut impl Sink) -> u64 {
+    let watts = units::facility_watts(spec.it_watts(), site.pue_permille).unwrap_or(u64::MAX);
+    if site.power_cap_watts < watts {
+        sink.refuse(|| {
+            Refusal::numbers(
+                RefusalReason::PowerExceedsCap,
+                RefusalUnit::Watts,
+                watts,
+                site.power_cap_watts,
+                format!(
+                    "the job draws {watts} W with cooling and {} may draw {} W; use fewer tasks",
+                    site.id, site.power_cap_watts
+                ),
+            )
+        });
+    }
+    watts
+}
+
+/// Narrows the pools rule by rule. A rule that no pool keeps is refused and then left out, so that the rules behind
+/// it are asked as well.
+fn check_pools(ask: &Ask<'_>, site: &Site, sink: &mut impl Sink) -> PoolSet {
+    let spec = ask.request.spec;
+    let encrypted = spec.data_policy.require.encrypted_in_use;
+    let mut left: u32 = (1 << site.pools.len()) - 1;
+    let members = |set: u32| {
+        site.pools
+            .iter()
+            .enumerate()
+            .filter(move |(i, _)| set & (1 << i) != 0)
+    };
+    let keep = |set: u32, rule: &dyn Fn(&Pool) -> bool| {
+        members(set)
+            .filter(|(_, pool)| rule(pool))
+            .fold(0_u32, |kept, (i, _)| kept | (1 << i))
+    };
+    let mut narrow =
+        |rule: &dyn Fn(&Pool) -> bool, refusal: &dyn Fn(Vec<&Pool>) -> Refusal| match keep(
+            left, rule,
+        ) {
+            0 => sink.refuse(|| refusal(members(left).map(|(_, pool)| pool).collect())),
+            kept => left = kept,
+        };
+    narrow(
+        &|pool| !ask.rules.needs_no_mix || pool.no_domestic_mix,
+        &|_| {
+            Refusal::plain(
+                RefusalReason::DomesticMix,
+                format!("no pool of {} is kept free of domestic data", site.id),
+            )
+        },
+    );
+    narrow(&|pool| !encrypted || pool.encrypted_in_use, &|_| {
+        Refusal::plain(
+            RefusalReason::EncryptionInUseRequired,
+            format!("no suitable pool of {} encrypts memory in use", site.id),
+        )
+    });
+    let model = &spec.task.gpu_model;
+    narrow(&|pool| model.is_none() || pool.gpu_model == *model, &|_| {
+        Refusal::plain(
+            RefusalReason::GpuModelMissing,
+            format!(
+                "no suitable pool of {} has the GPU model {}; leave task_resources.gpu_model empty for any",
+                site.id,
+                model.as_deref().unwrap_or_default()
+            ),
+        )
+    });
+    let task = spec.task.amounts();
+    narrow(&|pool| pool.node().cover(&task), &|pools| {
+        task_exceeds_node(site, &task, &pools)
+    });
+    narrow(
+        &|pool| u64::from(spec.task_count) <= tasks_held(pool, &spec.task),
+        &|pools| job_exceeds_pool(site, spec, &pools),
+    );
+    in_order_of_fit(ask, site, left)
+}
+
+/// Pools without traits that the job has no use for come first, then the site's order.
+fn in_order_of_fit(ask: &Ask<'_>, site: &Site, members: u32) -> PoolSet {
+    let spec = ask.request.spec;
+    let needs_special = ask.rules.needs_no_mix || spec.data_policy.require.encrypted_in_use;
+    let is_wasted = |pool: &Pool| {
+        let gpus = spec.task.gpus == 0 && 0 < pool.gpus_per_node;
+        (gpus, !needs_special && is_special(pool))
+    };
+    let mut ordered = PoolSet::default();
+    for rank in [(false, false), (false, true), (true, false), (true, true)] {
+        for (i, pool) in site.pools.iter().enumerate() {
+            if members & (1 << i) != 0 && is_wasted(pool) == rank {
+                ordered.push(i);
+            }
+        }
+    }
+    ordered
+}
+
+/// Tasks that an idle pool holds at once: a task never spans nodes.
+fn tasks_held(pool: &Pool, task: &TaskResources) -> u64 {
+    let (node, need) = (pool.node(), task.amounts());
+    if !node.cover(&need) {
+        return 0;
+    }
+    let shares = [
+        (node.cpu_cores, need.cpu_cores),
+        (node.memory_mib, need.memory_mib),
+        (node.gpus, need.gpus),
+    ];
+    let per_node = shares
+        .into_iter()
+        .filter_map(|(have, need)| have.checked_div(need))
+        .min()
+        .unwrap_or(1);
+    let per_node = if task.exclusive_node { 1 } else { per_node };
+    per_node.saturating_mul(pool.nodes.into())
+}
+
+fn task_exceeds_node(site: &Site, task: &Amounts, pools: &[&Pool]) -> Refusal {
+    let (unit, need, have) = lacking(task, pools.iter().map(|pool| pool.node()));
+    Refusal::numbers(
+        RefusalReason::TaskExceedsNode,
+        unit,
+        need,
+        have,
+        format!(
+            "a task needs {need} {} and no node of a suitable pool of {} has more than {have}; use smaller tasks",
+            unit.name(),
+            site.id
+        ),
+    )
+}
+
+fn job_exceeds_pool(site: &Site, spec: &JobSpec, pools: &[&Pool]) -> Refusal {
+    let held = pools
+        .iter()
+        .map(|pool| tasks_held(pool, &spec.task))
+        .max()
+        .unwrap_or(0);
+    let cores = u64::from(spec.task.cpu_cores);
+    Refusal::numbers(
+        RefusalReason::JobExceedsPool,
+        RefusalUnit::CpuCores,
+        u64::from(spec.task_count) * cores,
+        held * cores,
+        format!(
+            "the job has {} tasks and no suitable pool of {} holds more than {held} of them at once; \
+             use fewer or smaller tasks",
+            spec.task_count, site.id
+        ),
+    )
+}
+
+/// The first kind of which every pool has too little, with what the best has; else what the best fitting lacks.
+pub(super) fn lacking(
+    need: &Amounts,
+    haves: impl Iterator<Item = Amounts>,
+) -> (RefusalUnit, u64, u64) {
+    let mut most = Amounts::default();
+    let mut first = None;
+    for have in haves {
+        first = first.or(Some(have));
+        most = Amounts {
+            cpu_cores: most.cpu_cores.max(have.cpu_cores),
+            memory_mib: most.memory_mib.max(have.memory_mib),
+            gpus: most.gpus.max(have.gpus),
+        };
+    }
+    // When each kind alone would fit somewhere, no pool has all: the first one shows what it lacks.
+    let shown = if most.cover(need) {
+        first.unwrap_or(most)
+    } else {
+        most
+    };
+    let kinds = [
+        (RefusalUnit::CpuCores, need.cpu_cores, shown.cpu_cores),
+        (RefusalUnit::Mib, need.memory_mib, shown.memory_mib),
+        (RefusalUnit::Gpus, need.gpus, shown.gpus),
+    ];
+    kinds
+        .into_iter()
+        .find(|(_, need, have)| have < need)
+        .unwrap_or(kinds[0])
+}
+
+/// Slots that runs may lie in and the last slot of a first start; what comes back after a refusal has no meaning.
+fn check_window(
+    ask: &Ask<'_>,
+    valid_until: Option<TimeMs>,
+    sink: &mut impl Sink,
+) -> (Range<usize>, usize) {
+    let (window, horizon, n_slots) = (ask.window, ask.horizon, ask.shape.n_slots);
+    let first = window.not_before.max(horizon.start);
+    if window.end_by.0 < first.0.saturating_add(n_slots) || window.start_by < first {
+        let left = window.end_by.min(window.start_by.plus(n_slots));
+        let have = left.0.saturating_sub(first.0);
+        sink.refuse(|| window_too_short(ask, have));
+    } else if horizon.end.0 < first.0.saturating_add(n_slots) {
+        sink.refuse(|| beyond_horizon(ask));
+    }
+    let mut end = window.end_by.min(horizon.end);
+    if let Some(valid_until) = valid_until {
+        let retention_ms = i64::try_from(
+            ask.request
+                .spec
+                .data_policy
+                .retention_seconds
+                .saturating_mul(1_000),
+        )
+        .unwrap_or(i64::MAX);
+        let must_end_by = ask.grid.slot_at(valid_until.plus_ms(-retention_ms));
+        if must_end_by.0 < first.0.saturating_add(n_slots) {
+            sink.refuse(|| evidence_expires(ask, first, must_end_by));
+        }
+        end = end.min(must_end_by);
+    }
+    let slots = to_indexes(SlotRange::new(first, end).intersect(horizon), horizon);
+    let last_start = window.start_by.min(end.minus(n_slots));
+    (
+        slots,
+        to_index(last_start.0.saturating_sub(horizon.start.0)),
+    )
+}
+
+fn window_too_short(ask: &Ask<'_>, have_slots: u32) -> Refusal {
+    let (need, have) = (ask.seconds(ask.shape.n_slots), ask.seconds(have_slots));
+    Refusal::numbers(
+        RefusalReason::WindowTooShort,
+        RefusalUnit::Seconds,
+        need,
+        have,
+        format!(
+            "the job needs {need} s in whole slots and {have} s are left between earliest start and deadline; \
+             set a later deadline"
+        ),
+    )
+}
+
+fn beyond_horizon(ask: &Ask<'_>) -> Refusal {
+    let horizon = ask.horizon;
+    let end = ask
+        .window
+        .not_before
+        .max(horizon.start)
+        .plus(ask.shape.n_slots);
+    let need = ask.seconds(end.0 - horizon.start.0);
+    let have = ask.seconds(horizon.len());
+    Refusal {
+        until: Some(ask.grid.start_of(end.minus(horizon.len()))),
+        ..Refusal::numbers(
+            RefusalReason::BeyondHorizon,
+            RefusalUnit::Seconds,
+            need,
+            have,
+            format!(
+                "the earliest run ends {need} s from now and plans reach {have} s ahead; start earlier or submit later"
+            ),
+        )
+    }
+}
+
+fn evidence_expires(ask: &Ask<'_>, first: Slot, must_end_by: Slot) -> Refusal {
+    let retention = ask.request.spec.data_policy.retention_seconds;
+    let need = ask.seconds(ask.shape.n_slots).saturating_add(retention);
+    let left = ask.seconds(must_end_by.0.saturating_sub(first.0));
+    Refusal::numbers(
+        RefusalReason::EvidenceExpires,
+        RefusalUnit::Seconds,
+        need,
+        if left == 0 {
+            0
+        } else {
+            left.saturating_add(retention)
+        },
+        format!(
+            "evidence must outlive run and retention, {need} s from the earliest start; renew it or shorten retention"
+        ),
+    )
+}

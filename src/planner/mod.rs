@@ -6,10 +6,13 @@
 mod request;
 mod latency;
 pub mod data_rules;
+mod column;
+mod site_table;
 mod timetable;
-mod feasibility;
 mod cost;
+mod feasibility;
 mod rigid;
+mod pieces;
 mod interruptible;
 mod place;
 mod explain;
@@ -17,7 +20,9 @@ mod suggest;
 mod replan;
 mod check;
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;
+#[cfg(test)]
+mod properties;
 
 pub use check::check;
 pub use data_rules::POLICY_VERSION;

@@ -1,4 +1,8 @@
-//! TBD
+//! Places many jobs anew after something changed: repairs what broke, then moves what pays, and nothing else.
+//!
+//! Fed back, the result changes nothing: the last phase ends only when no job wants to change, and every change lowers
+//! the mover's own score and no other's, so that it does end.
+
 use std::sync::Arc;
 
 use crate::{
@@ -7,8 +11,17 @@ use crate::{
         job::JobSpec,
         placement::Placement,
     },
-    planner::{Timetable, Window},
+    planner::{
+        Request, Timetable, Window,
+        cost::{Aim, Score},
+        feasibility::Ask,
+    },
+    slot::SlotRange,
 };
+
+/// Rounds of improvement at most: jobs in the strict order settle by themselves, weighted ones could in theory chase
+/// each other for ever.
+const ROUNDS_MAX: usize = 32;
 
 /// A job that may be placed anew.
 #[derive(Debug, Clone)]
@@ -17,7 +30,7 @@ pub struct Candidate {
     pub id: JobId,
     /// Its description.
     pub spec: Arc<JobSpec>,
-    /// When it may run from now on.
+    /// When it may run from now on; `end_by` is its deadline.
     pub window: Window,
     /// Its placement, reserved in the timetable; `None` for a queued job.
     pub current: Option<Arc<Placement>>,
@@ -26,8 +39,9 @@ pub struct Candidate {
 /// Bounds of a re-plan.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplanOptions {
-    /// Least gain for which a sound placement is moved: thousandths of the job's energy that turn from grid to green, or
-    /// of its score at equal grid energy.
+    /// Least gain for which a sound placement is moved: thousandths of the job's energy that turn from grid to
+    /// green; at equal grid energy thousandths of its carbon, at equal carbon of its cost; for a weighted job
+    /// thousandths of its total.
     pub min_gain_permille: u32,
     /// Sound placements moved at most; broken and missing ones are always placed.
     pub max_moves: usize,
@@ -43,31 +57,292 @@ pub struct Move {
     /// Its placement before.
     pub from: Option<Arc<Placement>>,
     /// Its placement after, reserved in the timetable.
-    pub to: Option<Placement>,
+    pub to: Option<Arc<Placement>>,
     /// What happened.
     pub kind: MoveKind,
 }
 
 /// What happened to a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MoveKind {
-    /// Another site, pool or window.
+    /// Another site, pool or runs.
     Moved,
     /// The same site, pool and runs with other green power, power or amounts.
     Recosted,
     /// It had no placement and has one now.
     Placed,
-    /// It had a placement that no longer holds, and no other was found.
+    /// Its placement no longer holds and no other was found.
     Lost,
 }
 
-/// Places the candidates anew, broken and missing placements first (by deadline, then id), and moves sound ones only when
-/// it pays. Reports only jobs that changed, by id; the timetable holds exactly the new set afterwards. Its own
-/// result fed back changes nothing.
+/// A candidate with the placement that is reserved for it.
+#[derive(Debug)]
+struct Seat<'a> {
+    candidate: &'a Candidate,
+    placement: Option<Arc<Placement>>,
+    /// How many entries of the log of freed slots it has answered to; `None` until it looks for the first time.
+    seen: Option<usize>,
+    moved: bool,
+}
+
+/// Places the candidates anew and reports those that changed, by id. The timetable holds exactly the new set
+/// afterwards, and the placements of all other jobs as before.
+///
+/// Placements that no longer hold are given up, the latest deadline first, until the rest holds; these and the
+/// missing ones are placed, the earliest deadline first; then sound ones are moved where it pays.
 pub fn replan(
-    _timetable: &mut Timetable,
-    _candidates: &[Candidate],
-    _options: &ReplanOptions,
+    timetable: &mut Timetable,
+    candidates: &[Candidate],
+    options: &ReplanOptions,
 ) -> Vec<Move> {
-    todo!()
+    let mut seats = seats_by_deadline(candidates);
+    settle(timetable, &mut seats, options);
+    debug_assert!(
+        all_hold(timetable, &seats, options),
+        "a settled placement holds"
+    );
+    fill(timetable, &mut seats, options);
+    debug_assert!(
+        all_hold(timetable, &seats, options),
+        "a filled seat takes nothing from others"
+    );
+    improve(timetable, &mut seats, options);
+    debug_assert!(
+        all_hold(timetable, &seats, options),
+        "an improved placement holds"
+    );
+    let moved = seats.iter().filter(|seat| seat.moved).count();
+    assert!(moved <= options.max_moves, "no more moves than allowed");
+    seats.sort_by_key(|seat| seat.candidate.id);
+    seats.into_iter().filter_map(Seat::into_move).collect()
+}
+
+fn seats_by_deadline(candidates: &[Candidate]) -> Vec<Seat<'_>> {
+    let mut seats: Vec<Seat<'_>> = candidates
+        .iter()
+        .map(|candidate| Seat {
+            candidate,
+            placement: candidate.current.clone(),
+            seen: None,
+            moved: false,
+        })
+        .collect();
+    seats.sort_by_key(|seat| (seat.candidate.window.end_by, seat.candidate.id));
+    seats
+}
+
+/// Costs every placement anew where it is and gives up those that no longer hold.
+///
+/// The latest deadline goes first, so that where claims have become too large for what is there, the earliest
+/// deadline keeps its own. Afterwards everything that is left fits together: each one fitted while all before it
+/// in the order still held theirs.
+fn settle(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOptions) {
+    for seat in seats.iter_mut().rev() {
+        let Some(placement) = seat.placement.take() else {
+            continue;
+        };
+        timetable.release(&placement);
+        let recosted = timetable.recost(&seat.request(options), &placement);
+        seat.placement = recosted.map(|recosted| keep_if_same(placement, recosted));
+        if let Some(placement) = &seat.placement {
+            timetable.reserve(placement);
+        }
+    }
+}
+
+/// Places what has no placement.
+fn fill(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOptions) {
+    for seat in seats.iter_mut().filter(|seat| seat.placement.is_none()) {
+        fill_seat(timetable, seat, options);
+        seat.seen = Some(0);
+    }
+}
+
+fn fill_seat(timetable: &mut Timetable, seat: &mut Seat<'_>, options: &ReplanOptions) {
+    let request = seat.request(options);
+    let ask = Ask::new(timetable, &request);
+    let found = timetable
+        .best(&ask)
+        .map(|found| found.write_out(timetable, &ask));
+    if let Some(placement) = found {
+        timetable.reserve(&placement);
+        seat.placement = Some(Arc::new(placement));
+    }
+}
+
+/// Moves sound placements where it pays, until nobody wants to change; what a move frees is offered to those that
+/// have none first.
+fn improve(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOptions) {
+    let mut freed: Vec<SlotRange> = Vec::new();
+    let mut n_moved = 0;
+    for _ in 0..ROUNDS_MAX {
+        let mut changed = false;
+        let mut order: Vec<usize> = (0..seats.len()).collect();
+        order.sort_by_key(|&i| (seats[i].placement.is_some(), i));
+        for i in order {
+            let seat = &mut seats[i];
+            if !seat.has_news(&freed) {
+                continue;
+            }
+            seat.seen = Some(freed.len());
+            if seat.placement.is_none() {
+                fill_seat(timetable, seat, options);
+                changed |= seat.placement.is_some();
+                continue;
+            }
+            // A job that was placed or moved by this call is moved on freely: it is one change all the same.
+            let is_new = seat.moved || !seat.is_where_it_was();
+            let may_move = is_new || n_moved < options.max_moves;
+            if let Some(left) = improve_seat(timetable, seat, options, may_move) {
+                changed = true;
+                freed.extend(left.runs.iter().copied());
+                if !is_new {
+                    seat.moved = true;
+                    n_moved += 1;
+                }
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// Takes more green power where it is, or moves; gives the placement it left.
+fn improve_seat(
+    timetable: &mut Timetable,
+    seat: &mut Seat<'_>,
+    options: &ReplanOptions,
+    may_move: bool,
+) -> Option<Arc<Placement>> {
+    let placement = seat.placement.take()?;
+    timetable.release(&placement);
+    let request = seat.request(options);
+    let ask = Ask::new(timetable, &request);
+    let site = timetable
+        .position(&placement.site)
+        .expect("a placement is at a known site");
+    let (recosted, score) = timetable
+        .recost_at(&timetable.sites[site], site, &ask, &placement)
+        .expect("a sound placement holds while others only take what is free");
+    let better = timetable
+        .best(&ask)
+        .filter(|found| may_move && pays(ask.aim, &recosted, &score, &found.score, options))
+        .map(|found| found.write_out(timetable, &ask));
+    let (kept, left) = match better {
+        Some(better) => (Arc::new(better), Some(placement)),
+        None => (keep_if_same(placement, recosted), None),
+    };
+    timetable.reserve(&kept);
+    seat.placement = Some(kept);
+    left
+}
+
+/// Whether a move gains enough. An earlier end alone never does.
+fn pays(
+    aim: Aim,
+    current: &Placement,
+    score: &Score,
+    better: &Score,
+    options: &ReplanOptions,
+) -> bool {
+    let is_enough = |gain: u128, whole: u128| {
+        0 < gain && whole * u128::from(options.min_gain_permille) <= gain * 1_000
+    };
+    if score <= better {
+        return false;
+    }
+    if let Aim::Weighted(_) = aim {
+        return is_enough(score.total - better.total, score.total);
+    }
+    let (old, new) = (score.sums, better.sums);
+    let of_next = |old: u64, new: u64| is_enough(u128::from(old - new), old.into());
+    if new.grid < old.grid {
+        let energy = u128::from(current.power_watts) * u128::from(current.n_slots());
+        is_enough(u128::from(old.grid - new.grid), energy)
+    } else if new.carbon < old.carbon {
+        of_next(old.carbon, new.carbon)
+    } else {
+        of_next(old.cost, new.cost)
+    }
+}
+
+/// The old placement when the new one reserves the same: then nothing has changed for anybody.
+fn keep_if_same(old: Arc<Placement>, new: Placement) -> Arc<Placement> {
+    if reserves_same(&old, &new) {
+        return old;
+    }
+    Arc::new(new)
+}
+
+fn reserves_same(a: &Placement, b: &Placement) -> bool {
+    is_same_place(a, b)
+        && a.green == b.green
+        && a.power_watts == b.power_watts
+        && a.amounts == b.amounts
+        && a.confidence == b.confidence
+}
+
+fn is_same_place(a: &Placement, b: &Placement) -> bool {
+    a.site == b.site && a.pool == b.pool && a.runs == b.runs
+}
+
+/// Whether every placement, costed anew, holds.
+fn all_hold(timetable: &mut Timetable, seats: &[Seat<'_>], options: &ReplanOptions) -> bool {
+    seats.iter().all(|seat| {
+        let Some(placement) = &seat.placement else {
+            return true;
+        };
+        timetable.release(placement);
+        let holds = timetable
+            .recost(&seat.request(options), placement)
+            .is_some();
+        timetable.reserve(placement);
+        holds
+    })
+}
+
+impl<'a> Seat<'a> {
+    fn request(&self, options: &ReplanOptions) -> Request<'a> {
+        Request {
+            spec: &self.candidate.spec,
+            window: self.candidate.window,
+            decided_revision: options.decided_revision,
+        }
+    }
+
+    /// Whether something it could use was freed since it looked last.
+    fn has_news(&self, freed: &[SlotRange]) -> bool {
+        let Some(seen) = self.seen else { return true };
+        let window = self.candidate.window.range();
+        freed[seen..]
+            .iter()
+            .any(|slots| !slots.intersect(window).is_empty())
+    }
+
+    fn is_where_it_was(&self) -> bool {
+        match (&self.candidate.current, &self.placement) {
+            (Some(old), Some(new)) => is_same_place(old, new),
+            (None, None) => true,
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    fn into_move(self) -> Option<Move> {
+        let (from, to) = (self.candidate.current.clone(), self.placement);
+        let kind = match (&from, &to) {
+            (None, None) => return None,
+            (None, Some(_)) => MoveKind::Placed,
+            (Some(_), None) => MoveKind::Lost,
+            (Some(old), Some(new)) if reserves_same(old, new) => return None,
+            (Some(old), Some(new)) if is_same_place(old, new) => MoveKind::Recosted,
+            (Some(_), Some(_)) => MoveKind::Moved,
+        };
+        Some(Move {
+            id: self.candidate.id,
+            from,
+            to,
+            kind,
+        })
+    }
 }

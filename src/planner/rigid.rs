@@ -1,1 +1,200 @@
-//! TBD
+//! Finds the best window of a job in one piece at one site.
+//!
+//! Looks at every allowed start with room exactly once, in time linear in the window, without allocation.
+
+use std::ops::Range;
+
+use crate::planner::{
+    cost::{Aim, Meter, Score, Sums},
+    feasibility::{Ask, Offer},
+    site_table::to_index,
+};
+
+/// The best window found at a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub(super) score: Score,
+    pub(super) pool: usize,
+    pub(super) start: usize,
+}
+
+/// The best window that is better than `beat`, if there is one.
+pub(super) fn search(ask: &Ask<'_>, offer: &Offer<'_>, beat: Option<&Score>) -> Option<Hit> {
+    let n_slots = to_index(ask.shape.n_slots);
+    let bound = offer.grid_bound(ask, ask.shape.n_slots);
+    match ask.aim {
+        Aim::Strict => {
+            // Worse grid energy than the best known is of no interest; equal may still win by carbon.
+            let bound = beat.map_or(bound, |score| bound.min(score.sums.grid));
+            let mut scan = StrictScan::new(offer.meter, n_slots, bound);
+            for_each_stretch(ask, offer, n_slots, |starts, pool| scan.run(starts, pool));
+            scan.hit(offer)
+        }
+        Aim::Weighted(_) | Aim::Soonest => {
+            let mut best: Option<Hit> = None;
+            for_each_stretch(ask, offer, n_slots, |starts, pool| {
+                scan_scores(ask.aim, offer, n_slots, bound, starts, pool, &mut best);
+            });
+            best
+        }
+    }
+    .filter(|hit| beat.is_none_or(|score| hit.score < *score))
+}
+
+/// Calls `visit` with the starts of every stretch with room, pool by pool; stops at a pool that has room throughout.
+fn for_each_stretch(
+    ask: &Ask<'_>,
+    offer: &Offer<'_>,
+    n_slots: usize,
+    mut visit: impl FnMut(Range<usize>, usize),
+) {
+    for pool in offer.pools.iter() {
+        let room = offer.room(ask, pool);
+        for stretch in room.stretches(offer.slots.clone()) {
+            if stretch.len() >= n_slots {
+                let last = (stretch.end - n_slots).min(offer.last_start);
+                if stretch.start <= last {
+                    visit(stretch.start..last + 1, pool);
+                }
+            }
+            if stretch == offer.slots {
+                return;
+            }
+        }
+    }
+}
+
+/// Search in the strict order. Compares grid power first, which costs two subtractions a start; carbon and cost are
+/// summed only between windows that tie.
+#[derive(Debug)]
+struct StrictScan<'a> {
+    meter: Meter<'a>,
+    n_slots: usize,
+    /// Grid power (watts x slots) of the best window, or the most that is of interest.
+    bound: u64,
+    best: Option<Best>,
+    /// Last mixed window that was summed; the next is near.
+    cursor: Option<(usize, Sums)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Best {
+    start: usize,
+    pool: usize,
+    sums: Option<Sums>,
+}
+
+impl<'a> StrictScan<'a> {
+    fn new(meter: Meter<'a>, n_slots: usize, bound: u64) -> Self {
+        Self {
+            meter,
+            n_slots,
+            bound,
+            best: None,
+            cursor: None,
+        }
+    }
+
+    fn run(&mut self, starts: Range<usize>, pool: usize) {
+        let watts = self.meter.watts();
+        let free = self
+            .meter
+            .green_free(starts.start..starts.end - 1 + self.n_slots);
+        let (first, rest) = free.split_at(self.n_slots);
+        let mut grid: u64 = first.iter().map(|&green| watts.saturating_sub(green)).sum();
+        if grid <= self.bound {
+            self.consider(starts.start, grid, pool);
+        }
+        for (i, (&gone, &come)) in free.iter().zip(rest).enumerate() {
+            grid = grid + watts.saturating_sub(come) - watts.saturating_sub(gone);
+            if grid <= self.bound {
+                self.consider(starts.start + i + 1, grid, pool);
+            }
+        }
+    }
+
+    fn consider(&mut self, start: usize, grid: u64, pool: usize) {
+        let fresh = Best {
+            start,
+            pool,
+            sums: None,
+        };
+        let Some(best) = self.best.filter(|_| grid == self.bound) else {
+            self.bound = grid;
+            self.best = Some(fresh);
+            return;
+        };
+        let old = best.sums.unwrap_or_else(|| self.sums(best.start, grid));
+        let new = self.sums(start, grid);
+        let better = (new, start) < (old, best.start);
+        let (best, sums) = if better { (fresh, new) } else { (best, old) };
+        self.best = Some(Best {
+            sums: Some(sums),
+            ..best
+        });
+    }
+
+    fn sums(&mut self, start: usize, grid: u64) -> Sums {
+        let window = start..start + self.n_slots;
+        if let Some(sums) = self.meter.pure_sums(window.clone(), grid) {
+            return sums;
+        }
+        let sums = match self.cursor {
+            Some((from, mut sums)) if from <= start && start - from < self.n_slots => {
+                for gone in from..start {
+                    sums = sums
+                        .plus(self.meter.sums_at(gone + self.n_slots))
+                        .minus(self.meter.sums_at(gone));
+                }
+                sums
+            }
+            _ => self.meter.sums(window),
+        };
+        debug_assert_eq!(sums.grid, grid, "grid power is the same summed either way");
+        self.cursor = Some((start, sums));
+        sums
+    }
+
+    fn hit(mut self, offer: &Offer<'_>) -> Option<Hit> {
+        let best = self.best?;
+        let sums = best
+            .sums
+            .unwrap_or_else(|| self.sums(best.start, self.bound));
+        let end = best.start + self.n_slots;
+        Some(Hit {
+            score: offer.score(Aim::Strict, sums, best.start, end),
+            pool: best.pool,
+            start: best.start,
+        })
+    }
+}
+
+/// Search by any other order: full sums at every start.
+fn scan_scores(
+    aim: Aim,
+    offer: &Offer<'_>,
+    n_slots: usize,
+    bound: u64,
+    starts: Range<usize>,
+    pool: usize,
+    best: &mut Option<Hit>,
+) {
+    let mut sums = offer.meter.sums(starts.start..starts.start + n_slots);
+    for start in starts.clone() {
+        if starts.start < start {
+            sums = sums
+                .plus(offer.meter.sums_at(start + n_slots - 1))
+                .minus(offer.meter.sums_at(start - 1));
+        }
+        if bound < sums.grid {
+            continue;
+        }
+        let score = offer.score(aim, sums, start, start + n_slots);
+        if best.is_none_or(|best| score < best.score) {
+            *best = Some(Hit { score, pool, start });
+        }
+        if aim == Aim::Soonest {
+            return;
+        }
+    }
+}

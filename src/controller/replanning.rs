@@ -260,7 +260,7 @@ fn change_of(moved: Move, causes: &[(JobId, ChangeCause, Arc<str>)]) -> PlanChan
     PlanChange {
         id: moved.id,
         from: moved.from,
-        to: moved.to.map(Arc::new),
+        to: moved.to,
         expired: false,
         cause,
         trigger,

@@ -20,7 +20,7 @@ use crate::{
     domain::ids::Revision,
     limits,
     slot::TimeMs,
-    state::{Core, Rejection},
+    state::Rejection,
     store::{COMMIT_BYTES_MAX, Record, Store, codec},
 };
 

@@ -1,3 +1,13 @@
 //! The `lancang` binary: parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use lancang::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(command) => cli::run(command),
+        Err(error) => cli::usage(&error),
+    }
+}

@@ -1,0 +1,205 @@
+//! CSV by column names, with errors that name line, column and value.
+//!
+//! A file is understood as a whole or not at all: readers collect all problems, up to a bound, before they give up.
+
+use std::str::FromStr;
+
+/// Problems listed of one file; more are counted.
+const LISTED_MAX: usize = 20;
+
+/// A CSV file in memory.
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    heads: Vec<String>,
+    rows: Vec<csv::StringRecord>,
+}
+
+/// One row of a sheet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    sheet: &'a Sheet,
+    cells: &'a csv::StringRecord,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    listed: Vec<String>,
+    more: usize,
+}
+
+impl Problems {
+    /// Takes note of a problem.
+    pub(crate) fn add(&mut self, problem: String) {
+        if self.listed.len() < LISTED_MAX {
+            self.listed.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Keeps the value, or takes note of why there is none.
+    pub(crate) fn keep<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|problem| self.add(problem)).ok()
+    }
+
+    /// The value, unless there was a problem.
+    pub(crate) fn or<T>(mut self, value: T) -> Result<T, Vec<String>> {
+        if self.listed.is_empty() {
+            return Ok(value);
+        }
+        if self.more > 0 {
+            self.listed.push(format!("and {} more", self.more));
+        }
+        Err(self.listed)
+    }
+}
+
+impl Sheet {
+    /// Reads a file whose header has at least the `needed` columns.
+    pub(crate) fn read(text: &str, needed: &[&str]) -> Result<Self, Vec<String>> {
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+        let heads: Vec<String> = reader
+            .headers()
+            .map_err(|error| vec![error.to_string()])?
+            .iter()
+            .map(str::to_owned)
+            .collect();
+        let mut problems = Problems::default();
+        for name in needed {
+            if !heads.iter().any(|head| head == name) {
+                problems.add(format!(
+                    "line 1: column {name} is missing; the file has {}",
+                    heads.join(",")
+                ));
+            }
+        }
+        for (idx, head) in heads.iter().enumerate() {
+            if heads[..idx].contains(head) {
+                problems.add(format!("line 1: column {head} stands twice"));
+            }
+        }
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            match record {
+                Ok(record) => rows.push(record),
+                Err(error) => problems.add(error.to_string()),
+            }
+        }
+        problems.or(Self { heads, rows })
+    }
+
+    /// Names of the columns in order.
+    pub(crate) fn heads(&self) -> &[String] {
+        &self.heads
+    }
+
+    /// Whether there is such a column.
+    pub(crate) fn has(&self, column: &str) -> bool {
+        self.heads.iter().any(|head| head == column)
+    }
+
+    /// The rows in order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.rows.iter().map(|cells| Row { sheet: self, cells })
+    }
+}
+
+impl<'a> Row<'a> {
+    /// Line in the file.
+    pub(crate) fn line(self) -> u64 {
+        self.cells.position().map_or(0, csv::Position::line)
+    }
+
+    /// Text of a cell; empty when there is no such column.
+    pub(crate) fn text(self, column: &str) -> &'a str {
+        self.sheet
+            .heads
+            .iter()
+            .position(|head| head == column)
+            .and_then(|idx| self.cells.get(idx))
+            .unwrap_or_default()
+    }
+
+    /// A cell as a value; `what` says what was expected.
+    pub(crate) fn value<T: FromStr>(self, column: &str, what: &str) -> Result<T, String> {
+        self.value_with(column, |text| {
+            text.parse().map_err(|_| format!("is no {what}"))
+        })
+    }
+
+    /// A cell as a value made by a parser.
+    pub(crate) fn value_with<T>(
+        self,
+        column: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let text = self.text(column);
+        parse(text).map_err(|why| self.wrong(column, &format!("`{text}` {why}")))
+    }
+
+    /// A problem of a cell, with its place.
+    pub(crate) fn wrong(self, column: &str, why: &str) -> String {
+        format!("line {}, column {column}: {why}", self.line())
+    }
+}
+
+/// A decimal number times a power of ten, exactly: `parse_scaled("12.3", 3)` is 12300.
+pub(crate) fn parse_scaled(text: &str, decimals: usize) -> Result<u64, String> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = part.trim_end_matches('0');
+    if whole.is_empty() || !digits(whole) || !digits(part) {
+        return Err("is no decimal number".to_owned());
+    }
+    if part.len() > decimals {
+        return Err(format!("has more than {decimals} decimals"));
+    }
+    format!("{whole}{part:0<decimals$}")
+        .parse()
+        .map_err(|_| "is too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_exact() {
+        assert_eq!(parse_scaled("12.3", 3), Ok(12_300));
+        assert_eq!(parse_scaled("0.2950", 6), Ok(295_000));
+        assert_eq!(parse_scaled("107.30", 1), Ok(1073));
+        assert_eq!(parse_scaled("60", 0), Ok(60));
+        for wrong in ["", ".5", "-1", "1e3", "1.25", "x", "99999999999999999999"] {
+            assert!(parse_scaled(wrong, 1).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_problem_names_line_and_column() {
+        let sheet = Sheet::read("a,b\n1,2\n3,x\n", &["a", "b"]).unwrap();
+        let row = sheet.rows().nth(1).unwrap();
+        let problem = row.value::<u64>("b", "whole number").unwrap_err();
+        assert_eq!(problem, "line 3, column b: `x` is no whole number");
+    }
+
+    #[test]
+    fn missing_and_doubled_columns_and_ragged_rows_are_refused() {
+        assert!(Sheet::read("a\n1\n", &["a", "b"]).unwrap_err()[0].contains("column b is missing"));
+        assert!(Sheet::read("a,a\n1,2\n", &["a"]).unwrap_err()[0].contains("stands twice"));
+        assert!(Sheet::read("a,b\n1\n", &["a", "b"]).unwrap_err()[0].contains("line"));
+    }
+
+    #[test]
+    fn problems_are_bounded() {
+        let mut problems = Problems::default();
+        for n in 0..25 {
+            problems.add(n.to_string());
+        }
+        let listed = problems.or(()).unwrap_err();
+        assert_eq!(listed.len(), LISTED_MAX + 1);
+        assert_eq!(listed[LISTED_MAX], "and 5 more");
+    }
+}

@@ -1,0 +1,257 @@
+//! What can go wrong in a command, how it reads on standard error, and which exit code it gives.
+//!
+//! Nothing that a server said is dropped: status, reason, every field and every site come out, one a line.
+
+use std::{io, path::PathBuf};
+
+use tonic::{Code, Status};
+
+use crate::{config::ConfigError, server::StartError, telemetry::TelemetryError};
+
+mod status;
+
+pub(crate) use status::item_error_lines;
+
+/// Section of `--help` that documents the exit codes; [`exit_of`] implements it.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  another failure
+   2  not feasible, or not possible in the present state (FAILED_PRECONDITION)
+   4  not found (NOT_FOUND)
+   5  not allowed (PERMISSION_DENIED, UNAUTHENTICATED)
+   6  conflict (ABORTED, ALREADY_EXISTS)
+  64  wrong usage or wrong input (INVALID_ARGUMENT)
+  69  the server cannot be reached or is not ready (UNAVAILABLE, DEADLINE_EXCEEDED)
+  75  a bound is reached; try again later (RESOURCE_EXHAUSTED)";
+
+/// Exit code for what is wrong with arguments or files.
+pub(crate) const EXIT_USAGE: u8 = 64;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Arguments that do not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// A file that cannot be understood.
+    #[error("{} is not usable; nothing was sent", file)]
+    Malformed {
+        /// The file, `-` for standard input.
+        file: String,
+        /// Every problem with its place.
+        problems: Vec<String>,
+    },
+    /// The server refused.
+    #[error("{}", .0.message())]
+    Status(Box<Status>),
+    /// The server cannot be reached.
+    #[error("cannot reach {server}")]
+    Connect {
+        /// Its address.
+        server: String,
+        /// What the transport said.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// A stream ended before everything was answered.
+    #[error("the server closed the stream with {unanswered} items unanswered")]
+    StreamCut {
+        /// Items sent or waiting without an answer; they may or may not be stored.
+        unanswered: usize,
+    },
+    /// A file or stream failed.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was attempted, as `read`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Standard output failed.
+    #[error("cannot write to standard output")]
+    Stdout(#[source] io::Error),
+    /// Some items were refused; they were shown already.
+    #[error("{refused} of {total} refused")]
+    Refused {
+        /// Items refused.
+        refused: usize,
+        /// All items.
+        total: usize,
+        /// The exit code that the refusals agree on, or 1.
+        exit: u8,
+    },
+    /// A quote that found nothing; it was shown already.
+    #[error("no site can run the job as asked")]
+    Infeasible,
+    /// A check that found problems; they were shown already.
+    #[error("{0}")]
+    Unsound(String),
+    /// The configuration is wrong.
+    #[error("the configuration is wrong")]
+    Config(ConfigError),
+    /// Logging cannot start.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The server cannot start.
+    #[error(transparent)]
+    Start(StartError),
+    /// The process lacks what every command needs.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// An answer has no JSON form: a defect of this program.
+    #[error("cannot write {message} as JSON")]
+    Json {
+        /// Full name of the message.
+        message: &'static str,
+        /// Why.
+        #[source]
+        source: JsonError,
+    },
+}
+
+/// Why a message could not be turned into JSON or back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JsonError {
+    /// The descriptors lack the message.
+    #[error("no message of this name")]
+    UnknownMessage,
+    /// The bytes are no such message.
+    #[error("cannot decode")]
+    Decode(#[from] prost::DecodeError),
+    /// The JSON is not canonical JSON of the message.
+    #[error(transparent)]
+    Serde(#[from] serde_json::Error),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+impl Failure {
+    /// The exit code, as documented in [`EXIT_CODES`].
+    pub(crate) fn exit(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Malformed { .. } | Self::Config(_) => EXIT_USAGE,
+            Self::Status(status) => exit_of(status.code()),
+            Self::Connect { .. } | Self::StreamCut { .. } => exit_of(Code::Unavailable),
+            // The reader of a pipe that has seen enough is no failure.
+            Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Refused { exit, .. } => *exit,
+            Self::Infeasible => exit_of(Code::FailedPrecondition),
+            Self::File { .. }
+            | Self::Stdout(_)
+            | Self::Unsound(_)
+            | Self::Telemetry(_)
+            | Self::Start(_)
+            | Self::Runtime(_)
+            | Self::Json { .. } => 1,
+        }
+    }
+
+    /// What a person reads, first the message, then one detail a line; empty when there is nothing to say.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        if self.exit() == 0 {
+            return Vec::new();
+        }
+        match self {
+            Self::Status(status) => status::lines(status),
+            Self::Malformed { problems, .. } => {
+                let mut lines = vec![format!("error: {self}")];
+                lines.extend(problems.iter().map(|problem| format!("  {problem}")));
+                lines
+            }
+            Self::Config(error) => {
+                let mut lines = vec![format!("error: {self}")];
+                lines.extend(error.problems.iter().map(|problem| format!("  {problem}")));
+                lines
+            }
+            _ => vec![format!("error: {}", chain(self))],
+        }
+    }
+}
+
+/// The exit code of a gRPC status.
+pub(crate) fn exit_of(code: Code) -> u8 {
+    match code {
+        Code::Ok => 0,
+        Code::FailedPrecondition => 2,
+        Code::NotFound => 4,
+        Code::PermissionDenied | Code::Unauthenticated => 5,
+        Code::Aborted | Code::AlreadyExists => 6,
+        Code::InvalidArgument => EXIT_USAGE,
+        Code::Unavailable | Code::DeadlineExceeded => 69,
+        Code::ResourceExhausted => 75,
+        Code::Cancelled
+        | Code::Unknown
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss => 1,
+    }
+}
+
+/// An error with all its causes, each said once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_the_documented_exit_code() {
+        let cases = [
+            (Code::Ok, 0),
+            (Code::FailedPrecondition, 2),
+            (Code::NotFound, 4),
+            (Code::PermissionDenied, 5),
+            (Code::Aborted, 6),
+            (Code::AlreadyExists, 6),
+            (Code::InvalidArgument, 64),
+            (Code::Unavailable, 69),
+            (Code::ResourceExhausted, 75),
+            (Code::Internal, 1),
+        ];
+        for (code, exit) in cases {
+            assert_eq!(exit_of(code), exit, "{code:?}");
+            assert!(
+                EXIT_CODES.contains(&format!("{exit:4}  ")),
+                "{exit} is not documented"
+            );
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let failure = Failure::Stdout(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(failure.exit(), 0);
+        assert!(failure.lines().is_empty());
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let failure = Failure::File {
+            action: "read",
+            path: "x.csv".into(),
+            source: io::Error::other("disk gone"),
+        };
+        assert_eq!(failure.lines(), ["error: cannot read x.csv: disk gone"]);
+    }
+}

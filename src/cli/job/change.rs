@@ -1,0 +1,204 @@
+//! `lancang job update|hold|release|cancel`: verbs that change one job.
+//!
+//! An update names exactly the fields whose flags were given.
+
+use jiff::Timestamp;
+use prost_types::FieldMask;
+
+use super::spec::{HowArgs, WhenArgs};
+use crate::{
+    cli::{client::ClientArgs, failure::Failure, time::View, words},
+    proto::v1,
+};
+
+pub(super) const UPDATE_EXAMPLES: &str = "\
+Examples:
+  lancang job update JOB --deadline 1d
+  lancang job update JOB --min-green 90% --confidence 90% --etag ETAG
+  lancang job update JOB --label team=ai --label stage=test     replaces all labels
+  lancang job update JOB --clear weights --clear timing.finish_deadline";
+
+/// Fields that `--clear` can empty.
+const CLEARABLE: [&str; 7] = [
+    "labels",
+    "timing.earliest_start",
+    "timing.start_deadline",
+    "timing.finish_deadline",
+    "flexibility",
+    "green",
+    "weights",
+];
+
+/// Which job, under which conditions.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct TargetArgs {
+    /// Id of the job.
+    #[arg(value_name = "JOB")]
+    job: String,
+    /// Only when the job has not changed since this etag was read.
+    #[arg(long, value_name = "ETAG", default_value = "")]
+    etag: String,
+    /// Makes a repeat of this call change nothing.
+    #[arg(long, value_name = "ID", default_value = "")]
+    request_id: String,
+}
+
+/// Flags of `job hold` and `job cancel`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ReasonArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Why; shown with the job.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+}
+
+/// Flags of `job update`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct UpdateArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// New labels in place of all old ones; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = words::parse_label)]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    when: WhenArgs,
+    #[command(flatten)]
+    how: HowArgs,
+    /// Empty a field; may be repeated.
+    #[arg(long, value_name = "FIELD", value_parser = CLEARABLE)]
+    clear: Vec<String>,
+}
+
+impl UpdateArgs {
+    /// The new values and the paths of the fields they are for.
+    fn build(self, now: Timestamp, view: &View) -> Result<v1::UpdateJobRequest, Failure> {
+        let timing = self.when.timing(now, view)?;
+        let spec = v1::JobSpec {
+            labels: self.labels.into_iter().collect(),
+            flexibility: self.how.flexibility(),
+            green: self.how.green(),
+            weights: self.how.weights(),
+            timing: Some(timing),
+            ..v1::JobSpec::default()
+        };
+        let set = [
+            (CLEARABLE[0], !spec.labels.is_empty()),
+            (CLEARABLE[1], timing.earliest_start.is_some()),
+            (CLEARABLE[2], timing.start_deadline.is_some()),
+            (CLEARABLE[3], timing.finish_deadline.is_some()),
+            (CLEARABLE[4], spec.flexibility.is_some()),
+            (CLEARABLE[5], spec.green.is_some()),
+            (CLEARABLE[6], spec.weights.is_some()),
+        ];
+        let mut paths = Vec::new();
+        for (path, given) in set {
+            let cleared = self.clear.iter().any(|clear| clear == path);
+            if given && cleared {
+                return Err(Failure::Usage(format!("{path} is both set and cleared")));
+            }
+            if given || cleared {
+                paths.push(path.to_owned());
+            }
+        }
+        if paths.is_empty() {
+            return Err(Failure::Usage("nothing to change; see --help".to_owned()));
+        }
+        Ok(v1::UpdateJobRequest {
+            job_id: self.target.job,
+            spec: Some(spec),
+            update_mask: Some(FieldMask { paths }),
+            etag: self.target.etag,
+            request_id: self.target.request_id,
+        })
+    }
+}
+
+/// Changes fields.
+pub(super) async fn update(client: &ClientArgs, args: UpdateArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = args.build(session.now, &session.view)?;
+    let answer = session.jobs().update_job(request).await?.into_inner();
+    session.show(&answer.job.unwrap_or_default())
+}
+
+/// Holds.
+pub(super) async fn hold(client: &ClientArgs, args: ReasonArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::HoldJobRequest {
+        job_id: args.target.job,
+        reason: args.reason,
+        etag: args.target.etag,
+        request_id: args.target.request_id,
+    };
+    let answer = session.jobs().hold_job(request).await?.into_inner();
+    session.show(&answer.job.unwrap_or_default())
+}
+
+/// Releases.
+pub(super) async fn release(client: &ClientArgs, args: TargetArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::ReleaseJobRequest {
+        job_id: args.job,
+        etag: args.etag,
+        request_id: args.request_id,
+    };
+    let answer = session.jobs().release_job(request).await?.into_inner();
+    session.show(&answer.job.unwrap_or_default())
+}
+
+/// Cancels.
+pub(super) async fn cancel(client: &ClientArgs, args: ReasonArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::CancelJobRequest {
+        job_id: args.target.job,
+        reason: args.reason,
+        etag: args.target.etag,
+        request_id: args.target.request_id,
+    };
+    let answer = session.jobs().cancel_job(request).await?.into_inner();
+    session.show(&answer.job.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+    use crate::cli::time::yunnan;
+
+    fn build(line: &str) -> Result<v1::UpdateJobRequest, Failure> {
+        let command = UpdateArgs::augment_args(clap::Command::new("update"));
+        let words = std::iter::once("update").chain(line.split_whitespace());
+        let matches = command.try_get_matches_from(words).unwrap();
+        let now = "2026-11-24T06:00:00Z".parse().unwrap();
+        UpdateArgs::from_arg_matches(&matches)
+            .unwrap()
+            .build(now, &View { zone: yunnan() })
+    }
+
+    #[track_caller]
+    fn masks(line: &str, expected: &[&str]) {
+        let request = build(line).unwrap();
+        assert_eq!(request.update_mask.unwrap().paths, expected, "{line}");
+    }
+
+    #[test]
+    fn the_mask_names_what_was_given() {
+        masks("j --deadline 1d", &["timing.finish_deadline"]);
+        masks("j --min-green 90%", &["green"]);
+        masks("j --label a=b --weight-carbon 5", &["labels", "weights"]);
+        masks(
+            "j --clear weights --min-chunk 1h",
+            &["flexibility", "weights"],
+        );
+        masks("j --clear labels", &["labels"]);
+    }
+
+    #[test]
+    fn contradictions_and_nothing_are_wrong_usage() {
+        for line in ["j", "j --clear green --min-green 1%"] {
+            assert_eq!(build(line).unwrap_err().exit(), 64, "{line}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Quantities with units that people read, rounded half up from the integers of the API.
+//!
+//! Only the display is rounded; nothing computes with these texts.
+
+/// `value / divisor` with so many decimals.
+fn scaled(value: u128, divisor: u128, decimals: u32) -> String {
+    let scale = 10_u128.pow(decimals);
+    let rounded = (value * scale + divisor / 2) / divisor;
+    if decimals == 0 {
+        return grouped(rounded);
+    }
+    let width = usize::try_from(decimals).unwrap_or(0);
+    format!("{}.{:0width$}", grouped(rounded / scale), rounded % scale)
+}
+
+/// Digits in groups of three.
+fn grouped(value: u128) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (idx, digit) in digits.chars().enumerate() {
+        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Power in W, kW or MW.
+pub(crate) fn watts(watts: u64) -> String {
+    match watts {
+        0..1_000 => format!("{watts} W"),
+        1_000..1_000_000 => format!("{} kW", scaled(watts.into(), 1_000, 1)),
+        _ => format!("{} MW", scaled(watts.into(), 1_000_000, 2)),
+    }
+}
+
+/// Energy in kWh.
+pub(crate) fn kwh(watt_seconds: u128) -> String {
+    scaled(watt_seconds, 3_600_000, 1)
+}
+
+/// Carbon in grams.
+pub(crate) fn grams(milligrams: u64) -> String {
+    let decimals = if milligrams < 10_000 { 1 } else { 0 };
+    scaled(milligrams.into(), 1_000, decimals)
+}
+
+/// Money in CNY.
+pub(crate) fn cny(micro: u64) -> String {
+    scaled(micro.into(), 1_000_000, 2)
+}
+
+/// Thousandths as per cent.
+pub(crate) fn permille(permille: u32) -> String {
+    format!("{} %", scaled(permille.into(), 10, 1))
+}
+
+/// Microseconds as milliseconds, or `-` for 0, which means not known.
+pub(crate) fn millis(microseconds: u32) -> String {
+    if microseconds == 0 {
+        return "-".to_owned();
+    }
+    format!("{} ms", scaled(microseconds.into(), 1_000, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_rounded_half_up_and_grouped() {
+        assert_eq!(watts(999), "999 W");
+        assert_eq!(watts(12_340), "12.3 kW");
+        assert_eq!(watts(60_000_000), "60.00 MW");
+        assert_eq!(kwh(3_600_000 * 1_234_567), "1 234 567.0");
+        assert_eq!(kwh(180_000), "0.1");
+        assert_eq!(grams(1_250), "1.3");
+        assert_eq!(grams(1_250_500), "1 251");
+        assert_eq!(cny(12_345_678), "12.35");
+        assert_eq!(permille(873), "87.3 %");
+        assert_eq!(millis(21_900), "21.9 ms");
+        assert_eq!(millis(0), "-");
+    }
+}

@@ -1,0 +1,196 @@
+//! Sites, latency zones and round-trip times as text.
+//!
+//! A list has one line a site; a card has every pool and supply.
+
+use crate::{
+    cli::{
+        output::Table,
+        render::{card, job::with_token, millis, quantity::cny, short, table, text, watts},
+        time::View,
+    },
+    proto::v1,
+};
+
+impl Table for v1::Site {
+    const NAME: &'static str = "lancang.v1.Site";
+
+    fn table(&self, view: &View) -> String {
+        let cordon = match &self.cordon {
+            Some(cordon) if cordon.cordoned => {
+                format!(
+                    "since {}: {}",
+                    view.time(cordon.since.as_ref()),
+                    cordon.reason
+                )
+            }
+            _ => String::new(),
+        };
+        let head = card(&[
+            ("site", self.site_id.clone()),
+            ("name", self.display_name.clone()),
+            ("country", self.country.clone()),
+            ("cordoned", cordon),
+            ("power cap", watts(self.power_cap_watts)),
+            ("grid limit", watts(self.grid_limit_watts)),
+            (
+                "PUE",
+                format!(
+                    "{}.{:03}",
+                    self.pue_permille / 1000,
+                    self.pue_permille % 1000
+                ),
+            ),
+            ("gateway", self.gateway_id.clone()),
+            (
+                "enclave",
+                if self.offshore_enclave { "yes" } else { "" }.to_owned(),
+            ),
+            ("changed", view.time(self.update_time.as_ref())),
+            ("etag", self.etag.clone()),
+        ]);
+        format!(
+            "{head}\n\n{}\n\n{}",
+            pools(&self.pools),
+            supplies(&self.supplies)
+        )
+    }
+}
+
+fn pools(pools: &[v1::Pool]) -> String {
+    let mut table = table([
+        "pool",
+        "nodes",
+        "cores",
+        "memory MiB",
+        "gpus",
+        "model",
+        "traits",
+    ]);
+    for pool in pools {
+        let mut traits = Vec::new();
+        if pool.no_domestic_mix {
+            traits.push("no domestic mix");
+        }
+        if pool.encrypted_in_use {
+            traits.push("encrypted in use");
+        }
+        table.add_row([
+            pool.pool_id.clone(),
+            pool.nodes.to_string(),
+            pool.cpu_cores_per_node.to_string(),
+            pool.memory_mib_per_node.to_string(),
+            pool.gpus_per_node.to_string(),
+            pool.gpu_model.clone(),
+            traits.join(", "),
+        ]);
+    }
+    text(&table)
+}
+
+fn supplies(supplies: &[v1::Supply]) -> String {
+    let mut table = table(["supply", "kind", "nameplate", "gCO2e/kWh", "CNY/kWh"]);
+    for supply in supplies {
+        table.add_row([
+            supply.supply_id.clone(),
+            short(supply.kind().as_str_name(), "SUPPLY_KIND_").to_owned(),
+            watts(supply.nameplate_watts),
+            super::grams(supply.carbon_mg_per_kwh.into()),
+            cny(supply.price_micro_cny_per_kwh),
+        ]);
+    }
+    text(&table)
+}
+
+impl Table for v1::ListSitesResponse {
+    const NAME: &'static str = "lancang.v1.ListSitesResponse";
+
+    fn table(&self, _view: &View) -> String {
+        let mut table = table([
+            "site",
+            "name",
+            "nodes",
+            "gpus",
+            "power cap",
+            "green MW",
+            "gateway",
+            "enclave",
+            "cordoned",
+        ]);
+        for site in &self.sites {
+            let nodes: u64 = site.pools.iter().map(|pool| u64::from(pool.nodes)).sum();
+            let gpus: u64 = site
+                .pools
+                .iter()
+                .map(|pool| u64::from(pool.nodes) * u64::from(pool.gpus_per_node))
+                .sum();
+            let nameplate: u64 = site
+                .supplies
+                .iter()
+                .map(|supply| supply.nameplate_watts)
+                .sum();
+            let cordoned = site.cordon.as_ref().is_some_and(|cordon| cordon.cordoned);
+            table.add_row([
+                site.site_id.clone(),
+                site.display_name.clone(),
+                nodes.to_string(),
+                gpus.to_string(),
+                watts(site.power_cap_watts),
+                watts(nameplate),
+                site.gateway_id.clone(),
+                if site.offshore_enclave { "yes" } else { "" }.to_owned(),
+                if cordoned { "yes" } else { "" }.to_owned(),
+            ]);
+        }
+        with_token(text(&table), &self.next_page_token)
+    }
+}
+
+impl Table for v1::PutLatenciesResponse {
+    const NAME: &'static str = "lancang.v1.PutLatenciesResponse";
+
+    fn table(&self, _view: &View) -> String {
+        format!(
+            "{} zones and {} round-trip times known (revision {})",
+            self.zones, self.latencies, self.revision
+        )
+    }
+}
+
+impl Table for v1::GetLatenciesResponse {
+    const NAME: &'static str = "lancang.v1.GetLatenciesResponse";
+
+    fn table(&self, _view: &View) -> String {
+        let mut zones = table(["zone", "budget", "cities"]);
+        for zone in &self.zones {
+            let cities: Vec<String> = zone
+                .cities
+                .iter()
+                .map(|city| format!("{} ({})", city.city_id, city.country))
+                .collect();
+            zones.add_row([
+                zone.zone_id.clone(),
+                millis(zone.budget_us),
+                cities.join(", "),
+            ]);
+        }
+        let mut pairs = table([
+            "site",
+            "city",
+            "leased p50",
+            "leased p95",
+            "internet p50",
+            "internet p95",
+        ]);
+        for pair in &self.latencies {
+            pairs.add_row([
+                pair.site_id.clone(),
+                pair.city_id.clone(),
+                millis(pair.leased_p50_us),
+                millis(pair.leased_p95_us),
+                millis(pair.internet_p50_us),
+                millis(pair.internet_p95_us),
+            ]);
+        }
+        format!("{}\n\n{}", text(&zones), text(&pairs))
+    }
+}

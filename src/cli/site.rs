@@ -1,0 +1,300 @@
+//! Verbs of `lancang site`: create, read, change, cordon.
+//!
+//! An update names exactly the fields whose flags were given, or those of `--mask` with a file.
+
+use std::path::PathBuf;
+
+use prost_types::FieldMask;
+
+use crate::{
+    cli::{
+        client::ClientArgs,
+        failure::Failure,
+        input::{malformed, read_wrapped},
+        job::PageArgs,
+    },
+    proto::v1,
+};
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  lancang site create --file site.json        canonical JSON of a Site or a CreateSiteRequest, one or many
+  lancang site get dli-dali -o json > site.json";
+
+const UPDATE_EXAMPLES: &str = "\
+Examples:
+  lancang site update dli-dali --power-cap-watts 18000000
+  lancang site update dli-dali --file site.json --mask pools,tariff";
+
+/// Flags and verbs of `lancang site`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SiteArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    verb: SiteVerb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum SiteVerb {
+    /// Add sites; they take work at once.
+    #[command(after_long_help = CREATE_EXAMPLES)]
+    Create(CreateArgs),
+    /// Show one site with its pools and supplies.
+    Get(NameArgs),
+    /// List sites.
+    List(PageArgs),
+    /// Change a site; placed work that no longer fits is planned anew.
+    #[command(after_long_help = UPDATE_EXAMPLES)]
+    Update(UpdateArgs),
+    /// Stop new work at a site and move away what has not started.
+    Cordon(CordonArgs),
+    /// Let a site take work again.
+    Uncordon(NameArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct CreateArgs {
+    /// JSON of `Site` or `CreateSiteRequest`, one or many; `-` reads standard input.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct NameArgs {
+    /// Id of the site.
+    #[arg(value_name = "SITE")]
+    site: String,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct CordonArgs {
+    /// Id of the site.
+    #[arg(value_name = "SITE")]
+    site: String,
+    /// Why; shown in explanations.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct UpdateArgs {
+    /// Id of the site.
+    #[arg(value_name = "SITE")]
+    site: String,
+    /// What the facility may draw now, in watts.
+    #[arg(long, value_name = "WATTS")]
+    power_cap_watts: Option<u64>,
+    /// What the grid connection can carry, in watts.
+    #[arg(long, value_name = "WATTS")]
+    grid_limit_watts: Option<u64>,
+    /// Power usage effectiveness in thousandths.
+    #[arg(long, value_name = "PERMILLE")]
+    pue_permille: Option<u32>,
+    /// Name for people.
+    #[arg(long, value_name = "NAME")]
+    display_name: Option<String>,
+    /// JSON of a Site that holds the new values of `--mask`.
+    #[arg(long, value_name = "FILE", requires = "mask")]
+    file: Option<PathBuf>,
+    /// Fields to take from the file.
+    #[arg(long, value_name = "FIELD", value_delimiter = ',', requires = "file")]
+    mask: Vec<String>,
+    /// Only when the site has not changed since this etag was read.
+    #[arg(long, value_name = "ETAG", default_value = "")]
+    etag: String,
+    /// Makes a repeat of this call change nothing.
+    #[arg(long, value_name = "ID", default_value = "")]
+    request_id: String,
+}
+
+/// Runs a verb.
+pub(crate) async fn run(args: SiteArgs) -> Result<(), Failure> {
+    let client = args.client;
+    match args.verb {
+        SiteVerb::Create(args) => create(&client, args).await,
+        SiteVerb::Get(args) => get(&client, args).await,
+        SiteVerb::List(page) => list(&client, page).await,
+        SiteVerb::Update(args) => update(&client, args).await,
+        SiteVerb::Cordon(args) => cordon(&client, args).await,
+        SiteVerb::Uncordon(args) => uncordon(&client, args).await,
+    }
+}
+
+async fn create(client: &ClientArgs, args: CreateArgs) -> Result<(), Failure> {
+    let requests: Vec<v1::CreateSiteRequest> = read_wrapped(
+        &args.file,
+        "lancang.v1.CreateSiteRequest",
+        "site",
+        "lancang.v1.Site",
+        |site| v1::CreateSiteRequest {
+            site: Some(site),
+            request_id: String::new(),
+        },
+    )?;
+    let mut session = client.connect().await?;
+    for request in requests {
+        let answer = session.sites().create_site(request).await?.into_inner();
+        session.show(&answer.site.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+async fn get(client: &ClientArgs, args: NameArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::GetSiteRequest { site_id: args.site };
+    let answer = session.sites().get_site(request).await?.into_inner();
+    session.show(&answer.site.unwrap_or_default())
+}
+
+async fn list(client: &ClientArgs, mut page: PageArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    loop {
+        let request = v1::ListSitesRequest {
+            page_size: page.page_size,
+            page_token: page.page_token.clone(),
+        };
+        let mut answer = session.sites().list_sites(request).await?.into_inner();
+        let more = page.advance(&answer.next_page_token);
+        if more {
+            answer.next_page_token.clear();
+        }
+        session.show(&answer)?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+async fn update(client: &ClientArgs, args: UpdateArgs) -> Result<(), Failure> {
+    let request = args.build()?;
+    let mut session = client.connect().await?;
+    let answer = session.sites().update_site(request).await?.into_inner();
+    session.show(&answer.site.unwrap_or_default())
+}
+
+async fn cordon(client: &ClientArgs, args: CordonArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::CordonSiteRequest {
+        site_id: args.site,
+        reason: args.reason,
+        request_id: String::new(),
+    };
+    let answer = session.sites().cordon_site(request).await?.into_inner();
+    session.show(&answer.site.unwrap_or_default())
+}
+
+async fn uncordon(client: &ClientArgs, args: NameArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::UncordonSiteRequest {
+        site_id: args.site,
+        request_id: String::new(),
+    };
+    let answer = session.sites().uncordon_site(request).await?.into_inner();
+    session.show(&answer.site.unwrap_or_default())
+}
+
+impl UpdateArgs {
+    /// The new values and the paths of the fields they are for; flags win over the file.
+    fn build(self) -> Result<v1::UpdateSiteRequest, Failure> {
+        let mut site = match &self.file {
+            Some(path) => one_site(path)?,
+            None => v1::Site::default(),
+        };
+        let mut paths = self.mask;
+        let mut name = |path: &str| {
+            if !paths.iter().any(|known| known == path) {
+                paths.push(path.to_owned());
+            }
+        };
+        if let Some(watts) = self.power_cap_watts {
+            site.power_cap_watts = watts;
+            name("power_cap_watts");
+        }
+        if let Some(watts) = self.grid_limit_watts {
+            site.grid_limit_watts = watts;
+            name("grid_limit_watts");
+        }
+        if let Some(permille) = self.pue_permille {
+            site.pue_permille = permille;
+            name("pue_permille");
+        }
+        if let Some(display_name) = self.display_name {
+            site.display_name = display_name;
+            name("display_name");
+        }
+        if paths.is_empty() {
+            return Err(Failure::Usage("nothing to change; see --help".to_owned()));
+        }
+        site.site_id = self.site;
+        // What the server alone writes would be refused as input.
+        site.cordon = None;
+        site.create_time = None;
+        site.update_time = None;
+        site.etag.clear();
+        Ok(v1::UpdateSiteRequest {
+            site: Some(site),
+            update_mask: Some(FieldMask { paths }),
+            etag: self.etag,
+            request_id: self.request_id,
+        })
+    }
+}
+
+fn one_site(path: &std::path::Path) -> Result<v1::Site, Failure> {
+    let mut sites: Vec<v1::Site> = read_wrapped(
+        path,
+        "lancang.v1.Site",
+        "siteId",
+        "lancang.v1.Site",
+        |site| site,
+    )?;
+    match (sites.pop(), sites.is_empty()) {
+        (Some(site), true) => Ok(site),
+        _ => Err(malformed(
+            path,
+            vec!["an update takes exactly one site".to_owned()],
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+
+    fn build(line: &str) -> Result<v1::UpdateSiteRequest, Failure> {
+        let command = UpdateArgs::augment_args(clap::Command::new("update"));
+        let words = std::iter::once("update").chain(line.split_whitespace());
+        let matches = command.try_get_matches_from(words).unwrap();
+        UpdateArgs::from_arg_matches(&matches).unwrap().build()
+    }
+
+    #[test]
+    fn the_mask_names_what_was_given() {
+        let request = build("dli-dali --power-cap-watts 5 --pue-permille 1220").unwrap();
+        assert_eq!(
+            request.update_mask.unwrap().paths,
+            ["power_cap_watts", "pue_permille"]
+        );
+        assert_eq!(request.site.unwrap().site_id, "dli-dali");
+        assert_eq!(build("dli-dali").unwrap_err().exit(), 64);
+    }
+
+    #[test]
+    fn a_site_read_from_the_server_can_be_sent_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("site.json");
+        std::fs::write(
+            &path,
+            "{\"siteId\":\"x\",\"etag\":\"e\",\"gatewayId\":\"ruili\"}",
+        )
+        .unwrap();
+        let request = build(&format!("x --file {} --mask gateway_id", path.display())).unwrap();
+        let site = request.site.unwrap();
+        assert_eq!(site.gateway_id, "ruili");
+        assert!(site.etag.is_empty());
+        assert_eq!(request.update_mask.unwrap().paths, ["gateway_id"]);
+    }
+}

@@ -1,0 +1,233 @@
+//! Words of the command line that stand for enum values and fractions of the API.
+//!
+//! Every list of words equals the values of its enum in the protobuf files; a test compares them.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::proto::v1;
+
+const DATA_CLASSES: [&str; 6] = [
+    "none",
+    "anonymised",
+    "personal",
+    "sensitive-personal",
+    "important",
+    "core",
+];
+const CN_FLOWS: [&str; 4] = [
+    "no-cn",
+    "domestic-only",
+    "inbound-process-reexport",
+    "outbound",
+];
+const EXPORT_BASES: [&str; 9] = [
+    "none-needed",
+    "art3",
+    "art4",
+    "art5",
+    "below-threshold",
+    "standard-contract",
+    "certification",
+    "security-assessment",
+    "ftz-list",
+];
+const ORIGIN_BASES: [&str; 6] = ["ctia", "scc", "bcr", "consent", "tia", "regulator-approval"];
+const SECTORS: [&str; 6] = ["other", "finance", "health", "public", "telecom", "map"];
+const PATHS: [&str; 2] = ["leased", "internet"];
+const QUANTILES: [&str; 2] = ["p50", "p95"];
+const PRODUCTS: [&str; 3] = ["day-ahead", "intraday", "week-ahead"];
+
+/// The protobuf name of a word.
+fn spelled(prefix: &str, word: &str) -> String {
+    format!("{prefix}{}", word.to_uppercase().replace('-', "_"))
+}
+
+/// Parses a data class.
+pub(crate) fn data_class() -> impl TypedValueParser<Value = v1::DataClass> {
+    PossibleValuesParser::new(DATA_CLASSES).map(|word| {
+        v1::DataClass::from_str_name(&spelled("DATA_CLASS_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses a flow across the Chinese border.
+pub(crate) fn cn_flow() -> impl TypedValueParser<Value = v1::CnFlow> {
+    PossibleValuesParser::new(CN_FLOWS)
+        .map(|word| v1::CnFlow::from_str_name(&spelled("CN_FLOW_", &word)).unwrap_or_default())
+}
+
+/// Parses a basis of export.
+pub(crate) fn export_basis() -> impl TypedValueParser<Value = v1::ExportBasis> {
+    PossibleValuesParser::new(EXPORT_BASES).map(|word| {
+        v1::ExportBasis::from_str_name(&spelled("EXPORT_BASIS_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses a sector.
+pub(crate) fn sector() -> impl TypedValueParser<Value = v1::Sector> {
+    PossibleValuesParser::new(SECTORS)
+        .map(|word| v1::Sector::from_str_name(&spelled("SECTOR_", &word)).unwrap_or_default())
+}
+
+/// Parses a kind of line.
+pub(crate) fn network_path() -> impl TypedValueParser<Value = v1::NetworkPath> {
+    PossibleValuesParser::new(PATHS).map(|word| {
+        v1::NetworkPath::from_str_name(&spelled("NETWORK_PATH_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses a quantile of the round-trip time.
+pub(crate) fn rtt_quantile() -> impl TypedValueParser<Value = v1::RttQuantile> {
+    PossibleValuesParser::new(QUANTILES).map(|word| {
+        v1::RttQuantile::from_str_name(&spelled("RTT_QUANTILE_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses a forecast product.
+pub(crate) fn product() -> impl TypedValueParser<Value = v1::ForecastProduct> {
+    PossibleValuesParser::new(PRODUCTS).map(|word| {
+        v1::ForecastProduct::from_str_name(&spelled("FORECAST_PRODUCT_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses `80%`, `87.5%` or thousandths as `800`.
+pub(crate) fn parse_permille(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{text}` is no share; write 80%, 87.5% or thousandths as 800");
+    let permille = match text.strip_suffix('%') {
+        Some(percent) => {
+            let (whole, tenths) = percent
+                .trim()
+                .split_once('.')
+                .unwrap_or_else(|| (percent.trim(), "0"));
+            if tenths.len() != 1 {
+                return Err(wrong());
+            }
+            let whole: u32 = whole.parse().map_err(|_| wrong())?;
+            let tenths: u32 = tenths.parse().map_err(|_| wrong())?;
+            whole
+                .checked_mul(10)
+                .and_then(|permille| permille.checked_add(tenths))
+                .ok_or_else(wrong)?
+        }
+        None => text.parse().map_err(|_| wrong())?,
+    };
+    if permille > 1000 {
+        return Err(format!("{text} is more than everything"));
+    }
+    Ok(permille)
+}
+
+/// Parses `KEY=VALUE`.
+pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("`{text}` is not KEY=VALUE"))
+}
+
+/// Parses a document `REFERENCE` or `REFERENCE@UNTIL` with an RFC 3339 time.
+pub(crate) fn parse_evidence(text: &str) -> Result<v1::Evidence, String> {
+    let (reference, until) = match text.rsplit_once('@') {
+        Some((reference, until)) => (reference, Some(until)),
+        None => (text, None),
+    };
+    if reference.is_empty() {
+        return Err("write REFERENCE or REFERENCE@2027-06-30T00:00:00+08:00".to_owned());
+    }
+    let valid_until = until
+        .map(|until| {
+            until
+                .parse::<jiff::Timestamp>()
+                .map(crate::cli::time::to_proto)
+                .map_err(|error| format!("`{until}`: {error}"))
+        })
+        .transpose()?;
+    Ok(v1::Evidence {
+        reference: reference.to_owned(),
+        valid_until,
+    })
+}
+
+/// Parses a basis in a country of collection, `CC=KIND`, `CC=KIND:REFERENCE` or `CC=KIND:REFERENCE@UNTIL`.
+pub(crate) fn parse_origin_basis(text: &str) -> Result<v1::OriginBasis, String> {
+    let (country, rest) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not CC=KIND:REFERENCE, e.g. VN=ctia:CTIA-2026-17"))?;
+    let (word, evidence) = match rest.split_once(':') {
+        Some((word, evidence)) => (word, Some(parse_evidence(evidence)?)),
+        None => (rest, None),
+    };
+    if !ORIGIN_BASES.contains(&word) {
+        return Err(format!("`{word}` is none of {}", ORIGIN_BASES.join(", ")));
+    }
+    let kind = v1::OriginBasisKind::from_str_name(&spelled("ORIGIN_BASIS_KIND_", word))
+        .unwrap_or_default();
+    Ok(v1::OriginBasis {
+        country: country.to_owned(),
+        kind: kind.into(),
+        evidence,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::json::enum_values;
+
+    #[test]
+    fn words_are_the_values_of_the_enums() {
+        let cases: [(&str, &str, &[&str]); 8] = [
+            ("DataClass", "DATA_CLASS_", &DATA_CLASSES),
+            ("CnFlow", "CN_FLOW_", &CN_FLOWS),
+            ("ExportBasis", "EXPORT_BASIS_", &EXPORT_BASES),
+            ("OriginBasisKind", "ORIGIN_BASIS_KIND_", &ORIGIN_BASES),
+            ("Sector", "SECTOR_", &SECTORS),
+            ("NetworkPath", "NETWORK_PATH_", &PATHS),
+            ("RttQuantile", "RTT_QUANTILE_", &QUANTILES),
+            ("ForecastProduct", "FORECAST_PRODUCT_", &PRODUCTS),
+        ];
+        for (name, prefix, words) in cases {
+            assert_eq!(
+                enum_values(&format!("lancang.v1.{name}"), prefix),
+                words,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn shares_are_per_cent_or_thousandths() {
+        for (text, permille) in [
+            ("80%", 800),
+            ("87.5%", 875),
+            ("100 %", 1000),
+            ("0", 0),
+            ("875", 875),
+        ] {
+            assert_eq!(parse_permille(text), Ok(permille), "{text}");
+        }
+        for text in ["0.8", "101%", "87.55%", "1001", "-1", "%", ""] {
+            assert!(parse_permille(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_origin_basis_carries_its_proof() {
+        let basis = parse_origin_basis("VN=ctia:CTIA-17@2027-06-30T00:00:00Z").unwrap();
+        assert_eq!(basis.kind(), v1::OriginBasisKind::Ctia);
+        let evidence = basis.evidence.unwrap();
+        assert_eq!(evidence.reference, "CTIA-17");
+        assert_eq!(evidence.valid_until.unwrap().seconds, 1_814_313_600);
+        for wrong in ["VN", "VN=visa", "VN=ctia:", "VN=ctia:X@soon"] {
+            assert!(parse_origin_basis(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn labels_need_a_key() {
+        assert_eq!(
+            parse_label("team=a=b"),
+            Ok(("team".to_owned(), "a=b".to_owned()))
+        );
+        assert!(parse_label("=x").is_err() && parse_label("x").is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! The keys of the configuration, their variables and their ranges.
+//!
+//! The table is the one place that knows all keys; a test compares it with what [`FileConfig`] writes.
+
+use std::{ffi::OsString, net::SocketAddr};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{FileConfig, Problem};
+
+/// Every key with its environment variable.
+pub(super) const KEYS: &[(&str, &str)] = &[
+    ("listen", "LANCANG_LISTEN"),
+    ("data_dir", "LANCANG_DATA_DIR"),
+    ("slot_minutes", "LANCANG_SLOT_MINUTES"),
+    ("horizon_days", "LANCANG_HORIZON_DAYS"),
+    ("allow_insecure_remote", "LANCANG_ALLOW_INSECURE_REMOTE"),
+    ("log.format", "LANCANG_LOG_FORMAT"),
+    ("log.filter", "LANCANG_LOG_FILTER"),
+    (
+        "forecast.stale_after_minutes",
+        "LANCANG_FORECAST_STALE_AFTER_MINUTES",
+    ),
+    (
+        "replan.max_moves_per_revision",
+        "LANCANG_REPLAN_MAX_MOVES_PER_REVISION",
+    ),
+    (
+        "replan.min_gain_permille",
+        "LANCANG_REPLAN_MIN_GAIN_PERMILLE",
+    ),
+    ("snapshot.every_records", "LANCANG_SNAPSHOT_EVERY_RECORDS"),
+    ("retention.terminal_days", "LANCANG_RETENTION_TERMINAL_DAYS"),
+    ("limits.max_live_jobs", "LANCANG_LIMITS_MAX_LIVE_JOBS"),
+    ("quote.valid_seconds", "LANCANG_QUOTE_VALID_SECONDS"),
+];
+
+/// Variables that the command line reads and that are no keys.
+const OTHER_VARIABLES: &[&str] = &[
+    "LANCANG_CONFIG",
+    "LANCANG_SERVER",
+    "LANCANG_OUTPUT",
+    "LANCANG_TIME_ZONE",
+    "LANCANG_TIMEOUT",
+];
+
+/// The key that an environment variable sets.
+pub(super) fn of_variable(name: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .find(|(_, variable)| name.eq_ignore_ascii_case(variable))
+        .map(|(key, _)| *key)
+}
+
+/// Names of variables that begin with `LANCANG_` and set nothing, most likely typing mistakes.
+pub fn unknown_variables(names: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    let mut unknown: Vec<String> = names
+        .into_iter()
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("LANCANG_"))
+        .filter(|name| of_variable(name).is_none() && !OTHER_VARIABLES.contains(&name.as_str()))
+        .collect();
+    unknown.sort();
+    unknown
+}
+
+/// Reads the address and refuses one that other machines reach unless that is allowed.
+pub(super) fn listen(file: &FileConfig, problems: &mut Vec<Problem>) -> Option<SocketAddr> {
+    let Ok(address) = file.listen.parse::<SocketAddr>() else {
+        refuse(
+            problems,
+            "listen",
+            format!(
+                "`{}` is no IP:PORT, e.g. 127.0.0.1:50051 or [::1]:50051",
+                file.listen
+            ),
+        );
+        return None;
+    };
+    if !address.ip().is_loopback() && !file.allow_insecure_remote {
+        refuse(
+            problems,
+            "listen",
+            format!(
+                "{address} can be reached by other machines and the server has neither encryption nor \
+                 authentication; listen on 127.0.0.1 behind a proxy, or set allow_insecure_remote = true"
+            ),
+        );
+    }
+    Some(address)
+}
+
+/// Checks every other key.
+pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
+    if file.data_dir.as_os_str().is_empty() {
+        refuse(problems, "data_dir", "must name a directory".to_owned());
+    }
+    if ![5, 15, 30, 60].contains(&file.slot_minutes) {
+        refuse(
+            problems,
+            "slot_minutes",
+            format!("{} is none of 5, 15, 30, 60", file.slot_minutes),
+        );
+    }
+    range(problems, "horizon_days", file.horizon_days.into(), 1, 31);
+    if file.log.filter.trim().is_empty() {
+        refuse(
+            problems,
+            "log.filter",
+            "must not be empty, e.g. info".to_owned(),
+        );
+    } else if let Err(error) = EnvFilter::try_new(&file.log.filter) {
+        refuse(
+            problems,
+            "log.filter",
+            format!(
+                "`{}` is no filter, e.g. lancang=debug,info: {error}",
+                file.log.filter
+            ),
+        );
+    }
+    for (key, value, lowest, highest) in numbers(file) {
+        range(problems, key, value, lowest, highest);
+    }
+}
+
+/// The keys that are plain numbers, with their values and their ranges.
+fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 7] {
+    [
+        (
+            "forecast.stale_after_minutes",
+            u64::from(file.forecast.stale_after_minutes),
+            1,
+            44_640,
+        ),
+        (
+            "replan.max_moves_per_revision",
+            u64::from(file.replan.max_moves_per_revision),
+            1,
+            1_000_000,
+        ),
+        (
+            "replan.min_gain_permille",
+            u64::from(file.replan.min_gain_permille),
+            0,
+            1000,
+        ),
+        (
+            "snapshot.every_records",
+            file.snapshot.every_records,
+            100,
+            100_000_000,
+        ),
+        (
+            "retention.terminal_days",
+            u64::from(file.retention.terminal_days),
+            1,
+            36_500,
+        ),
+        (
+            "limits.max_live_jobs",
+            file.limits.max_live_jobs,
+            1,
+            100_000_000,
+        ),
+        (
+            "quote.valid_seconds",
+            u64::from(file.quote.valid_seconds),
+            1,
+            86_400,
+        ),
+    ]
+}
+
+fn range(problems: &mut Vec<Problem>, key: &str, value: u64, lowest: u64, highest: u64) {
+    if value < lowest || highest < value {
+        refuse(
+            problems,
+            key,
+            format!("{value} is not within {lowest} to {highest}"),
+        );
+    }
+}
+
+fn refuse(problems: &mut Vec<Problem>, key: &str, message: String) {
+    problems.push(Problem {
+        key: key.to_owned(),
+        message,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_holds_every_key_of_the_file() {
+        let value: toml::Table = toml::from_str(&FileConfig::default().to_toml().unwrap()).unwrap();
+        let mut written = Vec::new();
+        for (key, value) in &value {
+            match value {
+                toml::Value::Table(section) => {
+                    written.extend(section.keys().map(|name| format!("{key}.{name}")));
+                }
+                _ => written.push(key.clone()),
+            }
+        }
+        written.sort();
+        let mut known: Vec<String> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+        known.sort();
+        assert_eq!(known, written);
+    }
+
+    #[test]
+    fn a_variable_is_its_key_in_capitals() {
+        for (key, variable) in KEYS {
+            let expected = format!("LANCANG_{}", key.replace('.', "_").to_uppercase());
+            assert_eq!(*variable, expected);
+        }
+    }
+
+    #[test]
+    fn mistyped_variables_are_found() {
+        let names = ["PATH", "LANCANG_SERVER", "LANCANG_LISTEN", "LANCANG_LISTNE"];
+        let unknown = unknown_variables(names.map(OsString::from));
+        assert_eq!(unknown, ["LANCANG_LISTNE"]);
+    }
+}

@@ -2,11 +2,9 @@
 //!
 //! A command talks to the server over gRPC only, and connects before it does anything else.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use tokio::sync::{Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
@@ -149,56 +147,9 @@ impl Session {
     }
 }
 
-/// A stream of requests of which at most `window` are unanswered at a time.
-pub(crate) struct Window {
-    permits: Arc<Semaphore>,
-}
-
-impl Window {
-    /// Sends `items` in the background; each answer must be reported with [`Window::answered`].
-    pub(crate) fn open<T: Send + 'static>(
-        items: Vec<T>,
-        window: usize,
-    ) -> (Self, ReceiverStream<T>) {
-        let permits = Arc::new(Semaphore::new(window));
-        let (sender, receiver) = mpsc::channel(window);
-        let gate = Arc::clone(&permits);
-        tokio::spawn(async move {
-            for item in items {
-                let Ok(permit) = gate.acquire().await else {
-                    return;
-                };
-                permit.forget();
-                if sender.send(item).await.is_err() {
-                    return;
-                }
-            }
-        });
-        (Self { permits }, ReceiverStream::new(receiver))
-    }
-
-    /// Makes room for one more request.
-    pub(crate) fn answered(&self) {
-        self.permits.add_permits(1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio_stream::StreamExt;
-
     use super::*;
-
-    #[tokio::test]
-    async fn a_window_lets_no_more_through_than_it_holds() {
-        let (window, mut items) = Window::open((0..5).collect(), 2);
-        assert_eq!(items.next().await, Some(0));
-        assert_eq!(items.next().await, Some(1));
-        let waiting = tokio::time::timeout(Duration::from_millis(20), items.next()).await;
-        assert!(waiting.is_err(), "the third must wait for an answer");
-        window.answered();
-        assert_eq!(items.next().await, Some(2));
-    }
 
     #[tokio::test]
     async fn a_wrong_address_is_wrong_usage_and_a_closed_port_is_unavailable() {

@@ -9,9 +9,10 @@ use tonic::transport::Channel;
 
 use crate::{
     cli::{
-        client::{self, Window},
+        bulk::Window,
+        client,
         demo::{
-            jobs::DemoJob,
+            draft::DemoJob,
             report::{Outcome, Placed, Row},
         },
         failure::Failure,
@@ -28,6 +29,7 @@ use crate::{
     server, telemetry,
 };
 
+mod draft;
 mod jobs;
 mod report;
 
@@ -35,8 +37,8 @@ const EXAMPLES: &str = "\
 Examples:
   lancang demo            shows the table, then keeps serving until Ctrl-C
   lancang demo --once     shows the table and exits
-Everything lives in a temporary directory and is gone at the end. The sites, their power and the forecasts are
-modelled; data/README.md says how.";
+Everything lives in a temporary directory and is gone at the end. The sites, their power and the
+forecasts are modelled; data/README.md says how.";
 
 /// Flags of `lancang demo`.
 #[derive(Debug, Clone, clap::Args)]

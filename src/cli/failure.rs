@@ -97,8 +97,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     /// The server cannot start.
-    #[error("cannot start the server")]
-    Start(#[source] StartError),
+    #[error(transparent)]
+    Start(StartError),
     /// The process lacks what every command needs.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),

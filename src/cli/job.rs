@@ -11,7 +11,6 @@ mod submit;
 mod watch;
 
 pub(crate) use read::PageArgs;
-pub(crate) use submit::{Tally, progress};
 
 /// Flags and verbs of `lancang job`.
 #[derive(Debug, clap::Args)]

@@ -39,7 +39,7 @@ enum LatencyVerb {
 
 #[derive(Debug, Clone, clap::Args)]
 struct PutArgs {
-    /// JSON of PutLatenciesRequest, or a CSV (`.csv`, `.csv.gz`); `-` reads JSON from standard input.
+    /// JSON of `PutLatenciesRequest`, or a CSV (`.csv`, `.csv.gz`); `-` reads JSON from standard input.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
 }

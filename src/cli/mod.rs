@@ -17,6 +17,7 @@ mod columns;
 mod input;
 mod render;
 mod client;
+mod bulk;
 mod job;
 mod site;
 mod latency;
@@ -37,7 +38,7 @@ use crate::cli::{
 ///
 /// Start with `lancang demo`, which needs nothing and leaves nothing behind.
 #[derive(Debug, Parser)]
-#[command(name = "lancang", version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "lancang", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -184,6 +185,12 @@ mod tests {
             "lancang",
             "lancang job submit --city a --zone b --runtime 1h",
             "lancang job submit --all-or-nothing",
+            "lancang job submit --file f --name n",
+            "lancang job submit --file f --city a",
+            "lancang job submit --file f --tasks 2",
+            "lancang job submit --file f --deadline 1h",
+            "lancang job quote --file f --min-green 80%",
+            "lancang job quote --file f --data-class none",
             "lancang job watch --initial --after 5",
             "lancang forecast get",
             "lancang forecast get --id i --supply s",

@@ -17,9 +17,9 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   lancang serve --data-dir /var/lib/lancang
   lancang serve --config lancang.toml --log-format json
-Every key can also be set by the environment, as LANCANG_DATA_DIR or LANCANG_LOG_FILTER; `lancang config show`
-prints them all. The server has no encryption and no authentication of its own, so an address that other machines
-reach needs --allow-insecure-remote.";
+Every key can also be set by the environment, as LANCANG_DATA_DIR or LANCANG_LOG_FILTER;
+`lancang config show` prints them all. The server has no encryption and no authentication of
+its own, so an address that other machines reach needs --allow-insecure-remote.";
 
 /// Flags of the server.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,7 +64,7 @@ pub(crate) enum ConfigVerb {
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let config = Config::load(args.config.as_deref(), &args.flags()).map_err(Failure::Config)?;
     telemetry::init(config.log_format, &config.log_filter)?;
-    for variable in unknown_variables(names()) {
+    for variable in unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
         tracing::warn!(variable, "this variable sets nothing");
     }
     server::run(config).await.map_err(Failure::Start)
@@ -75,7 +75,7 @@ pub(crate) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
     let (ConfigVerb::Check(args) | ConfigVerb::Show(args)) = verb;
     let file = config::read(args.config.as_deref(), &args.flags()).map_err(Failure::Config)?;
     Config::check(&file).map_err(Failure::Config)?;
-    for variable in unknown_variables(names()) {
+    for variable in unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
         talk(&format!("note: the variable {variable} sets nothing"));
     }
     match verb {
@@ -103,12 +103,6 @@ impl ServeArgs {
             },
         }
     }
-}
-
-fn names() -> impl Iterator<Item = std::ffi::OsString> {
-    std::env::vars_os()
-        .map(|(name, _)| name)
-        .filter(|name| name != "LANCANG_CONFIG")
 }
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {

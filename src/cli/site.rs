@@ -55,7 +55,7 @@ enum SiteVerb {
 
 #[derive(Debug, Clone, clap::Args)]
 struct CreateArgs {
-    /// JSON of Site or CreateSiteRequest, one or many; `-` reads standard input.
+    /// JSON of `Site` or `CreateSiteRequest`, one or many; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
 }

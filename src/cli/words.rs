@@ -97,7 +97,7 @@ pub(crate) fn parse_permille(text: &str) -> Result<u32, String> {
             let (whole, tenths) = percent
                 .trim()
                 .split_once('.')
-                .unwrap_or((percent.trim(), "0"));
+                .unwrap_or_else(|| (percent.trim(), "0"));
             if tenths.len() != 1 {
                 return Err(wrong());
             }

@@ -35,8 +35,9 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("quote.valid_seconds", "LANCANG_QUOTE_VALID_SECONDS"),
 ];
 
-/// Variables that only the client commands read.
-const CLIENT_VARIABLES: &[&str] = &[
+/// Variables that the command line reads and that are no keys.
+const OTHER_VARIABLES: &[&str] = &[
+    "LANCANG_CONFIG",
     "LANCANG_SERVER",
     "LANCANG_OUTPUT",
     "LANCANG_TIME_ZONE",
@@ -56,7 +57,7 @@ pub fn unknown_variables(names: impl IntoIterator<Item = OsString>) -> Vec<Strin
         .into_iter()
         .map(|name| name.to_string_lossy().into_owned())
         .filter(|name| name.starts_with("LANCANG_"))
-        .filter(|name| of_variable(name).is_none() && !CLIENT_VARIABLES.contains(&name.as_str()))
+        .filter(|name| of_variable(name).is_none() && !OTHER_VARIABLES.contains(&name.as_str()))
         .collect();
     unknown.sort();
     unknown
@@ -117,7 +118,14 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
             ),
         );
     }
-    let ranges = [
+    for (key, value, lowest, highest) in numbers(file) {
+        range(problems, key, value, lowest, highest);
+    }
+}
+
+/// The keys that are plain numbers, with their values and their ranges.
+fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 7] {
+    [
         (
             "forecast.stale_after_minutes",
             u64::from(file.forecast.stale_after_minutes),
@@ -160,10 +168,7 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
             1,
             86_400,
         ),
-    ];
-    for (key, value, lowest, highest) in ranges {
-        range(problems, key, value, lowest, highest);
-    }
+    ]
 }
 
 fn range(problems: &mut Vec<Problem>, key: &str, value: u64, lowest: u64, highest: u64) {

@@ -9,10 +9,10 @@ use jiff::SignedDuration;
 use super::{put::ShiftArgs, series::parse_actuals};
 use crate::{
     cli::{
+        bulk::progress,
         client::ClientArgs,
         failure::Failure,
         input::{self, malformed},
-        job::progress,
         output::talk,
         time::{from_proto, span_text},
     },
@@ -22,7 +22,8 @@ use crate::{
 pub(super) const EXAMPLES: &str = "\
 Examples:
   lancang forecast actuals --file availability_week.csv.gz --first-day today --skip-future
-Columns: ts, then one column a supply, named <site>_<kind> or <site>/<kind>, mean kW in the slot; slot is ignored.";
+Columns: ts, then one column a supply, named <site>_<kind> or <site>/<kind>, mean kW in the slot;
+a column slot is ignored.";
 
 /// Flags of `forecast actuals`.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,7 +65,7 @@ pub(super) async fn run(client: &ClientArgs, args: ActualsArgs) -> Result<(), Fa
     }
     let bar = progress(requests.len(), "supplies");
     let mut total = v1::PutActualsResponse::default();
-    let (mut refused, mut exit) = (0, None);
+    let (mut refused, mut exit) = (0, None::<u8>);
     let count = requests.len();
     for request in requests {
         let supply = request.supply_id.clone();
@@ -78,7 +79,7 @@ pub(super) async fn run(client: &ClientArgs, args: ActualsArgs) -> Result<(), Fa
             Err(status) => {
                 let failure = Failure::from(status);
                 refused += 1;
-                exit = exit.or(Some(failure.exit()));
+                exit.get_or_insert_with(|| failure.exit());
                 bar.suspend(|| {
                     talk(&format!("refused {supply}:"));
                     failure.lines().iter().for_each(|line| talk(line));

@@ -9,10 +9,10 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 use super::series::{Issue, parse_forecasts, shift_issue};
 use crate::{
     cli::{
-        client::{ClientArgs, Session, Window},
+        bulk::{Tally, Window, progress},
+        client::{ClientArgs, Session},
         failure::Failure,
         input::{self, malformed},
-        job::{Tally, progress},
         output::talk,
         time::{self, View, days_between, from_proto, span_text},
     },

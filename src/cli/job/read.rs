@@ -4,7 +4,10 @@
 
 use std::path::PathBuf;
 
-use super::{spec::SpecArgs, submit};
+use super::{
+    spec::{self, SpecArgs},
+    submit,
+};
 use crate::{
     cli::{client::ClientArgs, failure::Failure, input::malformed},
     proto::v1,
@@ -12,8 +15,8 @@ use crate::{
 
 pub(super) const QUOTE_EXAMPLES: &str = "\
 Examples:
-  lancang job quote --city bangkok --runtime 4h --deadline 1d --cores 32 --min-green 80% --confidence 90% \\
-      --data-class none --cn-flow outbound --export-basis art3 --output-to TH
+  lancang job quote --city bangkok --runtime 4h --deadline 1d --cores 32 --min-green 80% \\
+      --confidence 90% --data-class none --cn-flow outbound --export-basis art3 --output-to TH
   lancang job quote --file job.json -o json | jq .placement.siteId
 Redeem it with `lancang job submit --quote-id QUOTE` and the same description.";
 
@@ -22,14 +25,14 @@ Examples:
   lancang job list --filter 'state = PLANNED AND site_id = \"dli-dali\"' --order-by 'start_time'
   lancang job list --filter 'labels.team = \"ai\" AND NOT state = CANCELLED' --all
   lancang job list -o json | jq -r '.jobs[].jobId'
-Fields: job_id, name, state, site_id, city_id, zone_id, cause, labels.KEY, create_time, start_time, end_time,
-finish_deadline, green_share_permille, task_count, replan_count.";
+Fields: job_id, name, state, site_id, city_id, zone_id, cause, labels.KEY, create_time,
+start_time, end_time, finish_deadline, green_share_permille, task_count, replan_count.";
 
 /// Flags of `job quote`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct QuoteArgs {
-    /// JSON of one JobSpec or SubmitJobRequest; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
+    /// JSON of one `JobSpec` or `SubmitJobRequest`; `-` reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = spec::GROUPS)]
     file: Option<PathBuf>,
     #[command(flatten)]
     spec: SpecArgs,

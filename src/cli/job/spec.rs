@@ -15,18 +15,21 @@ use crate::{
 
 mod policy;
 
+/// Groups of all flags that describe a job; a file describes it instead.
+pub(super) const GROUPS: [&str; 6] = [
+    "WhatArgs",
+    "OriginArgs",
+    "ResourceArgs",
+    "WhenArgs",
+    "HowArgs",
+    "PolicyArgs",
+];
+
 /// What a job needs and when.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct SpecArgs {
-    /// Name for people.
-    #[arg(long, value_name = "NAME")]
-    pub(super) name: Option<String>,
-    /// Label to find it by; may be repeated.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = words::parse_label)]
-    labels: Vec<(String, String)>,
-    /// How long it runs, as 2h or 90m.
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_length)]
-    runtime: Option<SignedDuration>,
+    #[command(flatten)]
+    what: WhatArgs,
     #[command(flatten)]
     origin: OriginArgs,
     #[command(flatten)]
@@ -37,6 +40,21 @@ pub(super) struct SpecArgs {
     pub(super) how: HowArgs,
     #[command(flatten)]
     policy: policy::PolicyArgs,
+}
+
+/// A struct of its own, for a group of clap is empty when its struct flattens others.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "What it is")]
+struct WhatArgs {
+    /// Name for people.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Label to find it by; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = words::parse_label)]
+    labels: Vec<(String, String)>,
+    /// How long it runs, as 2h or 90m.
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_length)]
+    runtime: Option<SignedDuration>,
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -133,7 +151,7 @@ pub(super) struct HowArgs {
 impl SpecArgs {
     /// The job that the flags describe.
     pub(super) fn build(self, now: Timestamp, view: &View) -> Result<v1::JobSpec, Failure> {
-        let runtime = self.runtime.ok_or_else(|| {
+        let runtime = self.what.runtime.ok_or_else(|| {
             Failure::Usage("--runtime is needed, as 2h; or describe the job with --file".to_owned())
         })?;
         let timing = v1::Timing {
@@ -141,8 +159,8 @@ impl SpecArgs {
             ..self.when.timing(now, view)?
         };
         Ok(v1::JobSpec {
-            name: self.name.unwrap_or_else(|| "job".to_owned()),
-            labels: self.labels.into_iter().collect(),
+            name: self.what.name.unwrap_or_else(|| "job".to_owned()),
+            labels: self.what.labels.into_iter().collect(),
             origin: Some(self.origin.build()?),
             task_resources: Some(self.resources.build()),
             task_count: self.resources.tasks,

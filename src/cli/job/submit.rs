@@ -2,19 +2,18 @@
 //!
 //! Every submission has an idempotency key that is said, so that a lost answer can be asked for again.
 
-use std::{collections::BTreeMap, io::IsTerminal, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::SignedDuration;
-use tonic::Code;
 
-use super::spec::SpecArgs;
+use super::spec::{self, SpecArgs};
 use crate::{
     cli::{
-        client::{ClientArgs, Session, Window},
-        failure::{Failure, exit_of, item_error_lines},
+        bulk::{Tally, Window, progress},
+        client::{ClientArgs, Session},
+        failure::Failure,
         input,
-        output::{Format, talk},
+        output::talk,
         time::{self, duration_to_proto},
         words,
     },
@@ -26,8 +25,9 @@ const WINDOW: usize = 512;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  lancang job submit --name risk --city singapore --runtime 2h --deadline 12h --cores 16 --tasks 8 \\
-      --min-green 80% --data-class none --cn-flow outbound --export-basis art3 --output-to SG
+  lancang job submit --name risk --city singapore --runtime 2h --deadline 12h --cores 16 \\
+      --tasks 8 --min-green 80% --data-class none --cn-flow outbound \\
+      --export-basis art3 --output-to SG
   lancang job submit --file job.json            canonical JSON of a JobSpec or a SubmitJobRequest
   lancang job submit --file jobs.jsonl          many: sent over a stream, each answered on its own
   lancang job submit --file jobs.jsonl --all-or-nothing";
@@ -35,8 +35,8 @@ Examples:
 /// Flags of `job submit`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct SubmitArgs {
-    /// JSON of JobSpec or SubmitJobRequest, one or many; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
+    /// JSON of `JobSpec` or `SubmitJobRequest`, one or many; `-` reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = spec::GROUPS)]
     file: Option<PathBuf>,
     /// With many jobs: accept all or none; at most 1000.
     #[arg(long, requires = "file")]
@@ -215,75 +215,6 @@ fn name_of(request: &v1::SubmitJobRequest) -> String {
     format!("{name} ({})", request.idempotency_key)
 }
 
-/// A bar on a terminal, nothing elsewhere.
-pub(crate) fn progress(total: usize, noun: &'static str) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(u64::try_from(total).ok(), target);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {per_sec}, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_message(noun);
-    bar
-}
-
-/// Counts what became of many items.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    accepted: usize,
-    refused: usize,
-    exit: Option<u8>,
-}
-
-impl Tally {
-    /// Counts an accepted item.
-    pub(crate) fn accept(&mut self) {
-        self.accepted += 1;
-    }
-
-    /// Counts a refused item and, for people, says why.
-    pub(crate) fn refuse(&mut self, session: &Session, name: &str, error: &v1::ItemError) {
-        if session.format == Format::Table {
-            for (idx, line) in item_error_lines(error).into_iter().enumerate() {
-                talk(&if idx == 0 {
-                    format!("refused {name}: {line}")
-                } else {
-                    line
-                });
-            }
-        }
-        self.count_refusal(error.code);
-    }
-
-    fn count_refusal(&mut self, code: i32) {
-        self.refused += 1;
-        let exit = exit_of(Code::from(code));
-        self.exit = match self.exit {
-            None => Some(exit),
-            Some(agreed) if agreed == exit => Some(exit),
-            Some(_) => Some(1),
-        };
-    }
-
-    /// Success when nothing was refused; says the counts either way.
-    pub(crate) fn result(self) -> Result<(), Failure> {
-        talk(&format!(
-            "{} accepted, {} refused",
-            self.accepted, self.refused
-        ));
-        match self.exit {
-            None => Ok(()),
-            Some(exit) => Err(Failure::Refused {
-                refused: self.refused,
-                total: self.accepted + self.refused,
-                exit,
-            }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{Args, FromArgMatches};
@@ -331,16 +262,5 @@ mod tests {
         assert_eq!(drift.max_delay.unwrap().seconds, 3600);
         assert_eq!(drift.max_green_share_drop_permille, 50);
         assert_eq!(completed[0].quote_id, "q");
-    }
-
-    #[test]
-    fn refusals_that_agree_give_their_exit_code() {
-        let mut tally = Tally::default();
-        tally.accept();
-        tally.count_refusal(9);
-        tally.count_refusal(9);
-        assert_eq!(tally.exit, Some(2));
-        tally.count_refusal(3);
-        assert_eq!(tally.result().unwrap_err().exit(), 1);
     }
 }

@@ -12,8 +12,8 @@ use tonic::transport::Channel;
 
 use crate::{
     cli::{
-        client::{self, Window},
-        demo,
+        bulk::Window,
+        client, demo,
         failure::Failure,
         load::jobs::JobMix,
         output::{say, talk},

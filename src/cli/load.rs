@@ -33,7 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   lancang load                                  64 callers, one job a call, against a server of its own
   lancang load --mode stream --jobs 100000      one stream
-  lancang load --server http://127.0.0.1:50051  against a running server, which needs the sites of the starter data
+  lancang load --server http://127.0.0.1:50051  against a running server that has the sites of the starter data
 Without --server a server is started in a temporary directory, with the sites and forecasts of the starter data.";
 
 /// Most submissions without an answer on one stream.
@@ -46,6 +46,9 @@ pub(crate) struct LoadArgs {
     /// Address of a running server; without it one is started.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
+    /// Send the sites and forecasts of the starter data first; a server of its own always has them.
+    #[arg(long, requires = "server")]
+    starter_data: bool,
     /// How jobs are submitted.
     #[arg(long, value_enum, default_value = "unary")]
     mode: Mode,
@@ -85,6 +88,9 @@ struct Tally {
 /// Runs the load.
 pub(crate) async fn run(args: LoadArgs) -> Result<(), Failure> {
     if let Some(server) = &args.server {
+        if args.starter_data {
+            send_starter_data(server).await?;
+        }
         return submit(server, &args).await;
     }
     telemetry::init(LogFormat::Text, "warn")?;
@@ -100,16 +106,20 @@ pub(crate) async fn run(args: LoadArgs) -> Result<(), Failure> {
         .map_err(Failure::Start)?;
     let server = format!("http://{}", embedded.address());
     let outcome = async {
-        let channel = client::connect(&server, Duration::from_secs(60)).await?;
-        let view = View {
-            zone: time::yunnan(),
-        };
-        demo::seed(&channel, time::now(), &view).await?;
+        send_starter_data(&server).await?;
         submit(&server, &args).await
     }
     .await;
     embedded.stop().await.map_err(Failure::Start)?;
     outcome
+}
+
+async fn send_starter_data(server: &str) -> Result<(), Failure> {
+    let channel = client::connect(server, Duration::from_secs(60)).await?;
+    let view = View {
+        zone: time::yunnan(),
+    };
+    demo::seed(&channel, time::now(), &view).await
 }
 
 async fn submit(server: &str, args: &LoadArgs) -> Result<(), Failure> {

@@ -430,3 +430,308 @@ fn earliest(a: Option<TimeMs>, b: Option<TimeMs>) -> Option<TimeMs> {
         (one, other) => one.or(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::{
+        feasibility::Collected,
+        testing::{country, site},
+    };
+
+    fn policy(class: DataClass, flow: CnFlow, collected_in: &[&str]) -> DataPolicy {
+        DataPolicy {
+            data_class: class,
+            collected_in: collected_in.iter().map(|code| country(code)).collect(),
+            subject_count: 1,
+            export_basis: None,
+            ..DataPolicy::unprotected(flow)
+        }
+    }
+
+    fn proof() -> Option<Evidence> {
+        Some(Evidence {
+            reference: "no 1".into(),
+            valid_until: None,
+        })
+    }
+
+    fn reasons(policy: &DataPolicy, site: &Site) -> Vec<RefusalReason> {
+        let mut sink = Collected::default();
+        JobRules::new(policy).check(site, &mut sink);
+        sink.into_vec()
+            .into_iter()
+            .map(|refusal| refusal.reason)
+            .collect()
+    }
+
+    fn abroad() -> Site {
+        Site {
+            country: country("LA"),
+            ..site("vientiane")
+        }
+    }
+
+    fn enclave() -> Site {
+        Site {
+            offshore_enclave: true,
+            ..site("enclave")
+        }
+    }
+
+    #[test]
+    fn a_flow_decides_on_the_side_of_the_border() {
+        let none = |flow| policy(DataClass::None, flow, &[]);
+        let forbids = [RefusalReason::DataPolicyForbids];
+        assert_eq!(reasons(&none(CnFlow::NoCn), &site("a")), forbids);
+        assert_eq!(reasons(&none(CnFlow::NoCn), &abroad()), []);
+        assert_eq!(reasons(&none(CnFlow::DomesticOnly), &site("a")), []);
+        assert_eq!(reasons(&none(CnFlow::DomesticOnly), &abroad()), forbids);
+    }
+
+    #[test]
+    fn contradictions_are_mended_by_no_site() {
+        let forbids = [RefusalReason::DataPolicyForbids];
+        let no_cn = policy(DataClass::None, CnFlow::NoCn, &["CN"]);
+        assert_eq!(reasons(&no_cn, &abroad()), forbids);
+        let mut domestic = policy(DataClass::None, CnFlow::DomesticOnly, &["CN"]);
+        domestic.output_to = [country("CN"), country("LA")].into();
+        assert_eq!(reasons(&domestic, &site("a")), forbids);
+        let core = policy(DataClass::Core, CnFlow::Outbound, &["CN"]);
+        assert_eq!(reasons(&core, &site("a")), forbids);
+        let core = policy(DataClass::Core, CnFlow::DomesticOnly, &["CN"]);
+        assert_eq!(reasons(&core, &site("a")), []);
+        let important = policy(DataClass::Important, CnFlow::NoCn, &["LA"]);
+        assert_eq!(reasons(&important, &abroad()), forbids);
+    }
+
+    #[test]
+    fn incoming_data_go_through_an_enclave_and_out_again() {
+        let good = DataPolicy {
+            output_to: [country("LA")].into(),
+            export_basis: Some(ExportBasis::Art4),
+            origin_bases: [OriginBasis {
+                country: country("LA"),
+                kind: OriginBasisKind::Consent,
+                evidence: None,
+            }]
+            .into(),
+            ..policy(DataClass::Personal, CnFlow::InboundProcessReexport, &["LA"])
+        };
+        assert!(JobRules::new(&good).needs_no_mix);
+        assert_eq!(reasons(&good, &enclave()), []);
+        assert_eq!(reasons(&good, &site("a")), [RefusalReason::EnclaveRequired]);
+        let cases: [(fn(&mut DataPolicy), RefusalReason); 5] = [
+            (
+                |policy| policy.collected_in = [country("LA"), country("CN")].into(),
+                RefusalReason::DataPolicyForbids,
+            ),
+            (
+                |policy| policy.output_to = Box::default(),
+                RefusalReason::DataPolicyForbids,
+            ),
+            (
+                |policy| policy.output_to = [country("CN")].into(),
+                RefusalReason::DataPolicyForbids,
+            ),
+            (
+                |policy| policy.export_basis = Some(ExportBasis::Art5),
+                RefusalReason::ExportBasisInsufficient,
+            ),
+            (
+                |policy| policy.origin_bases = Box::default(),
+                RefusalReason::OriginBasisMissing,
+            ),
+        ];
+        for (change, reason) in cases {
+            let mut policy = good.clone();
+            change(&mut policy);
+            assert_eq!(reasons(&policy, &enclave()), [reason], "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn an_export_basis_carries_a_class_up_to_a_number_of_people() {
+        use DataClass as Class;
+        use ExportBasis as Basis;
+        let cases = [
+            (Class::None, Some(Basis::NoneNeeded), 0, true),
+            (Class::None, Some(Basis::Art3), 0, true),
+            (Class::Anonymised, Some(Basis::FtzList), 0, true),
+            (Class::None, Some(Basis::BelowThreshold), 0, false),
+            (Class::None, None, 0, false),
+            (Class::Personal, None, 1, false),
+            (Class::Personal, Some(Basis::NoneNeeded), 1, false),
+            (Class::Personal, Some(Basis::Art3), 1, false),
+            (Class::Personal, Some(Basis::Art4), 1, false),
+            (Class::Personal, Some(Basis::Art5), 9_000_000, true),
+            (Class::Personal, Some(Basis::BelowThreshold), 99_999, true),
+            (Class::Personal, Some(Basis::BelowThreshold), 100_000, false),
+            (
+                Class::Personal,
+                Some(Basis::StandardContract),
+                1_000_000,
+                true,
+            ),
+            (
+                Class::Personal,
+                Some(Basis::Certification),
+                1_000_001,
+                false,
+            ),
+            (
+                Class::Personal,
+                Some(Basis::SecurityAssessment),
+                9_000_000,
+                true,
+            ),
+            (Class::Personal, Some(Basis::FtzList), 9_000_000, true),
+            (
+                Class::SensitivePersonal,
+                Some(Basis::BelowThreshold),
+                1,
+                false,
+            ),
+            (
+                Class::SensitivePersonal,
+                Some(Basis::StandardContract),
+                9_999,
+                true,
+            ),
+            (
+                Class::SensitivePersonal,
+                Some(Basis::Certification),
+                10_000,
+                false,
+            ),
+            (
+                Class::SensitivePersonal,
+                Some(Basis::SecurityAssessment),
+                10_000,
+                true,
+            ),
+            (Class::SensitivePersonal, Some(Basis::Art5), 10_000, true),
+            (Class::SensitivePersonal, Some(Basis::FtzList), 1, false),
+            (Class::Important, Some(Basis::SecurityAssessment), 0, true),
+            (Class::Important, Some(Basis::Certification), 0, false),
+        ];
+        for (class, basis, people, is_enough) in cases {
+            let policy = DataPolicy {
+                export_basis: basis,
+                subject_count: people,
+                export_evidence: proof(),
+                ..policy(class, CnFlow::Outbound, &["CN"])
+            };
+            let expected: &[RefusalReason] = if is_enough {
+                &[]
+            } else {
+                &[RefusalReason::ExportBasisInsufficient]
+            };
+            assert_eq!(
+                reasons(&policy, &site("a")),
+                expected,
+                "{class:?} of {people} people on {basis:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn contracts_certificates_assessments_and_lists_need_a_proof() {
+        use ExportBasis as Basis;
+        for basis in [
+            Basis::StandardContract,
+            Basis::Certification,
+            Basis::SecurityAssessment,
+            Basis::FtzList,
+        ] {
+            let policy = DataPolicy {
+                export_basis: Some(basis),
+                ..policy(DataClass::Personal, CnFlow::Outbound, &["CN"])
+            };
+            assert_eq!(
+                reasons(&policy, &site("a")),
+                [RefusalReason::ExportBasisInsufficient],
+                "{basis:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn personal_data_abroad_rest_on_what_their_country_accepts() {
+        use OriginBasisKind as Kind;
+        let cases: [(&str, Sector, Kind, bool); 18] = [
+            ("VN", Sector::Other, Kind::Ctia, true),
+            ("VN", Sector::Other, Kind::Consent, false),
+            ("TH", Sector::Other, Kind::Scc, true),
+            ("TH", Sector::Other, Kind::Ctia, false),
+            ("SG", Sector::Other, Kind::Bcr, true),
+            ("MY", Sector::Other, Kind::Tia, true),
+            ("MY", Sector::Other, Kind::Scc, false),
+            ("ID", Sector::Other, Kind::Scc, true),
+            ("ID", Sector::Finance, Kind::Scc, false),
+            ("ID", Sector::Finance, Kind::RegulatorApproval, true),
+            ("ID", Sector::Public, Kind::Consent, false),
+            ("BD", Sector::Finance, Kind::Consent, false),
+            ("BD", Sector::Finance, Kind::RegulatorApproval, true),
+            ("BD", Sector::Health, Kind::Consent, true),
+            ("LA", Sector::Other, Kind::Consent, true),
+            ("MM", Sector::Other, Kind::Scc, false),
+            ("FR", Sector::Other, Kind::RegulatorApproval, true),
+            ("FR", Sector::Other, Kind::Scc, false),
+        ];
+        for (from, sector, kind, is_accepted) in cases {
+            let policy = DataPolicy {
+                sector,
+                origin_bases: [OriginBasis {
+                    country: country(from),
+                    kind,
+                    evidence: None,
+                }]
+                .into(),
+                ..policy(DataClass::Personal, CnFlow::DomesticOnly, &[from])
+            };
+            let expected: &[RefusalReason] = if is_accepted {
+                &[]
+            } else {
+                &[RefusalReason::OriginBasisMissing]
+            };
+            assert_eq!(
+                reasons(&policy, &site("a")),
+                expected,
+                "{kind:?} for {from} {sector:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn data_processed_where_they_were_collected_need_no_basis() {
+        let policy = policy(DataClass::Personal, CnFlow::NoCn, &["LA"]);
+        assert_eq!(reasons(&policy, &abroad()), []);
+    }
+
+    #[test]
+    fn the_basis_that_holds_longest_counts_and_the_first_to_expire_ends_the_window() {
+        let until = |moment: i64| {
+            Some(Evidence {
+                reference: "no 1".into(),
+                valid_until: Some(TimeMs(moment)),
+            })
+        };
+        let basis = |from: &str, kind, moment| OriginBasis {
+            country: country(from),
+            kind,
+            evidence: until(moment),
+        };
+        let policy = DataPolicy {
+            origin_bases: [
+                basis("TH", OriginBasisKind::Scc, 10),
+                basis("TH", OriginBasisKind::Bcr, 40),
+                basis("MY", OriginBasisKind::Tia, 30),
+            ]
+            .into(),
+            ..policy(DataClass::Personal, CnFlow::DomesticOnly, &["TH", "MY"])
+        };
+        let valid_until = JobRules::new(&policy).check(&site("a"), &mut Collected::default());
+        assert_eq!(valid_until, Some(TimeMs(30)));
+    }
+}

@@ -409,7 +409,10 @@ fn check_pools(ask: &Ask<'_>, site: &Site, sink: &mut impl Sink) -> PoolSet {
         task_exceeds_node(site, &task, &pools)
     });
     narrow(
-        &|pool| u64::from(spec.task_count) <= tasks_held(pool, &spec.task),
+        // A task that fits no node is refused above; how many of it fit says nothing more.
+        &|pool| {
+            !pool.node().cover(&task) || u64::from(spec.task_count) <= tasks_held(pool, &spec.task)
+        },
         &|pools| job_exceeds_pool(site, spec, &pools),
     );
     in_order_of_fit(ask, site, left)
@@ -529,10 +532,10 @@ fn check_window(
 ) -> (Range<usize>, usize) {
     let (window, horizon, n_slots) = (ask.window, ask.horizon, ask.shape.n_slots);
     let first = window.not_before.max(horizon.start);
-    if window.end_by.0 < first.0.saturating_add(n_slots) || window.start_by < first {
-        let left = window.end_by.min(window.start_by.plus(n_slots));
-        let have = left.0.saturating_sub(first.0);
-        sink.refuse(|| window_too_short(ask, have));
+    if window.start_by < first {
+        sink.refuse(|| start_deadline_passed(ask));
+    } else if window.end_by.0 < first.0.saturating_add(n_slots) {
+        sink.refuse(|| window_too_short(ask, window.end_by.0.saturating_sub(first.0)));
     } else if horizon.end.0 < first.0.saturating_add(n_slots) {
         sink.refuse(|| beyond_horizon(ask));
     }
@@ -557,6 +560,16 @@ fn check_window(
     (
         slots,
         to_index(last_start.0.saturating_sub(horizon.start.0)),
+    )
+}
+
+fn start_deadline_passed(ask: &Ask<'_>) -> Refusal {
+    Refusal::numbers(
+        RefusalReason::WindowTooShort,
+        RefusalUnit::Seconds,
+        ask.seconds(ask.shape.n_slots),
+        0,
+        "no slot begins between the earliest start and the start deadline; set a later start deadline",
     )
 }
 
@@ -614,4 +627,89 @@ fn evidence_expires(ask: &Ask<'_>, first: Slot, must_end_by: Slot) -> Refusal {
             "evidence must outlive run and retention, {need} s from the earliest start; renew it or shorten retention"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::testing::{
+        flat, grid, horizon, job, pieces, pool, request, site, timetable, window,
+    };
+
+    fn runs(offsets: &[(u32, u32)]) -> Vec<SlotRange> {
+        offsets
+            .iter()
+            .map(|&(from, to)| SlotRange::new(Slot(from), Slot(to)))
+            .collect()
+    }
+
+    #[test]
+    fn a_rigid_job_runs_in_one_piece_of_its_length() {
+        let shape = Shape::of(&job(3), grid());
+        assert!(shape.allows(&runs(&[(5, 8)])));
+        for wrong in [&[(5, 7)][..], &[(5, 9)], &[(5, 6), (7, 9)], &[]] {
+            assert!(!shape.allows(&runs(wrong)), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_long_enough_apart_and_repeat_the_resume_cost() {
+        let shape = Shape::of(&pieces(5, 2, 1), grid());
+        for right in [&[(0, 5)][..], &[(0, 2), (3, 7)], &[(0, 3), (9, 12)]] {
+            assert!(shape.allows(&runs(right)), "{right:?}");
+        }
+        for wrong in [
+            &[(0, 2), (2, 6)][..],
+            &[(0, 2), (3, 6)],
+            &[(0, 4), (5, 7)],
+            &[(0, 1), (2, 7)],
+            &[(0, 6)],
+        ] {
+            assert!(!shape.allows(&runs(wrong)), "{wrong:?}");
+        }
+        let short = Shape::of(&pieces(1, 1, 0), grid());
+        assert!(short.allows(&runs(&[(4, 5)])));
+    }
+
+    #[test]
+    fn pools_without_needless_traits_come_first() {
+        let with_gpus = Pool {
+            gpus_per_node: 1,
+            gpu_model: Some("a100".into()),
+            ..pool("gpu")
+        };
+        let clean = Pool {
+            no_domestic_mix: true,
+            ..pool("clean")
+        };
+        let small = Pool {
+            nodes: 1,
+            ..pool("small")
+        };
+        let traits = Site {
+            pools: vec![with_gpus, clean, small, pool("plain")],
+            ..site("a")
+        };
+        let timetable = timetable(horizon(4), vec![(traits, flat(horizon(4), 0))]);
+        let order = |spec: &JobSpec| -> Vec<usize> {
+            let request = request(spec, window(0, 4));
+            let ask = Ask::new(&timetable, &request);
+            let offer = examine(&timetable.sites[0], 0, &ask, &mut Tally::default()).unwrap();
+            offer.pools.iter().collect()
+        };
+        assert_eq!(order(&job(1)), [2, 3, 1, 0]);
+        let mut wide = job(1);
+        wide.task_count = 11;
+        wide.task.cpu_cores = 10;
+        wide.task_count = 10;
+        assert_eq!(order(&wide), [3, 1, 0], "the small pool cannot hold it");
+        let mut graphic = job(1);
+        graphic.task.gpus = 1;
+        assert_eq!(order(&graphic), [0]);
+        let mut foreign = job(1);
+        std::sync::Arc::make_mut(&mut foreign.data_policy)
+            .require
+            .no_domestic_mix = true;
+        assert_eq!(order(&foreign), [1]);
+    }
 }

@@ -250,3 +250,54 @@ fn score_of(ask: &Ask<'_>, offer: &Offer<'_>, runs: &[Range<usize>]) -> (Score, 
     let n_slots = u32::try_from(n_slots).unwrap_or(u32::MAX);
     (offer.score(ask.aim, sums, start, end), n_slots)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::outlook::SiteOutlook,
+        planner::{
+            check,
+            testing::{flat, horizon, job, pieces, request, site, timetable, window},
+        },
+        slot::SlotRange,
+    };
+
+    /// A horizon too long to search slot by slot.
+    fn long() -> SlotRange {
+        horizon(limits::HORIZON_SLOTS_MAX)
+    }
+
+    /// Green for two hours of every three.
+    fn striped() -> SiteOutlook {
+        let mut outlook = flat(long(), 0);
+        for column in &mut outlook.green_watts {
+            for (slot, watts) in column.iter_mut().enumerate() {
+                *watts = if slot % 12 < 8 { 1_000 } else { 0 };
+            }
+        }
+        outlook
+    }
+
+    #[test]
+    fn above_the_limit_coarser_steps_still_give_valid_and_good_runs() {
+        let mut timetable = timetable(long(), vec![(site("a"), striped())]);
+        let everything = window(0, long().len());
+        let spec = pieces(403, 3, 1);
+        let ask_request = request(&spec, everything);
+        let ask = Ask::new(&timetable, &ask_request);
+        let tally = &mut crate::planner::feasibility::Tally::default();
+        let offer =
+            crate::planner::feasibility::examine(&timetable.sites[0], 0, &ask, tally).unwrap();
+        let plan = Plan::new(&ask, &offer, ask.shape.pieces.unwrap());
+        assert!(
+            1 < plan.step && n_cells(plan.n_steps, plan.work) <= limits::INTERRUPTIBLE_CELLS_MAX
+        );
+        let placement = timetable.place(&request(&spec, everything)).unwrap();
+        let whole = timetable.place(&request(&job(403), everything)).unwrap();
+        assert!(placement.energy.grid_watt_seconds < whole.energy.grid_watt_seconds);
+        assert!(placement.runs.len() > 1);
+        timetable.reserve(&placement);
+        check(&timetable, [(request(&spec, everything), &placement)]);
+    }
+}

@@ -130,3 +130,115 @@ impl<'a> LatencyAsk<'a> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::latency::{NetworkPath, RttQuantile},
+        planner::{
+            feasibility::Collected,
+            testing::{job, latencies, name},
+        },
+    };
+
+    fn check(change: impl FnOnce(&mut Origin)) -> Result<u32, Vec<RefusalReason>> {
+        let table = latencies(&["a"]);
+        let mut origin = job(1).origin;
+        change(&mut origin);
+        let mut sink = Collected::default();
+        let rtt_us = LatencyAsk::new(&table, &origin).check(&name("a"), &mut sink);
+        let reasons: Vec<_> = sink
+            .into_vec()
+            .iter()
+            .map(|refusal| refusal.reason)
+            .collect();
+        if reasons.is_empty() {
+            Ok(rtt_us)
+        } else {
+            Err(reasons)
+        }
+    }
+
+    #[test]
+    fn line_and_quantile_pick_the_time() {
+        assert_eq!(check(|_| {}), Ok(5_000));
+        assert_eq!(
+            check(|origin| origin.quantile = RttQuantile::P95),
+            Ok(6_000)
+        );
+        assert_eq!(
+            check(|origin| origin.path = NetworkPath::Internet),
+            Ok(9_000)
+        );
+    }
+
+    #[test]
+    fn a_time_at_the_budget_is_within_it() {
+        assert_eq!(check(|origin| origin.max_rtt_us = Some(5_000)), Ok(5_000));
+        assert_eq!(
+            check(|origin| origin.max_rtt_us = Some(4_999)),
+            Err(vec![RefusalReason::LatencyExceeded])
+        );
+    }
+
+    #[test]
+    fn the_budget_of_the_zone_stands_in_for_the_jobs() {
+        assert_eq!(check(|origin| origin.max_rtt_us = None), Ok(5_000));
+        let far = |origin: &mut Origin| origin.place = ClientPlace::City(name("far"));
+        assert_eq!(
+            check(|origin| {
+                far(origin);
+                origin.max_rtt_us = None;
+            }),
+            Err(vec![RefusalReason::LatencyExceeded])
+        );
+        assert_eq!(
+            check(|origin| {
+                far(origin);
+                origin.max_rtt_us = Some(20_000);
+            }),
+            Ok(20_000)
+        );
+    }
+
+    #[test]
+    fn the_farthest_city_of_a_zone_counts() {
+        let zone = |origin: &mut Origin| origin.place = ClientPlace::Zone(name("near"));
+        assert_eq!(check(zone), Err(vec![RefusalReason::LatencyExceeded]));
+        assert_eq!(
+            check(|origin| {
+                zone(origin);
+                origin.max_rtt_us = Some(20_000);
+            }),
+            Ok(20_000)
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let unknown = Err(vec![RefusalReason::LatencyUnknown]);
+        assert_eq!(
+            check(|origin| origin.place = ClientPlace::City(name("nowhere"))),
+            unknown
+        );
+        assert_eq!(
+            check(|origin| origin.place = ClientPlace::Zone(name("nowhere"))),
+            unknown
+        );
+        assert_eq!(
+            check(|origin| {
+                origin.path = NetworkPath::Internet;
+                origin.quantile = RttQuantile::P95;
+            }),
+            unknown
+        );
+        let mut table = latencies(&["a"]);
+        table.zones.clear();
+        let mut origin = job(1).origin;
+        origin.max_rtt_us = None;
+        let mut sink = Collected::default();
+        LatencyAsk::new(&table, &origin).check(&name("a"), &mut sink);
+        assert_eq!(sink.into_vec()[0].reason, RefusalReason::LatencyUnknown);
+    }
+}

@@ -234,3 +234,151 @@ fn write_out(
         runs,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        domain::{
+            outlook::Confidence,
+            placement::{Carbon, EnergyMix, GreenStretch},
+            site::Site,
+        },
+        planner::testing::{
+            flat, green, horizon, job, pieces, request, runs_of, site, timetable, window,
+        },
+    };
+
+    #[test]
+    fn a_placement_accounts_for_every_watt_second() {
+        let traits = Site {
+            pue_permille: 1_200,
+            ..site("a")
+        };
+        let mut outlook = green(horizon(4), &[0, 900, 300, 0]);
+        outlook.fallback[2] = true;
+        let timetable = timetable(horizon(4), vec![(traits, outlook)]);
+        let spec = job(2);
+        let placement = timetable.place(&request(&spec, window(0, 4))).unwrap();
+        assert_eq!(runs_of(&placement), [(1, 3)]);
+        assert_eq!(placement.power_watts, 1_200);
+        assert_eq!(
+            *placement.green,
+            [
+                GreenStretch {
+                    slots: 1,
+                    watts: 900
+                },
+                GreenStretch {
+                    slots: 1,
+                    watts: 300
+                }
+            ]
+        );
+        let energy = EnergyMix {
+            green_watt_seconds: [0, 1_200 * 900, 0],
+            grid_watt_seconds: 1_200 * 900,
+        };
+        assert_eq!(placement.energy, energy);
+        assert_eq!(placement.green_share_permille(), 500);
+        // 1.2 kW for a quarter of an hour from either source are 0.3 kWh.
+        let carbon = Carbon {
+            location_mg: 2 * 150_000,
+            contract_mg: 6_000 + 150_000,
+            marginal_mg: 240_000,
+        };
+        assert_eq!(placement.carbon, carbon);
+        assert_eq!(placement.cost_micro_cny, 60_000 + 120_000);
+        assert_eq!((placement.rtt_us, placement.fallback_slots), (5_000, 1));
+        assert_eq!(
+            placement.decided_revision,
+            request(&spec, window(0, 4)).decided_revision
+        );
+    }
+
+    #[test]
+    fn equal_sites_are_taken_by_id_and_equal_windows_by_time() {
+        let sites = ["b", "a"].map(|id| (site(id), flat(horizon(4), 500)));
+        let timetable = timetable(horizon(4), sites.into());
+        let placement = timetable.place(&request(&job(1), window(1, 4))).unwrap();
+        assert_eq!(
+            (placement.site.as_str(), &runs_of(&placement)[..]),
+            ("a", &[(1, 2)][..])
+        );
+    }
+
+    #[test]
+    fn claims_of_different_confidence_stack_in_any_order() {
+        let mut outlook = flat(horizon(1), 0);
+        outlook.green_watts = [vec![100], vec![60], vec![30]];
+        let mut spec = job(1);
+        spec.task_power_watts = 100;
+        let claims = |order: [Confidence; 3]| {
+            let mut timetable = timetable(horizon(1), vec![(site("a"), outlook.clone())]);
+            order.map(|confidence| {
+                let spec = crate::domain::job::JobSpec {
+                    confidence,
+                    ..spec.clone()
+                };
+                let placement = timetable.place(&request(&spec, window(0, 1))).unwrap();
+                timetable.reserve(&placement);
+                placement.green[0].watts
+            })
+        };
+        let [low, even, high] = Confidence::ALL;
+        assert_eq!(claims([high, even, low]), [30, 30, 40]);
+        // A claim on the optimistic forecast leaves the sure part to those who must be sure, up to the optimistic whole.
+        assert_eq!(claims([low, even, high]), [100, 0, 0]);
+        assert_eq!(claims([even, low, high]), [60, 40, 0]);
+    }
+
+    #[test]
+    fn running_now_takes_the_first_room_however_grey() {
+        let sites = vec![
+            (site("a"), green(horizon(4), &[0, 0, 9_000, 9_000])),
+            (site("b"), green(horizon(4), &[500, 0, 0, 0])),
+        ];
+        let timetable = timetable(horizon(4), sites);
+        let spec = job(2);
+        let request = request(&spec, window(0, 4));
+        assert_eq!(runs_of(&timetable.place(&request).unwrap()), [(2, 4)]);
+        let now = timetable.place_now(&request).unwrap();
+        assert_eq!(
+            (now.site.as_str(), &runs_of(&now)[..]),
+            ("b", &[(0, 2)][..])
+        );
+    }
+
+    #[test]
+    fn an_interruptible_job_skips_grey_slots_when_the_resume_cost_is_worth_it() {
+        let watts = [1_000, 1_000, 0, 1_000, 1_000, 1_000];
+        let timetable = timetable(horizon(6), vec![(site("a"), green(horizon(6), &watts))]);
+        let runs = |spec| runs_of(&timetable.place(&request(&spec, window(0, 6))).unwrap());
+        assert_eq!(runs(pieces(4, 2, 0)), [(0, 2), (3, 5)]);
+        assert_eq!(runs(pieces(4, 2, 1)), [(0, 2), (3, 6)]);
+        // Two slots of repeated work do not fit before the deadline.
+        assert_eq!(runs(pieces(4, 2, 2)), [(0, 4)]);
+        assert_eq!(runs(pieces(4, 3, 0)), [(0, 4)]);
+        assert_eq!(runs(job(4)), [(0, 4)]);
+    }
+
+    #[test]
+    fn a_recost_follows_the_forecast_and_refuses_what_no_longer_holds() {
+        let mut timetable = timetable(horizon(4), vec![(site("a"), flat(horizon(4), 800))]);
+        let mut spec = job(2);
+        spec.min_green_share_permille = 300;
+        let request = request(&spec, window(0, 4));
+        let placement = timetable.place(&request).unwrap();
+        assert_eq!(
+            timetable.recost(&request, &placement),
+            Some(placement.clone())
+        );
+        timetable.set_outlook(&placement.site, flat(horizon(4), 400));
+        let recosted = timetable.recost(&request, &placement).unwrap();
+        assert_eq!(
+            (recosted.green[0].watts, &recosted.runs),
+            (400, &placement.runs)
+        );
+        timetable.set_outlook(&placement.site, flat(horizon(4), 299));
+        assert_eq!(timetable.recost(&request, &placement), None);
+    }
+}

@@ -346,3 +346,198 @@ impl<'a> Seat<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::site::{Cordon, Site},
+        planner::{
+            check,
+            testing::{at, flat, green, horizon, job, request, runs_of, site, timetable, window},
+        },
+    };
+
+    const OPTIONS: ReplanOptions = ReplanOptions {
+        min_gain_permille: 100,
+        max_moves: 10,
+        decided_revision: Revision(9),
+    };
+
+    fn candidate(id: u128, spec: JobSpec, window: Window) -> Candidate {
+        Candidate {
+            id: JobId(id),
+            spec: Arc::new(spec),
+            window,
+            current: None,
+        }
+    }
+
+    /// Places and reserves the candidates in order.
+    fn settle_in(timetable: &mut Timetable, candidates: &mut [Candidate]) {
+        for candidate in candidates {
+            let request = request(&candidate.spec, candidate.window);
+            let placement = timetable.place(&request).unwrap();
+            timetable.reserve(&placement);
+            candidate.current = Some(Arc::new(placement));
+        }
+    }
+
+    /// What changed, by id, with the site and runs after it.
+    fn summary(moves: &[Move]) -> Vec<(u128, MoveKind, String)> {
+        moves
+            .iter()
+            .map(|change| {
+                let to = change
+                    .to
+                    .as_ref()
+                    .map_or_else(String::new, |to| format!("{} {:?}", to.site, runs_of(to)));
+                (change.id.0, change.kind, to)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn nothing_changed_moves_nothing() {
+        let mut timetable = timetable(horizon(6), vec![(site("a"), flat(horizon(6), 1_500))]);
+        let mut candidates = [1, 2, 3].map(|id| candidate(id, job(2), window(0, 6)));
+        settle_in(&mut timetable, &mut candidates);
+        let before = timetable.clone();
+        assert_eq!(replan(&mut timetable, &candidates, &OPTIONS), []);
+        assert_eq!(timetable, before);
+    }
+
+    #[test]
+    fn a_cordon_moves_the_jobs_away_and_what_finds_no_room_is_lost() {
+        let sites = vec![
+            (site("a"), flat(horizon(2), 9_000)),
+            (
+                Site {
+                    power_cap_watts: 1_000,
+                    ..site("b")
+                },
+                flat(horizon(2), 0),
+            ),
+        ];
+        let mut timetable = timetable(horizon(2), sites);
+        let mut candidates = [1, 2].map(|id| candidate(id, job(2), window(0, 2)));
+        settle_in(&mut timetable, &mut candidates);
+        let cordon = Some(Cordon {
+            reason: "works".into(),
+            since: at(0),
+        });
+        let closed = Arc::new(Site {
+            cordon,
+            ..site("a")
+        });
+        timetable.set_site(closed, flat(horizon(2), 9_000));
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        assert_eq!(
+            summary(&moves),
+            [
+                (1, MoveKind::Moved, "b [(0, 2)]".into()),
+                (2, MoveKind::Lost, String::new()),
+            ]
+        );
+        assert_eq!(moves[0].to.as_ref().unwrap().decided_revision, Revision(9));
+        candidates[0].current.clone_from(&moves[0].to);
+        candidates[1].current = None;
+        timetable.set_site(Arc::new(site("a")), flat(horizon(2), 9_000));
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        assert_eq!(
+            summary(&moves),
+            [
+                (1, MoveKind::Moved, "a [(0, 2)]".into()),
+                (2, MoveKind::Placed, "a [(0, 2)]".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn when_green_power_shrinks_the_earliest_deadline_keeps_its_own() {
+        let mut timetable = timetable(horizon(4), vec![(site("a"), flat(horizon(4), 2_000))]);
+        let mut candidates = [
+            candidate(1, job(1), window(0, 2)),
+            candidate(2, job(1), window(0, 1)),
+        ];
+        settle_in(&mut timetable, &mut candidates);
+        timetable.set_outlook(&site("a").id, green(horizon(4), &[1_000, 0, 0, 0]));
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        assert_eq!(
+            summary(&moves),
+            [(1, MoveKind::Recosted, "a [(0, 1)]".into())]
+        );
+        assert_eq!(moves[0].to.as_ref().unwrap().green[0].watts, 0);
+    }
+
+    #[test]
+    fn a_sound_placement_moves_only_for_enough_gain_and_within_the_bound() {
+        let run = |green_later: u64, max_moves: usize| {
+            let mut timetable = timetable(horizon(3), vec![(site("a"), flat(horizon(3), 0))]);
+            let mut candidates = [1, 2].map(|id| candidate(id, job(1), window(0, 3)));
+            settle_in(&mut timetable, &mut candidates);
+            timetable.set_outlook(&site("a").id, green(horizon(3), &[0, 0, green_later]));
+            let moves = replan(
+                &mut timetable,
+                &candidates,
+                &ReplanOptions {
+                    max_moves,
+                    ..OPTIONS
+                },
+            );
+            let kept = candidates.iter().map(|candidate| {
+                let changed = moves.iter().find(|change| change.id == candidate.id);
+                let placement = changed.map_or(&candidate.current, |change| &change.to);
+                (
+                    request(&candidate.spec, candidate.window),
+                    placement.as_deref().unwrap(),
+                )
+            });
+            check(&timetable, kept);
+            summary(&moves)
+        };
+        assert_eq!(run(99, 10), []);
+        assert_eq!(run(100, 10), [(1, MoveKind::Moved, "a [(2, 3)]".into())]);
+        assert_eq!(run(2_000, 10).len(), 2);
+        assert_eq!(run(2_000, 1), [(1, MoveKind::Moved, "a [(2, 3)]".into())]);
+        assert_eq!(run(2_000, 0), []);
+    }
+
+    #[test]
+    fn a_start_that_has_passed_is_placed_later() {
+        let mut timetable = timetable(horizon(4), vec![(site("a"), flat(horizon(4), 0))]);
+        let mut candidates = [candidate(1, job(1), window(0, 4))];
+        settle_in(&mut timetable, &mut candidates);
+        candidates[0].window = window(1, 4);
+        let no_moves = ReplanOptions {
+            max_moves: 0,
+            ..OPTIONS
+        };
+        let moves = replan(&mut timetable, &candidates, &no_moves);
+        assert_eq!(summary(&moves), [(1, MoveKind::Moved, "a [(1, 2)]".into())]);
+    }
+
+    #[test]
+    fn what_a_move_frees_goes_to_those_without_a_placement() {
+        // Job 1 sits in the only slots that job 2 may use; a greener slot draws it away.
+        let traits = Site {
+            power_cap_watts: 1_000,
+            ..site("a")
+        };
+        let mut timetable = timetable(horizon(4), vec![(traits, flat(horizon(4), 0))]);
+        let mut candidates = [
+            candidate(1, job(1), window(0, 4)),
+            candidate(2, job(1), window(0, 1)),
+        ];
+        settle_in(&mut timetable, &mut candidates[..1]);
+        timetable.set_outlook(&site("a").id, green(horizon(4), &[0, 0, 0, 500]));
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        assert_eq!(
+            summary(&moves),
+            [
+                (1, MoveKind::Moved, "a [(3, 4)]".into()),
+                (2, MoveKind::Placed, "a [(0, 1)]".into()),
+            ]
+        );
+    }
+}

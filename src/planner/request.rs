@@ -84,3 +84,30 @@ impl<'a> Request<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::testing::{at, grid, job};
+
+    #[test]
+    fn a_window_never_passes_what_the_times_allow() {
+        let mut spec = job(1);
+        let inside = |offset: u32| at(offset).plus_ms(1);
+        let offsets = |window: Window| {
+            [window.not_before, window.start_by, window.end_by]
+                .map(|slot| slot.0 - grid().slot_at(at(0)).0)
+        };
+        let of = |spec: &JobSpec, now, end_by| offsets(Window::new(spec, now, end_by, grid()));
+        assert_eq!(of(&spec, at(2), at(9)), [2, 9, 9]);
+        assert_eq!(of(&spec, inside(2), inside(9)), [3, 9, 9]);
+        spec.timing.earliest_start = Some(inside(4));
+        spec.timing.start_deadline = Some(inside(6));
+        assert_eq!(of(&spec, at(2), at(9)), [5, 6, 9]);
+        assert_eq!(
+            of(&spec, at(7), at(9)),
+            [7, 6, 9],
+            "the start deadline has passed"
+        );
+    }
+}

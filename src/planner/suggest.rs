@@ -113,3 +113,87 @@ impl Timetable {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::latency::RoundTrip,
+        planner::testing::{
+            at, flat, green, horizon, job, latencies, name, request, site, timetable, window,
+        },
+    };
+
+    fn changes(suggestions: &[Suggestion]) -> Vec<(SuggestedChange, &str)> {
+        suggestions
+            .iter()
+            .map(|suggestion| (suggestion.change, suggestion.site.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn a_grey_window_suggests_a_later_deadline_or_a_lower_share() {
+        let sites = vec![
+            (
+                site("a"),
+                green(horizon(6), &[250, 250, 0, 0, 1_000, 1_000]),
+            ),
+            (
+                site("b"),
+                green(horizon(6), &[700, 300, 0, 1_000, 1_000, 0]),
+            ),
+        ];
+        let timetable = timetable(horizon(6), sites);
+        let mut spec = job(2);
+        spec.min_green_share_permille = 900;
+        let request = request(&spec, window(0, 3));
+        assert!(timetable.place(&request).is_err());
+        assert_eq!(
+            changes(&timetable.suggest(&request)),
+            [
+                (SuggestedChange::LaterDeadline(at(5)), "b"),
+                (SuggestedChange::LowerGreenShare(500), "b"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_tight_budget_suggests_the_nearest_site_with_room() {
+        let sites = ["a", "b", "c"].map(|id| (site(id), flat(horizon(4), 0)));
+        let mut timetable = timetable(horizon(4), sites.into());
+        let mut table = latencies(&["a", "b", "c"]);
+        for (id, us) in [("a", 8_000), ("b", 7_000), ("c", 6_000)] {
+            let trip = RoundTrip {
+                leased_p50_us: Some(us),
+                ..RoundTrip::default()
+            };
+            table
+                .round_trips
+                .get_mut(&name(id))
+                .unwrap()
+                .insert(name("here"), trip);
+        }
+        timetable.set_latencies(std::sync::Arc::new(table));
+        let mut full = job(4);
+        full.task_power_watts = 100_000;
+        // The first takes site `a`: with equal energy the order of ids decides.
+        let placement = timetable.place(&request(&full, window(0, 4))).unwrap();
+        timetable.reserve(&placement);
+        let mut spec = job(1);
+        spec.origin.max_rtt_us = Some(5_999);
+        let suggestions = timetable.suggest(&request(&spec, window(0, 4)));
+        assert_eq!(
+            changes(&suggestions),
+            [(SuggestedChange::LargerRtt(6_000), "c")]
+        );
+    }
+
+    #[test]
+    fn nothing_is_suggested_where_one_change_is_not_enough() {
+        let timetable = timetable(horizon(4), vec![(site("a"), flat(horizon(4), 0))]);
+        let mut spec = job(1);
+        spec.task.gpus = 1;
+        spec.min_green_share_permille = 1_000;
+        assert_eq!(timetable.suggest(&request(&spec, window(0, 4))), []);
+    }
+}

@@ -110,3 +110,84 @@ impl Timetable {
         self.sites[i].book(placement, booking);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{outlook::Confidence, site::Pool},
+        planner::testing::{
+            START, flat, green, horizon, job, pool, request, site, timetable, window,
+        },
+        slot::Slot,
+    };
+
+    fn later(n_slots: u32, by: u32) -> SlotRange {
+        SlotRange::new(Slot(START + by), Slot(START + by + n_slots))
+    }
+
+    #[test]
+    fn an_advance_keeps_reservations_at_their_slots() {
+        let mut table = timetable(horizon(8), vec![(site("a"), flat(horizon(8), 400))]);
+        let spec = job(3);
+        let placement = table.place(&request(&spec, window(2, 8))).unwrap();
+        table.reserve(&placement);
+        table.advance(later(8, 3));
+        table.set_outlook(&placement.site, flat(later(8, 3), 400));
+        let used = table.sites[0].power_used();
+        assert_eq!(used, [1_000, 1_000, 0, 0, 0, 0, 0, 0]);
+        let free = table.sites[0].green_free(Confidence::Even);
+        assert_eq!(free, [0, 0, 400, 400, 400, 400, 400, 400]);
+        // What is past is no longer given back; what is left is.
+        table.release(&placement);
+        let mut fresh = Timetable::new(table.grid, later(8, 3));
+        fresh.set_latencies(table.latencies.clone());
+        fresh.set_site(table.sites[0].site.clone(), flat(later(8, 3), 400));
+        assert_eq!(table, fresh);
+    }
+
+    #[test]
+    fn slots_without_outlook_have_no_green_power_and_count_as_fallback() {
+        let mut table = timetable(horizon(4), vec![(site("a"), flat(horizon(4), 400))]);
+        table.advance(later(4, 2));
+        let outlook = &table.sites[0].outlook;
+        assert_eq!(outlook.green_watts[1], [400, 400, 0, 0]);
+        assert_eq!(outlook.fallback, [false, false, true, true]);
+        assert_eq!(outlook.grid_location_mg_per_kwh, [500_000; 4]);
+        let early = SlotRange::new(Slot(START + 4), Slot(START + 6));
+        table.set_outlook(&table.sites[0].site.id.clone(), green(early, &[7, 8]));
+        assert_eq!(table.sites[0].outlook.green_watts[1], [0, 0, 7, 8]);
+    }
+
+    #[test]
+    fn a_changed_site_keeps_its_reservations_by_pool() {
+        let mut traits = site("a");
+        traits.pools = vec![pool("one"), pool("two")];
+        let mut table = timetable(horizon(2), vec![(traits.clone(), flat(horizon(2), 0))]);
+        let spec = job(2);
+        let placement = table.place(&request(&spec, window(0, 2))).unwrap();
+        table.reserve(&placement);
+        let before = table.clone();
+        traits.pools = vec![pool("new"), pool("two")];
+        table.set_site(Arc::new(traits.clone()), flat(horizon(2), 0));
+        assert!(table.sites[0].has_stranded_use());
+        assert_eq!(
+            table.recost(&request(&spec, window(0, 2)), &placement),
+            None
+        );
+        traits.pools = vec![pool("one"), pool("two")];
+        table.set_site(Arc::new(traits.clone()), flat(horizon(2), 0));
+        assert_eq!(table, before);
+        traits.pools = vec![
+            pool("two"),
+            Pool {
+                nodes: 3,
+                ..pool("one")
+            },
+        ];
+        table.set_site(Arc::new(traits), flat(horizon(2), 0));
+        assert_eq!(table.sites[0].pool_used(1, 0).cpu_cores, 1);
+        table.release(&placement);
+        assert_eq!(table.sites[0].pool_used(1, 0).cpu_cores, 0);
+    }
+}

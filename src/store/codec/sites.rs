@@ -214,7 +214,12 @@ fn decode_cordon(wire: &journal_v1::Site) -> Result<Option<Cordon>, FieldProblem
 }
 
 fn encode_zone(zone: &LatencyZone) -> journal_v1::LatencyZone {
-    let texts = |city: &City| [city.id.as_str().to_owned(), city.country.as_str().to_owned()];
+    let texts = |city: &City| {
+        [
+            city.id.as_str().to_owned(),
+            city.country.as_str().to_owned(),
+        ]
+    };
     journal_v1::LatencyZone {
         zone_id: zone.id.as_str().into(),
         cities: zone.cities.iter().flat_map(texts).collect(),

@@ -6,6 +6,8 @@ pub(crate) mod arbitrary;
 
 use std::sync::Arc;
 
+use proptest::prelude::ProptestConfig;
+
 use crate::{
     domain::{
         data_policy::{CnFlow, DataPolicy},
@@ -29,6 +31,15 @@ use crate::{
 pub(crate) const NOW: TimeMs = TimeMs(2_000_000 * 900_000);
 /// The slot of [`NOW`].
 pub(crate) const FIRST: Slot = Slot(2_000_000);
+
+/// Property tests of so many cases; a failure that was found becomes a test with a name instead of a file.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 /// Slots of 15 minutes, 14 days, up to 1000 live jobs.
 pub(crate) fn settings() -> Settings {

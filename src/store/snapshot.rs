@@ -417,7 +417,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::testing::{arbitrary, settings};
+    use crate::state::testing::{self, arbitrary, settings};
 
     fn decode(chunks: impl IntoIterator<Item = Vec<u8>>) -> Result<State, DecodeError> {
         let mut decoder = Decoder::new(settings());
@@ -441,7 +441,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(testing::cases(32))]
 
         #[test]
         fn a_state_reads_back_equal(state in arbitrary::state()) {

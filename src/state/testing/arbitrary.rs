@@ -692,7 +692,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(testing::cases(64))]
 
         #[test]
         fn what_is_made_has_no_violations(spec in job_spec(), site in site()) {

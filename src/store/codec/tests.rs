@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::state::testing::arbitrary;
+use crate::state::testing::{self, arbitrary};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(testing::cases(64))]
 
     #[test]
     fn a_record_reads_back_equal(record in arbitrary::record()) {

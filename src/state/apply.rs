@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        ids::{JobId, Revision},
+        ids::{JobId, Revision, SupplyId},
         job::{Job, PlacementChange},
         latency::LatencyTable,
     },
     limits,
-    slot::TimeMs,
+    slot::{Slot, TimeMs},
     state::{
         Core, RequestMark, State,
         command::LatencyUpdate,
@@ -85,20 +85,33 @@ impl State {
                 self.forecasts.remove(id);
             }
             Event::ActualsPut(actuals) => {
-                let readings = self.actuals.entry(actuals.supply.clone()).or_default();
-                for (slot, watts) in actuals.range.iter().zip(actuals.watts.iter()) {
-                    readings.insert(slot, *watts);
+                // A supply without a reading has no entry.
+                if !actuals.range.is_empty() {
+                    let readings = self.actuals.entry(actuals.supply.clone()).or_default();
+                    for (slot, watts) in actuals.range.iter().zip(actuals.watts.iter()) {
+                        readings.insert(slot, *watts);
+                    }
                 }
             }
-            Event::ActualsForgotten(supply, before) => {
-                let readings = self.actuals.entry(supply.clone()).or_default();
-                *readings = readings.split(before).1;
-            }
+            Event::ActualsForgotten(supply, before) => self.forget_readings(supply, *before),
             Event::RequestForgotten(id) => {
                 self.requests.remove(id);
             }
         }
         None
+    }
+
+    fn forget_readings(&mut self, supply: &SupplyId, before: Slot) {
+        let Some(readings) = self.actuals.get_mut(supply) else {
+            return;
+        };
+        let old: Vec<Slot> = readings.range(..before).map(|(slot, _)| *slot).collect();
+        for slot in old {
+            readings.remove(&slot);
+        }
+        if readings.is_empty() {
+            self.actuals.remove(supply);
+        }
     }
 
     fn apply_submitted(&mut self, job: &Arc<Job>) -> JobDelta {

@@ -56,6 +56,10 @@ impl Bookings {
                 slots.remove(&slot);
             }
         }
+        // A site without bookings has no entry either: bookings rebuilt from the jobs are equal.
+        if slots.is_empty() {
+            self.sites.remove(&placement.site);
+        }
     }
 
     /// Power, green power (watts) and the use of a pool in a slot.
@@ -198,4 +202,24 @@ fn check_shape(placement: &Placement) -> Result<(), String> {
         return Err("it reserves more green power than it draws".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::testing::{FIRST, placement};
+
+    #[test]
+    fn what_is_taken_out_leaves_no_trace() {
+        let mut bookings = Bookings::default();
+        let first = placement("kmg", FIRST, 4);
+        let second = placement("kmg", FIRST.plus(2), 4);
+        bookings.add(&first);
+        let with_one = bookings.clone();
+        bookings.add(&second);
+        bookings.remove(&second);
+        assert_eq!(bookings, with_one);
+        bookings.remove(&first);
+        assert_eq!(bookings, Bookings::default());
+    }
 }

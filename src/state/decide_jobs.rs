@@ -2,7 +2,7 @@
 //!
 //! A placement that the planner proposes is checked here against sums that share no code with the planner.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     domain::{
@@ -113,7 +113,7 @@ impl Core {
         Ok(())
     }
 
-    /// Accepts submissions, all in one record.
+    /// Accepts submissions, all in one record; repeats were answered by [`Core::repeat_of`] before.
     ///
     /// # Errors
     /// When one of them may not be accepted; then none is.
@@ -131,6 +131,7 @@ impl Core {
                 remedy: "cancel jobs that are not needed or retry when some have ended",
             });
         }
+        self.check_new(items)?;
         let mut trial = self.bookings.trial();
         let mut events = Vec::with_capacity(items.len());
         for item in items {
@@ -202,6 +203,11 @@ impl Core {
         now: TimeMs,
     ) -> Result<Record, Rejection> {
         let job = self.known_job(command.id)?;
+        let is_update = matches!(command.verb, JobVerb::Update(_));
+        if job.state.is_terminal() {
+            let verb = if is_update { "updated" } else { "released" };
+            return Err(wrong_state(job, verb));
+        }
         let mut trial = self.bookings.trial();
         if let Some(old) = job.placement() {
             trial.remove(old);
@@ -211,7 +217,6 @@ impl Core {
                 .add(new, self.known_site(&new.site)?)
                 .map_err(Rejection::PlanStale)?;
         }
-        let is_update = matches!(command.verb, JobVerb::Update(_));
         let cause = if is_update {
             ChangeCause::Updated
         } else {
@@ -226,6 +231,27 @@ impl Core {
             command.request.clone(),
             vec![Event::JobChanged(change)],
         ))
+    }
+
+    /// Every key and id is new, and none stands twice.
+    fn check_new(&self, items: &[PlannedSubmission]) -> Result<(), Rejection> {
+        let mut keys = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        for PlannedSubmission { submission, .. } in items {
+            let key = &submission.idempotency_key;
+            let known = self.state.jobs_by_key.get(key);
+            if known.is_some() || !keys.insert(key) {
+                return Err(Rejection::KeyReused {
+                    key: key.to_string(),
+                    job: known.copied(),
+                });
+            }
+            let id = submission.id;
+            if self.state.jobs.contains_key(&id) || !ids.insert(id) {
+                return Err(Rejection::PlanStale(format!("the job id {id} is taken")));
+            }
+        }
+        Ok(())
     }
 
     fn begin_update(

@@ -2,6 +2,8 @@
 //!
 //! A job whose placement is no longer the one the planner saw is left alone; what is left must fit every bound.
 
+use std::collections::BTreeSet;
+
 use crate::{
     domain::job::JobState,
     slot::{Slot, TimeMs},
@@ -16,13 +18,18 @@ impl Core {
     /// Adopts changes of plan; `None` when none is left to adopt.
     ///
     /// # Errors
-    /// When the new placements do not fit the state together.
+    /// When the new placements do not fit the state together, or a job stands twice.
     pub fn decide_plan(
         &self,
         changes: &[PlanChange],
         now: TimeMs,
     ) -> Result<Option<Record>, Rejection> {
         let current: Vec<&PlanChange> = changes.iter().filter(|c| self.is_current(c)).collect();
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = current.iter().find(|change| !seen.insert(change.id)) {
+            let id = twice.id;
+            return Err(Rejection::PlanStale(format!("the job {id} stands twice")));
+        }
         let mut trial = self.bookings.trial();
         for change in &current {
             if let Some(old) = &change.from {
@@ -66,7 +73,8 @@ impl Core {
                 change.from.as_ref() == Some(placement) && change.to != change.from
             }
             JobState::Queued => change.from.is_none() && (change.to.is_some() || change.expired),
-            JobState::Held => change.from.is_none() && change.expired,
+            // Only its owner releases a held job; it can still miss its deadline.
+            JobState::Held => change.from.is_none() && change.to.is_none() && change.expired,
             JobState::Cancelled | JobState::Expired => false,
         }
     }

@@ -13,6 +13,12 @@ pub mod decide_jobs;
 mod decide_plan;
 mod decide_sites;
 pub mod parts;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
+mod decide_tests;
 
 use std::sync::Arc;
 

@@ -411,3 +411,106 @@ fn check_revision(revision: Revision, parts: &Parts) -> Result<(), FieldProblem>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::state::testing::{self, arbitrary, settings};
+
+    fn decode(chunks: impl IntoIterator<Item = Vec<u8>>) -> Result<State, DecodeError> {
+        let mut decoder = Decoder::new(settings());
+        for chunk in chunks {
+            decoder.feed(&chunk)?;
+        }
+        decoder.finish()
+    }
+
+    /// The items of a snapshot, each as a chunk of its own.
+    fn item_by_item(state: &State) -> Vec<Vec<u8>> {
+        let mut items = vec![];
+        for chunk in encode(state) {
+            let mut rest = chunk.as_slice();
+            while !rest.is_empty() {
+                let item = SnapshotItem::decode_length_delimited(&mut rest).unwrap();
+                items.push(item.encode_length_delimited_to_vec());
+            }
+        }
+        items
+    }
+
+    proptest! {
+        #![proptest_config(testing::cases(32))]
+
+        #[test]
+        fn a_state_reads_back_equal(state in arbitrary::state()) {
+            prop_assert_eq!(decode(encode(&state)), Ok(state));
+        }
+
+        #[test]
+        fn a_missing_doubled_or_moved_item_is_refused(
+            state in arbitrary::state(),
+            at in any::<prop::sample::Index>(),
+            to in any::<prop::sample::Index>(),
+        ) {
+            let whole = item_by_item(&state);
+            prop_assert_eq!(decode(whole.clone()), Ok(state));
+            let at = at.index(whole.len());
+            let mut missing = whole.clone();
+            let item = missing.remove(at);
+            prop_assert!(decode(missing.clone()).is_err());
+            let mut doubled = whole.clone();
+            doubled.insert(at, item.clone());
+            prop_assert!(decode(doubled).is_err());
+            let to = to.index(whole.len());
+            let mut moved = missing;
+            moved.insert(to, item);
+            prop_assert_eq!(decode(moved.clone()).is_ok(), moved == whole);
+        }
+
+        #[test]
+        fn a_damaged_snapshot_never_panics(
+            state in arbitrary::state(),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 10),
+        ) {
+            let chunk: Vec<u8> = encode(&state).flatten().collect();
+            for (at, flip) in flips {
+                let mut damaged = chunk.clone();
+                let at = at.index(damaged.len());
+                damaged[at] ^= flip;
+                let _ = decode([damaged]);
+                prop_assert!(decode([chunk[..at].to_vec()]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_state_reads_back() {
+        let state = State::new(settings());
+        assert_eq!(decode(encode(&state)), Ok(state));
+        assert!(decode([]).is_err());
+    }
+
+    #[test]
+    fn chunks_are_bounded_and_a_long_table_is_split() {
+        let mut parts = Parts::default();
+        for site in 0..3 {
+            let site = SiteId::parse(&format!("site-{site}")).unwrap();
+            let cities = parts.latencies.round_trips.entry(site).or_default();
+            for city in 0..1_000 {
+                let city = CityId::parse(&format!("city-{city}")).unwrap();
+                cities.insert(city, RoundTrip::default());
+            }
+        }
+        let supply = SupplyId::parse("site-0/hydro").unwrap();
+        let slots = (0..9_000).filter(|slot| *slot != 4_000);
+        let readings: OrdMap<Slot, u64> = slots.map(|slot| (Slot(slot), 1_000_000_u64)).collect();
+        parts.actuals.insert(supply, readings);
+        let state = State::from_parts(settings(), parts).unwrap();
+        let chunks: Vec<Vec<u8>> = encode(&state).collect();
+        assert!(chunks.len() > 2);
+        assert!(chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
+        assert_eq!(decode(chunks), Ok(state));
+    }
+}

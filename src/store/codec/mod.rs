@@ -14,6 +14,10 @@ mod forecasts;
 mod records;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod strict_tests;
 
 use prost::Message;
 

@@ -1,1 +1,251 @@
-//! TBD
+//! Wiring: store, controller and service into one server that starts and stops.
+//!
+//! A server that stops lets calls in flight finish; one whose writer has failed stops serving and says so.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    thread,
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{Sleep, sleep, timeout},
+};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::SystemClock,
+    config::Config,
+    controller::{self, ControllerError, Published},
+    limits,
+    service::{self, Health, Rim},
+    slot::SlotGrid,
+    state::Settings,
+    store::{self, StoreError},
+};
+
+/// Version of the data rules that decisions are made by.
+const POLICY_VERSION: &str = "2026-11";
+
+/// A server that runs in this process.
+#[derive(Debug)]
+pub struct Embedded {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    health: Health,
+    published: watch::Receiver<Arc<Published>>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    writer: thread::JoinHandle<Result<(), ControllerError>>,
+}
+
+/// Why a server did not start, or did not stop well.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A setting is wrong.
+    #[error("the slot length of {0} s is not one of 300, 900, 1800 and 3600")]
+    SlotSeconds(u32),
+    /// The address cannot be listened on.
+    #[error("listening on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("opening the store")]
+    Store(#[source] StoreError),
+    /// The controller cannot start.
+    #[error("starting the controller")]
+    Controller(#[source] ControllerError),
+    /// The descriptors are broken.
+    #[error("reading the descriptors for reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The signals cannot be waited for.
+    #[error("waiting for signals")]
+    Signals(#[source] io::Error),
+    /// The transport failed.
+    #[error("serving")]
+    Transport(#[from] tonic::transport::Error),
+    /// The writer stopped on an error: what was acknowledged is safe, nothing more is accepted.
+    #[error("writing")]
+    Writer(#[source] ControllerError),
+    /// The writer ended without an error that could be told.
+    #[error("the writer ended unexpectedly")]
+    WriterGone,
+}
+
+/// Serves until SIGINT or SIGTERM, then lets calls in flight finish. Prints `listening on ADDRESS` once it serves.
+///
+/// # Errors
+/// When it cannot start, or when the writer fails while it serves.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let server = start_embedded(config).await?;
+    announce(server.address);
+    let mut published = server.published.clone();
+    let told = tokio::select! {
+        _ = interrupt.recv() => true,
+        _ = terminate.recv() => true,
+        () = writer_gone(&mut published) => false,
+    };
+    if told {
+        tracing::info!("stopping");
+        return server.shutdown().await;
+    }
+    tracing::error!("the writer has stopped; no more requests are accepted");
+    // A writer that ends while nobody asked it to is a failure, whatever it says.
+    server.shutdown().await?;
+    Err(StartError::WriterGone)
+}
+
+/// Starts a server and returns once it listens.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
+    let grid =
+        SlotGrid::new(config.slot_seconds).ok_or(StartError::SlotSeconds(config.slot_seconds))?;
+    let address = config.listen;
+    let listening = |source| StartError::Listen { address, source };
+    // Before the store is opened: a second server on the same address ends here.
+    let listener = TcpListener::bind(address).await.map_err(listening)?;
+    let address = listener.local_addr().map_err(listening)?;
+    let store = store::open(&config.data_dir).map_err(StartError::Store)?;
+    let clock = Arc::new(SystemClock);
+    let options = controller::Options {
+        settings: Settings {
+            grid,
+            horizon_slots: config.horizon_slots,
+            live_jobs_max: config.max_live_jobs,
+        },
+        stale_after_ms: config.stale_after_ms,
+        quote_valid_ms: config.quote_valid_seconds.saturating_mul(1_000),
+    };
+    let (handle, writer) =
+        controller::start(options, store, clock.clone()).map_err(StartError::Controller)?;
+    let published = handle.subscribe();
+    let stop = CancellationToken::new();
+    let rim_options = service::Options {
+        clock,
+        stop: stop.clone(),
+        schema_version: store::SCHEMA_VERSION,
+        policy_version: POLICY_VERSION.into(),
+    };
+    let Rim { routes, health } = service::rim(handle, rim_options).await?;
+    let incoming = Incoming {
+        listener,
+        pause: None,
+    };
+    let server = service::transport().add_routes(routes);
+    let stopped = stop.clone().cancelled_owned();
+    Ok(Embedded {
+        address,
+        stop,
+        health,
+        published,
+        serving: tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped)),
+        writer,
+    })
+}
+
+impl Embedded {
+    /// Stops: health says so, streams end with a status to resume by, calls in flight get some seconds to finish, and
+    /// the store is closed.
+    ///
+    /// # Errors
+    /// When the transport or the writer had failed.
+    pub async fn shutdown(self) -> Result<(), StartError> {
+        self.health.not_serving().await;
+        self.stop.cancel();
+        let drain = Duration::from_secs(limits::DRAIN_SECONDS_MAX);
+        let mut serving = self.serving;
+        let served = match timeout(drain, &mut serving).await {
+            Ok(Ok(served)) => served,
+            // The task ended by a panic, which the log has.
+            Ok(Err(_)) => Ok(()),
+            Err(_) => {
+                tracing::warn!("some calls did not finish in time and are cut");
+                serving.abort();
+                Ok(())
+            }
+        };
+        // With the last handle gone, the writer ends by itself.
+        drop(self.published);
+        join(self.writer, drain).await?;
+        Ok(served?)
+    }
+}
+
+/// Waits for the writer to end; it ends once nobody can ask it any more.
+async fn join(
+    writer: thread::JoinHandle<Result<(), ControllerError>>,
+    patience: Duration,
+) -> Result<(), StartError> {
+    let (tell, ended) = oneshot::channel();
+    // Not a blocking task of the runtime: the end of the process must not wait for it.
+    thread::spawn(move || {
+        let _nobody_waits = tell.send(writer.join());
+    });
+    match timeout(patience, ended).await {
+        Ok(Ok(Ok(result))) => result.map_err(StartError::Writer),
+        Ok(Ok(Err(_)) | Err(_)) => Err(StartError::WriterGone),
+        Err(_) => {
+            tracing::warn!("the writer is still busy; what was acknowledged is safe");
+            Ok(())
+        }
+    }
+}
+
+async fn writer_gone(published: &mut watch::Receiver<Arc<Published>>) {
+    while published.changed().await.is_ok() {}
+}
+
+/// The one line that scripts wait for. A closed output must not end the server.
+fn announce(address: SocketAddr) {
+    let mut out = io::stdout().lock();
+    let _closed = writeln!(out, "listening on {address}").and_then(|()| out.flush());
+}
+
+/// Connections as they come. A failed accept (no file descriptors left) is followed by a pause, not by a busy loop.
+struct Incoming {
+    listener: TcpListener,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<TcpStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(self.listener.poll_accept(cx)) {
+                Ok((connection, _)) => {
+                    if connection.set_nodelay(true).is_ok() {
+                        return Poll::Ready(Some(Ok(connection)));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    self.pause = Some(Box::pin(sleep(PAUSE)));
+                }
+            }
+        }
+    }
+}

@@ -103,3 +103,17 @@ pub const QUOTE_ALTERNATIVES_MAX: usize = 16;
 pub const INTERRUPTIBLE_CELLS_MAX: usize = 4_000_000;
 /// Jobs that one step of re-planning looks at: the mailbox waits no longer than that takes.
 pub const REPLAN_CANDIDATES_MAX: usize = 4_096;
+/// Wrong fields or refusals in the details of one status: more than a form has, little enough for any client's headers.
+pub const STATUS_DETAILS_MAX: usize = 128;
+/// Submissions read from a stream that share one message to the controller.
+pub const STREAM_CHUNK_MAX: usize = 256;
+/// Forecast issues read from a stream at once; each may be as long as a series.
+pub const FORECAST_CHUNK_MAX: usize = 32;
+/// Chunks of one stream that wait for the controller while more is read.
+pub const STREAM_CHUNKS_IN_FLIGHT_MAX: usize = 4;
+/// Seconds for which a stream may be unable to send before it is cut.
+pub const STREAM_STALL_SECONDS_MAX: u64 = 60;
+/// Commits that a watcher takes from the history at once.
+pub const WATCH_COMMITS_AT_ONCE_MAX: usize = 64;
+/// Seconds that calls in flight get to finish when the server stops.
+pub const DRAIN_SECONDS_MAX: u64 = 10;

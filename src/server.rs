@@ -1,57 +1,293 @@
-//! Stub of the server's wiring, to be replaced; only the signatures count.
+//! Wiring: store, controller and service into one server that starts and stops.
 //!
-//! Nothing listens yet.
+//! A server that stops lets calls in flight finish; one whose writer has failed stops serving and says so.
 
-use std::net::SocketAddr;
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    thread,
+    time::Duration,
+};
 
-use crate::config::Config;
+use thiserror::Error;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{Sleep, sleep, timeout},
+};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-/// Why a server could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// This tree has no server.
-    #[error("cannot start the server: this build has none")]
-    Absent,
-}
+pub use crate::controller::VerifyReport;
+use crate::{
+    clock::SystemClock,
+    config::Config,
+    controller::{self, ControllerError, Handle, Published},
+    limits,
+    service::{self, Health, Rim},
+    slot::SlotGrid,
+    state::Settings,
+    store::{self, SledStore, Store, StoreError},
+};
 
-/// A server within this process.
+/// A server that runs in this process.
 #[derive(Debug)]
 pub struct Embedded {
-    address: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    health: Health,
+    handle: Handle,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    writer: thread::JoinHandle<Result<(), ControllerError>>,
+}
+
+/// Why a server did not start, or did not stop well.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A setting is wrong.
+    #[error("the slot length of {0} s is not one of 300, 900, 1800 and 3600")]
+    SlotSeconds(u32),
+    /// The address cannot be listened on.
+    #[error("listening on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A backup file cannot be opened.
+    #[error("opening {}", file.display())]
+    Backup {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("opening the store")]
+    Store(#[source] StoreError),
+    /// The controller cannot start.
+    #[error("starting the controller")]
+    Controller(#[source] ControllerError),
+    /// The descriptors are broken.
+    #[error("reading the descriptors for reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The signals cannot be waited for.
+    #[error("waiting for signals")]
+    Signals(#[source] io::Error),
+    /// The transport failed.
+    #[error("serving")]
+    Transport(#[from] tonic::transport::Error),
+    /// The writer stopped on an error: what was acknowledged is safe, nothing more is accepted.
+    #[error("writing")]
+    Writer(#[source] ControllerError),
+    /// The writer ended without an error that could be told.
+    #[error("the writer ended unexpectedly")]
+    WriterGone,
+}
+
+/// Serves until SIGINT or SIGTERM, then lets calls in flight finish. Prints `listening on ADDRESS` once it serves.
+///
+/// # Errors
+/// When it cannot start, or when the writer fails while it serves.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let server = start_embedded(config).await?;
+    announce(server.address);
+    let mut published = server.handle.subscribe();
+    let told = tokio::select! {
+        _ = interrupt.recv() => true,
+        _ = terminate.recv() => true,
+        () = writer_gone(&mut published) => false,
+    };
+    if told {
+        tracing::info!("stopping");
+        return server.shutdown().await;
+    }
+    tracing::error!("the writer has stopped; no more requests are accepted");
+    // A writer that ends while nobody asked it to is a failure, whatever it says.
+    server.shutdown().await?;
+    Err(StartError::WriterGone)
+}
+
+/// Starts a server and returns once it listens.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
+    let grid =
+        SlotGrid::new(config.slot_seconds).ok_or(StartError::SlotSeconds(config.slot_seconds))?;
+    let address = config.listen;
+    let listening = |source| StartError::Listen { address, source };
+    // Before the store is opened: a second server on the same address ends here.
+    let listener = TcpListener::bind(address).await.map_err(listening)?;
+    let address = listener.local_addr().map_err(listening)?;
+    let store = SledStore::open_or_create(&config.data_dir, config.slot_seconds, Uuid::now_v7())
+        .map_err(StartError::Store)?;
+    let options = options(&config, grid);
+    let (handle, writer) = controller::start(options, Box::new(store), Arc::new(SystemClock))
+        .map_err(StartError::Controller)?;
+    let stop = CancellationToken::new();
+    let rim_options = service::Options {
+        stop: stop.clone(),
+        schema_version: store::SCHEMA_VERSION,
+        policy_version: controller::POLICY_VERSION.into(),
+    };
+    let Rim { routes, health } = service::rim(handle.clone(), rim_options).await?;
+    let incoming = Incoming {
+        listener,
+        pause: None,
+    };
+    let server = service::transport().add_routes(routes);
+    let stopped = stop.clone().cancelled_owned();
+    Ok(Embedded {
+        address,
+        stop,
+        health,
+        handle,
+        serving: tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped)),
+        writer,
+    })
+}
+
+/// Reads the store of a directory that no server has open and says what is wrong with it.
+///
+/// # Errors
+/// When there is no store, or a server has it open, or it cannot be read at all.
+pub fn verify_directory(data_dir: &Path) -> Result<VerifyReport, StartError> {
+    let mut store = SledStore::open(data_dir).map_err(StartError::Store)?;
+    let seconds = store.info().slot_seconds;
+    let grid = SlotGrid::new(seconds).ok_or(StartError::SlotSeconds(seconds))?;
+    let config = Config::for_directory(SocketAddr::from(([127, 0, 0, 1], 0)), data_dir.into());
+    let settings = options(&config, grid).settings;
+    controller::check(&mut store, settings, None).map_err(StartError::Controller)
+}
+
+/// Makes a store in a directory that holds none from a backup file, and verifies it.
+///
+/// # Errors
+/// When the file cannot be read or is damaged, or the directory holds a store; then there is no store afterwards.
+pub fn restore_file(file: &Path, data_dir: &Path) -> Result<VerifyReport, StartError> {
+    let input = std::fs::File::open(file).map_err(|source| StartError::Backup {
+        file: file.into(),
+        source,
+    })?;
+    store::backup::restore(io::BufReader::new(input), data_dir).map_err(StartError::Store)?;
+    verify_directory(data_dir)
+}
+
+fn options(config: &Config, grid: SlotGrid) -> controller::Options {
+    controller::Options {
+        settings: Settings {
+            grid,
+            horizon_slots: config.horizon_slots,
+            live_jobs_max: config.max_live_jobs,
+        },
+        stale_after_ms: u64::from(config.forecast_stale_after_seconds) * 1_000,
+        replan_min_gain_permille: config.replan_min_gain_permille,
+        replan_max_moves: usize::try_from(config.replan_max_moves_per_revision)
+            .unwrap_or(usize::MAX),
+        quote_valid_ms: i64::from(config.quote_valid_seconds) * 1_000,
+        snapshot_every_records: config.snapshot_every_records,
+        ended_jobs_kept_ms: i64::try_from(config.retention_terminal_seconds)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000),
+    }
 }
 
 impl Embedded {
-    /// The address it listens on.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Stops it and waits until its store is closed.
+    /// Stops: health says so, streams end with a status to resume by, calls in flight get some seconds to finish, and
+    /// the store is closed.
     ///
     /// # Errors
-    /// When the store could not be closed.
-    #[expect(clippy::unused_async, reason = "the real one waits")]
-    pub async fn stop(self) -> Result<(), StartError> {
-        Ok(())
+    /// When the transport or the writer had failed.
+    pub async fn shutdown(self) -> Result<(), StartError> {
+        self.health.not_serving().await;
+        self.stop.cancel();
+        let drain = Duration::from_secs(limits::DRAIN_SECONDS_MAX);
+        let mut serving = self.serving;
+        let served = match timeout(drain, &mut serving).await {
+            Ok(Ok(served)) => served,
+            // The task ended by a panic, which the log has.
+            Ok(Err(_)) => Ok(()),
+            Err(_) => {
+                tracing::warn!("some calls did not finish in time and are cut");
+                serving.abort();
+                Ok(())
+            }
+        };
+        self.handle.stop().await;
+        join(self.writer, drain).await?;
+        Ok(served?)
     }
 }
 
-/// Serves until a signal.
-///
-/// # Errors
-/// When the store cannot be opened or the address cannot be bound.
-#[expect(clippy::unused_async, reason = "the real one waits")]
-pub async fn run(_config: Config) -> Result<(), StartError> {
-    Ok(())
+/// Waits for the writer to end; it ends once nobody can ask it any more.
+async fn join(
+    writer: thread::JoinHandle<Result<(), ControllerError>>,
+    patience: Duration,
+) -> Result<(), StartError> {
+    let (tell, ended) = oneshot::channel();
+    // Not a blocking task of the runtime: the end of the process must not wait for it.
+    thread::spawn(move || {
+        let _nobody_waits = tell.send(writer.join());
+    });
+    match timeout(patience, ended).await {
+        Ok(Ok(Ok(result))) => result.map_err(StartError::Writer),
+        Ok(Ok(Err(_)) | Err(_)) => Err(StartError::WriterGone),
+        Err(_) => {
+            tracing::warn!("the writer is still busy; what was acknowledged is safe");
+            Ok(())
+        }
+    }
 }
 
-/// Starts a server within this process.
-///
-/// # Errors
-/// When the store cannot be opened or the address cannot be bound.
-#[expect(clippy::unused_async, reason = "the real one waits")]
-pub async fn start_embedded(_config: Config) -> Result<Embedded, StartError> {
-    Err(StartError::Absent)
+async fn writer_gone(published: &mut watch::Receiver<Arc<Published>>) {
+    while published.changed().await.is_ok() {}
+}
+
+/// The one line that scripts wait for. A closed output must not end the server.
+fn announce(address: SocketAddr) {
+    let mut out = io::stdout().lock();
+    let _closed = writeln!(out, "listening on {address}").and_then(|()| out.flush());
+}
+
+/// Connections as they come. A failed accept (no file descriptors left) is followed by a pause, not by a busy loop.
+struct Incoming {
+    listener: TcpListener,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<TcpStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(self.listener.poll_accept(cx)) {
+                Ok((connection, _)) => {
+                    if connection.set_nodelay(true).is_ok() {
+                        return Poll::Ready(Some(Ok(connection)));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    self.pause = Some(Box::pin(sleep(PAUSE)));
+                }
+            }
+        }
+    }
 }

@@ -73,9 +73,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let embedded = server::start_embedded(config)
         .await
         .map_err(Failure::Start)?;
-    let server = format!("http://{}", embedded.address());
+    let server = format!("http://{}", embedded.address);
     let outcome = present(&server, &args).await;
-    embedded.stop().await.map_err(Failure::Start)?;
+    embedded.shutdown().await.map_err(Failure::Start)?;
     outcome
 }
 

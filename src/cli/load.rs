@@ -104,13 +104,13 @@ pub(crate) async fn run(args: LoadArgs) -> Result<(), Failure> {
     let embedded = server::start_embedded(config)
         .await
         .map_err(Failure::Start)?;
-    let server = format!("http://{}", embedded.address());
+    let server = format!("http://{}", embedded.address);
     let outcome = async {
         send_starter_data(&server).await?;
         submit(&server, &args).await
     }
     .await;
-    embedded.stop().await.map_err(Failure::Start)?;
+    embedded.shutdown().await.map_err(Failure::Start)?;
     outcome
 }
 

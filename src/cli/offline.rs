@@ -1,12 +1,13 @@
 //! `lancang verify` and `lancang restore`: work on a store that no server has open.
 //!
-//! The two functions at the end are the only doors to the store.
+//! The store is reached through the server's wiring only.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::{
     cli::{admin::sound, failure::Failure, output::Format, time},
     proto::v1,
+    server,
 };
 
 const VERIFY_EXAMPLES: &str = "\
@@ -49,14 +50,16 @@ pub(crate) struct RestoreArgs {
 
 /// Checks every record of a store.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
-    let answer = verify_directory(&args.data_dir)?;
+    let report = server::verify_directory(&args.data_dir).map_err(Failure::Start)?;
+    let answer = answer(report);
     show(args.output, &answer)?;
     sound(&answer)
 }
 
 /// Makes a store from a backup and checks it.
 pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
-    let answer = restore_file(&args.file, &args.data_dir)?;
+    let report = server::restore_file(&args.file, &args.data_dir).map_err(Failure::Start)?;
+    let answer = answer(report);
     show(args.output, &answer)?;
     sound(&answer)
 }
@@ -68,19 +71,13 @@ fn show(format: Format, answer: &v1::VerifyResponse) -> Result<(), Failure> {
     format.output(view, std::io::stdout()).show(answer)
 }
 
-/// Reads the whole store of a directory and says what is wrong with it. To be joined to `crate::store`.
-fn verify_directory(data_dir: &Path) -> Result<v1::VerifyResponse, Failure> {
-    Err(Failure::Unsound(format!(
-        "cannot verify {}: this build has no store",
-        data_dir.display()
-    )))
-}
-
-/// Writes the store of a backup file into a directory that holds none. To be joined to `crate::store`.
-fn restore_file(file: &Path, data_dir: &Path) -> Result<v1::VerifyResponse, Failure> {
-    Err(Failure::Unsound(format!(
-        "cannot restore {} into {}: this build has no store",
-        file.display(),
-        data_dir.display()
-    )))
+fn answer(report: server::VerifyReport) -> v1::VerifyResponse {
+    v1::VerifyResponse {
+        ok: report.problems.is_empty(),
+        problems: report.problems,
+        journal_records: report.n_records,
+        snapshot_revision: report.snapshot_revision.0,
+        revision: report.revision.0,
+        jobs: report.n_jobs,
+    }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use crate::{
     clock::Clock,
@@ -25,6 +26,11 @@ use crate::{
             Submission,
         },
         event::JobDelta,
+    },
+    store::{
+        SCHEMA_VERSION, StoreError,
+        backup::{BackupHeader, BackupWriter},
+        snapshot,
     },
 };
 
@@ -147,7 +153,7 @@ pub struct VerifyReport {
 
 /// A message to the controller with the way back.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// Submissions in order.
     Submit {
         submissions: Vec<Submission>,
@@ -191,6 +197,7 @@ pub struct Handle {
     pub(super) published: watch::Receiver<Arc<Published>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: Options,
+    pub(super) store_id: Uuid,
 }
 
 impl std::fmt::Debug for Handle {
@@ -308,6 +315,41 @@ impl Handle {
     pub async fn stop(&self) {
         // A writer that has ended already is what was asked for.
         let _ = self.mailbox.send(Message::Stop).await;
+    }
+
+    /// The newest durable state as a backup file, in parts; with its revision.
+    #[must_use]
+    pub fn backup(
+        &self,
+    ) -> (
+        Revision,
+        impl Iterator<Item = Result<Vec<u8>, StoreError>> + Send + use<>,
+    ) {
+        let state = &self.published().state;
+        let header = BackupHeader {
+            schema_version: SCHEMA_VERSION,
+            slot_seconds: state.settings().grid.slot_seconds(),
+            store_id: self.store_id,
+            revision: state.revision().0,
+        };
+        let parts = BackupWriter::new(&header, snapshot::encode(state));
+        (state.revision(), parts)
+    }
+
+    /// A handle whose other end a test holds.
+    #[cfg(test)]
+    pub(crate) fn detached(
+        mailbox: mpsc::Sender<Message>,
+        published: watch::Receiver<Arc<Published>>,
+    ) -> Self {
+        let settings = published.borrow().state.settings();
+        Self {
+            mailbox,
+            published,
+            clock: Arc::new(crate::clock::SystemClock),
+            options: Options::new(settings),
+            store_id: Uuid::nil(),
+        }
     }
 
     /// The newest durable state.

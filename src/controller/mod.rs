@@ -19,14 +19,18 @@ use crate::{
     store::{StoreError, codec::DecodeError},
 };
 
+#[cfg(test)]
+pub(crate) use self::mailbox::Message;
 pub use self::{
     mailbox::{
         ActualsReceipt, Commit, Explanation, ForecastReceipt, Handle, LatencyReceipt, Published,
         Quote, Submitted, VerifyReport,
     },
-    reading::{RulingBand, Skill, backup_parts},
-    thread::{Running, start},
+    open::check,
+    reading::{BandSource, RulingBand, Skill},
+    thread::start,
 };
+pub use crate::planner::POLICY_VERSION;
 
 /// How the writer works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,22 @@ pub struct Options {
     pub snapshot_every_records: u64,
     /// How long ended jobs are kept, milliseconds.
     pub ended_jobs_kept_ms: i64,
+}
+
+impl Options {
+    /// The defaults for a store with these settings: those of the configuration.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            stale_after_ms: 26 * 3_600_000,
+            replan_min_gain_permille: 50,
+            replan_max_moves: 1_000,
+            quote_valid_ms: 300_000,
+            snapshot_every_records: 100_000,
+            ended_jobs_kept_ms: 30 * 86_400_000,
+        }
+    }
 }
 
 /// How long request ids are remembered, milliseconds: longer than any client retries.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    controller::{Commit, ControllerError, Published, batch::publish},
+    controller::{Commit, ControllerError, Published, VerifyReport, batch::publish},
     domain::{ids::Revision, interner::Interner},
     state::{Core, Settings, State},
     store::{Loaded, Store, StoreError, codec, snapshot},
@@ -49,6 +49,40 @@ pub(super) fn open(store: &mut dyn Store, settings: Settings) -> Result<Opened, 
         core,
         n_records: reading.n_records,
     })
+}
+
+/// Reads everything in the store again and says what is wrong, also against the state that is `held` in memory.
+///
+/// # Errors
+/// When the store fails, as opposed to what it holds being wrong.
+pub fn check(
+    store: &mut dyn Store,
+    settings: Settings,
+    held: Option<&Core>,
+) -> Result<VerifyReport, ControllerError> {
+    let found = store.verify()?;
+    let mut report = VerifyReport {
+        problems: found.problems,
+        n_records: found.records,
+        snapshot_revision: Revision(store.info().snapshot_revision.unwrap_or(0)),
+        ..VerifyReport::default()
+    };
+    if !report.problems.is_empty() {
+        return Ok(report);
+    }
+    match open(store, settings) {
+        Ok(read) => {
+            let state = read.core.state();
+            report.revision = state.revision();
+            report.n_jobs = u64::try_from(state.jobs().len()).unwrap_or(u64::MAX);
+            if held.is_some_and(|held| *held != read.core) {
+                let problem = "the state in memory is not the one that the store gives back";
+                report.problems.push(problem.into());
+            }
+        }
+        Err(failure) => report.problems.push(failure.to_string()),
+    }
+    Ok(report)
 }
 
 struct Reading {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    controller::{Handle, Published},
+    controller::Handle,
     domain::{
         forecast::{ForecastId, ForecastProduct},
         ids::SupplyId,
@@ -13,7 +13,6 @@ use crate::{
     energy::{outlook, skill, sun::Place},
     slot::{Slot, SlotRange},
     state::Rejection,
-    store::snapshot,
 };
 
 pub use crate::energy::staleness::BandSource;
@@ -85,9 +84,4 @@ impl Handle {
         skills.retain(|skill| product.is_none_or(|product| skill.product == product));
         Ok(skills)
     }
-}
-
-/// A backup of a published state: what `lancang restore` reads, in parts.
-pub fn backup_parts(published: &Published) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
-    snapshot::encode(&published.state)
 }

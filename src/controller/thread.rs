@@ -4,8 +4,8 @@
 
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
 
 use crate::{
     clock::Clock,
@@ -13,11 +13,10 @@ use crate::{
         ControllerError, Handle, Options, Published, VerifyReport,
         batch::{Batch, publish},
         mailbox::Message,
-        open::{Opened, open},
+        open::{Opened, check, open},
         snapshots::Snapshots,
         writer::Writer,
     },
-    domain::ids::Revision,
     limits,
     slot::TimeMs,
     state::Rejection,
@@ -30,18 +29,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(500);
 /// Busy turns after which due re-planning waits no longer.
 const TURNS_DUE_MAX: u32 = 32;
 
-/// The controller thread and the way to it.
-#[derive(Debug)]
-pub struct Running {
-    /// The way to it.
-    pub handle: Handle,
-    /// Answers when it has ended: `Ok` after a stop, an error after a failed write.
-    pub ended: oneshot::Receiver<Result<(), ControllerError>>,
-    /// The thread; it has let go of the store once it is joined.
-    pub thread: JoinHandle<()>,
-}
-
-/// Opens the state in `store` and starts the thread.
+/// Opens the state in `store` and starts the thread; it ends with `Ok` after a stop, with an error after a failed
+/// write, and has let go of the store then.
 ///
 /// # Errors
 /// When the store cannot be read or the thread not be started.
@@ -49,16 +38,16 @@ pub fn start(
     options: Options,
     mut store: Box<dyn Store>,
     clock: Arc<dyn Clock>,
-) -> Result<Running, ControllerError> {
+) -> Result<(Handle, JoinHandle<Result<(), ControllerError>>), ControllerError> {
     let opened = open(store.as_mut(), options.settings)?;
     let (mailbox, messages) = mpsc::channel(limits::MAILBOX_MAX);
     let (publisher, published) = watch::channel(Arc::new(opened.published.clone()));
-    let (end, ended) = oneshot::channel();
     let handle = Handle {
         mailbox,
         published,
         clock: clock.clone(),
         options,
+        store_id: store.info().store_id,
     };
     let thread = std::thread::Builder::new()
         .name("controller".into())
@@ -70,15 +59,10 @@ pub fn start(
                     "the writer has stopped"
                 );
             }
-            // A server that is gone already does not need to be told.
-            let _ = end.send(outcome);
+            outcome
         })
         .map_err(ControllerError::Spawn)?;
-    Ok(Running {
-        handle,
-        ended,
-        thread,
-    })
+    Ok((handle, thread))
 }
 
 fn run(
@@ -254,34 +238,17 @@ impl Controller<'_> {
         Ok(())
     }
 
-    /// Reads the store again and compares it with the state in memory as of before this batch.
+    /// Reads the store again and compares it with the state in memory.
     fn verify(&mut self, batch: &Batch) -> Result<VerifyReport, Rejection> {
-        let outcome = self.store.verify();
-        let Ok(found) = outcome else {
-            warn!("the store cannot be verified");
-            return Err(Rejection::Stopped);
-        };
-        let mut report = VerifyReport {
-            problems: found.problems,
-            n_records: found.records,
-            ..VerifyReport::default()
-        };
-        report.snapshot_revision = Revision(self.store.info().snapshot_revision.unwrap_or(0));
-        let settings = self.writer.options.settings;
-        match open(self.store.as_mut(), settings) {
-            Ok(read) => {
-                report.revision = read.core.state().revision();
-                report.n_jobs = u64::try_from(read.core.state().jobs().len()).unwrap_or(u64::MAX);
-                // What this very batch decided is not durable yet.
-                if batch.records.is_empty() && read.core != self.writer.core {
-                    report.problems.push(
-                        "the state in memory is not the one that the store gives back".into(),
-                    );
-                }
-            }
-            Err(failure) => report.problems.push(failure.to_string()),
-        }
-        Ok(report)
+        // What this very batch decided is in memory and not durable yet: nothing to compare with.
+        let held = batch.records.is_empty().then_some(&self.writer.core);
+        check(self.store.as_mut(), self.writer.options.settings, held).map_err(|failure| {
+            error!(
+                error = &failure as &dyn std::error::Error,
+                "the store cannot be verified"
+            );
+            Rejection::Stopped
+        })
     }
 
     /// The clock, never running backwards: a wall clock that jumps back must not reopen slots.

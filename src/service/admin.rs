@@ -1,0 +1,160 @@
+//! The handlers of `AdminService`.
+//!
+//! A backup is of one revision, whatever is written meanwhile.
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Api, status::ServiceError, to_proto};
+use crate::{
+    domain::ids::Revision,
+    limits,
+    proto::v1::{self, admin_service_server::AdminService},
+    state::State,
+};
+
+/// Parts of a backup that wait for a slow reader.
+const PARTS_WAITING_MAX: usize = 4;
+
+#[tonic::async_trait]
+impl AdminService for Api {
+    type BackupStream = ReceiverStream<Result<v1::BackupResponse, Status>>;
+
+    async fn get_server_info(
+        &self,
+        _: Request<v1::GetServerInfoRequest>,
+    ) -> Result<Response<v1::GetServerInfoResponse>, Status> {
+        let published = self.handle.published();
+        let state = &published.state;
+        let settings = self.settings();
+        let options = &self.shared.options;
+        let newest = newest_issues(state);
+        let by_state = state.n_jobs_by_state().into_iter();
+        let supplies = state.sites().values().map(|site| site.supplies.len()).sum();
+        Ok(Response::new(v1::GetServerInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            schema_version: options.schema_version,
+            policy_version: options.policy_version.to_string(),
+            start_time: Some(to_proto::time(self.shared.started_at)),
+            server_time: Some(to_proto::time(self.now())),
+            revision: state.revision().0,
+            oldest_revision: published.oldest_resumable.0,
+            slot_seconds: settings.grid.slot_seconds(),
+            horizon_slots: settings.horizon_slots,
+            sites: count(state.sites().len()),
+            supplies: count(supplies),
+            forecasts: count(state.forecasts().len()),
+            jobs: by_state
+                .map(|(name, count)| v1::StateCount {
+                    state: name.to_owned(),
+                    count,
+                })
+                .collect(),
+            stalest_forecast_issued_at: newest.iter().flatten().min().map(|at| to_proto::time(*at)),
+            supplies_without_forecast: count(newest.iter().filter(|at| at.is_none()).count()),
+            limits: bounds(settings.live_jobs_max),
+        }))
+    }
+
+    async fn backup(
+        &self,
+        _: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let (Revision(revision), source) = self.handle.backup();
+        let stop = self.stop();
+        let (parts, stream) = mpsc::channel(PARTS_WAITING_MAX);
+        tokio::task::spawn_blocking(move || {
+            for part in source {
+                let part = match part {
+                    _ if stop.is_cancelled() => Err(ServiceError::Stopping { resume: None }.into()),
+                    Ok(chunk) => Ok(v1::BackupResponse { chunk, revision }),
+                    Err(error) => {
+                        tracing::error!(%error, "a backup could not be written");
+                        Err(ServiceError::Stopping { resume: None }.into())
+                    }
+                };
+                let ends = part.is_err();
+                if parts.blocking_send(part).is_err() || ends {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn verify(
+        &self,
+        _: Request<v1::VerifyRequest>,
+    ) -> Result<Response<v1::VerifyResponse>, Status> {
+        let report = self.handle.verify().await?;
+        Ok(Response::new(v1::VerifyResponse {
+            ok: report.problems.is_empty(),
+            problems: report.problems,
+            journal_records: report.n_records,
+            snapshot_revision: report.snapshot_revision.0,
+            revision: report.revision.0,
+            jobs: report.n_jobs,
+        }))
+    }
+}
+
+/// When the newest issue of each supply was issued.
+fn newest_issues(state: &State) -> Vec<Option<crate::slot::TimeMs>> {
+    let supplies = state.sites().values().flat_map(|site| &site.supplies);
+    supplies
+        .map(|supply| {
+            let newest = state.issues_of(&supply.id).last();
+            newest.map(|issue| issue.id.issued_at)
+        })
+        .collect()
+}
+
+fn bounds(live_jobs_max: u64) -> Vec<v1::Limit> {
+    let sizes = [
+        ("request_size", limits::REQUEST_BYTES_MAX, "bytes"),
+        ("batch_jobs", limits::BATCH_JOBS_MAX, "jobs"),
+        ("page_size", limits::PAGE_SIZE_MAX, "items"),
+        ("filter_length", limits::FILTER_BYTES_MAX, "bytes"),
+        (
+            "idempotency_key_length",
+            limits::IDEMPOTENCY_KEY_BYTES_MAX,
+            "bytes",
+        ),
+        ("labels", limits::LABELS_MAX, "labels"),
+        ("sites", limits::SITES_MAX, "sites"),
+        ("pools_of_a_site", limits::POOLS_MAX, "pools"),
+        ("supplies_of_a_site", limits::SUPPLIES_MAX, "supplies"),
+        ("latency_zones", limits::ZONES_MAX, "zones"),
+        (
+            "latencies_of_a_call",
+            limits::LATENCIES_PER_CALL_MAX,
+            "pairs",
+        ),
+        ("series_length", limits::SERIES_SLOTS_MAX, "slots"),
+        (
+            "issues_of_a_supply",
+            limits::ISSUES_PER_SUPPLY_MAX,
+            "issues",
+        ),
+        ("watch_streams", limits::WATCHERS_MAX, "streams"),
+        ("watch_history", limits::WATCH_HISTORY_EVENTS_MAX, "changes"),
+        ("running_listings", limits::LISTINGS_MAX, "snapshots"),
+        ("waiting_requests", limits::MAILBOX_MAX, "requests"),
+    ];
+    let live_jobs = v1::Limit {
+        name: "live_jobs".to_owned(),
+        value: live_jobs_max,
+        unit: "jobs".to_owned(),
+    };
+    let sizes = sizes.into_iter().map(|(name, value, unit)| v1::Limit {
+        name: name.to_owned(),
+        value: u64::try_from(value).unwrap_or(u64::MAX),
+        unit: unit.to_owned(),
+    });
+    std::iter::once(live_jobs).chain(sizes).collect()
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

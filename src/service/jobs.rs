@@ -1,0 +1,324 @@
+//! The handlers of `JobService`.
+//!
+//! Handlers read, ask and answer; they decide nothing.
+
+use std::sync::Arc;
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    Api,
+    filter::Filter,
+    from_proto::{self, Place},
+    order::Order,
+    pager::{self, Listing},
+    pipeline::Pipeline,
+    quote_token::QuotePromise,
+    status::ServiceError,
+    submit::{all_readable, check_batch},
+    summary, to_proto,
+    watch::{From as WatchFrom, Watch, WatchStream},
+};
+use crate::{
+    controller::Quote,
+    domain::{
+        ids::Revision,
+        job::{Job, JobSpec},
+        placement::Placement,
+        refusal::Outcome,
+    },
+    limits,
+    proto::v1::{self, job_service_server::JobService},
+    state::{Rejection, command::JobCommand, rejection::Missing},
+};
+
+#[tonic::async_trait]
+impl JobService for Api {
+    type SubmitJobStreamStream = ReceiverStream<Result<v1::SubmitJobStreamResponse, Status>>;
+    type WatchJobsStream = WatchStream;
+
+    async fn submit_job(
+        &self,
+        request: Request<v1::SubmitJobRequest>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        let submission =
+            from_proto::submission(request.into_inner(), Place::Alone, self.settings())?;
+        let mut outcomes = self.handle.submit(vec![submission], false).await?;
+        let submitted = outcomes.pop().unwrap_or(Err(Rejection::Stopped))?;
+        Ok(Response::new(to_proto::submit_response(
+            &submitted,
+            self.grid(),
+        )))
+    }
+
+    async fn submit_jobs(
+        &self,
+        request: Request<v1::SubmitJobsRequest>,
+    ) -> Result<Response<v1::SubmitJobsResponse>, Status> {
+        let request = request.into_inner();
+        check_batch(&request.items)?;
+        let read: Vec<_> = request
+            .items
+            .into_iter()
+            .enumerate()
+            .map(|(i, item)| from_proto::submission(item, Place::Item(i), self.settings()))
+            .collect();
+        if request.all_or_nothing {
+            all_readable(&read)?;
+        }
+        let outcomes = self.submit_read(read, request.all_or_nothing).await?;
+        let items = outcomes.into_iter().map(|outcome| self.batch_item(outcome));
+        Ok(Response::new(v1::SubmitJobsResponse {
+            items: items.collect(),
+        }))
+    }
+
+    async fn submit_job_stream(
+        &self,
+        request: Request<Streaming<v1::SubmitJobStreamRequest>>,
+    ) -> Result<Response<Self::SubmitJobStreamStream>, Status> {
+        let pipeline = Pipeline {
+            chunk_max: limits::STREAM_CHUNK_MAX,
+            sequence: |request: &v1::SubmitJobStreamRequest| request.sequence,
+            stop: self.stop(),
+        };
+        let api = self.clone();
+        let answers = pipeline.run(request.into_inner(), move |chunk| {
+            let api = api.clone();
+            async move { api.submit_chunk(chunk).await }
+        });
+        Ok(Response::new(answers))
+    }
+
+    async fn quote_job(
+        &self,
+        request: Request<v1::QuoteJobRequest>,
+    ) -> Result<Response<v1::QuoteJobResponse>, Status> {
+        let request = request.into_inner();
+        let spec = from_proto::quoted_spec(request.spec.as_ref(), self.settings())?;
+        let quote = self.handle.quote(spec.clone()).await?;
+        let digest = from_proto::digest_of(request.spec.as_ref());
+        Ok(Response::new(self.quote_response(&quote, &spec, digest)))
+    }
+
+    async fn get_job(
+        &self,
+        request: Request<v1::GetJobRequest>,
+    ) -> Result<Response<v1::GetJobResponse>, Status> {
+        let id = from_proto::job_id(&request.into_inner().job_id)?;
+        let published = self.handle.published();
+        let job = published
+            .state
+            .job(id)
+            .ok_or_else(|| Rejection::not_found(Missing::Job, id, std::iter::empty::<String>()))?;
+        let job = Some(to_proto::job(job, self.grid()));
+        Ok(Response::new(v1::GetJobResponse { job }))
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let api = self.clone();
+        let request = request.into_inner();
+        // A long listing must not keep others from being answered.
+        let listed = tokio::task::spawn_blocking(move || api.list(&request)).await;
+        let response = listed.unwrap_or_else(|_| Err(Rejection::Stopped.into()))?;
+        Ok(Response::new(response))
+    }
+
+    async fn watch_jobs(
+        &self,
+        request: Request<v1::WatchJobsRequest>,
+    ) -> Result<Response<Self::WatchJobsStream>, Status> {
+        let request = request.into_inner();
+        let watchers = self.shared.watchers.clone();
+        let watch = Watch {
+            filter: Filter::parse(&request.filter)?,
+            from: watch_from(&request)?,
+            bookmark_interval: from_proto::bookmark_interval(request.bookmark_interval.as_ref())?,
+            stop: self.stop(),
+            permit: watchers
+                .try_acquire_owned()
+                .map_err(|_| too_many_watchers())?,
+        };
+        Ok(Response::new(watch.start(self.handle.subscribe())?))
+    }
+
+    async fn explain_job(
+        &self,
+        request: Request<v1::ExplainJobRequest>,
+    ) -> Result<Response<v1::ExplainJobResponse>, Status> {
+        let id = from_proto::job_id(&request.into_inner().job_id)?;
+        let explanation = self.handle.explain(id).await?;
+        let grid = self.grid();
+        let job = &explanation.job;
+        let newest_first = job.history.iter().rev();
+        let suggestions = explanation.suggestions.iter();
+        let Revision(revision) = explanation.revision;
+        Ok(Response::new(v1::ExplainJobResponse {
+            job: Some(to_proto::job(job, grid)),
+            summary: summary::of(&explanation, grid),
+            sites: explanation
+                .sites
+                .iter()
+                .map(|verdict| to_proto::site_verdict(verdict, grid))
+                .collect(),
+            history: newest_first
+                .map(|change| to_proto::placement_change(change, grid))
+                .collect(),
+            suggestions: suggestions
+                .map(|suggestion| to_proto::suggestion(suggestion, Some(job.end_by)))
+                .collect(),
+            revision,
+        }))
+    }
+
+    async fn update_job(
+        &self,
+        request: Request<v1::UpdateJobRequest>,
+    ) -> Result<Response<v1::UpdateJobResponse>, Status> {
+        let command = from_proto::update_job(request.into_inner())?;
+        let job = Some(self.change_job(command).await?);
+        Ok(Response::new(v1::UpdateJobResponse { job }))
+    }
+
+    async fn hold_job(
+        &self,
+        request: Request<v1::HoldJobRequest>,
+    ) -> Result<Response<v1::HoldJobResponse>, Status> {
+        let command = from_proto::hold_job(request.into_inner())?;
+        let job = Some(self.change_job(command).await?);
+        Ok(Response::new(v1::HoldJobResponse { job }))
+    }
+
+    async fn release_job(
+        &self,
+        request: Request<v1::ReleaseJobRequest>,
+    ) -> Result<Response<v1::ReleaseJobResponse>, Status> {
+        let command = from_proto::release_job(request.into_inner())?;
+        let job = Some(self.change_job(command).await?);
+        Ok(Response::new(v1::ReleaseJobResponse { job }))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::CancelJobResponse>, Status> {
+        let command = from_proto::cancel_job(request.into_inner())?;
+        let job = Some(self.change_job(command).await?);
+        Ok(Response::new(v1::CancelJobResponse { job }))
+    }
+}
+
+impl Api {
+    async fn change_job(&self, command: JobCommand) -> Result<v1::Job, Rejection> {
+        let job = self.handle.change_job(command).await?;
+        Ok(to_proto::job(&job, self.grid()))
+    }
+
+    fn quote_response(
+        &self,
+        quote: &Quote,
+        spec: &JobSpec,
+        spec_sha256: [u8; 32],
+    ) -> v1::QuoteJobResponse {
+        let grid = self.grid();
+        let proto = |plan: &Placement| to_proto::placement(plan, grid);
+        let promise = quote.placement.as_ref().map(|plan| QuotePromise {
+            spec_sha256,
+            expires_at: quote.expires_at,
+            end: grid.start_of(plan.end()),
+            green_share_permille: plan.green_share_permille(),
+        });
+        let end_by = spec.timing.finish_deadline;
+        let suggestions = quote.suggestions.iter();
+        let sites = quote.sites.iter();
+        let Revision(revision) = quote.revision;
+        v1::QuoteJobResponse {
+            quote_id: promise.as_ref().map(QuotePromise::seal).unwrap_or_default(),
+            expire_time: promise.map(|promise| to_proto::time(promise.expires_at)),
+            placement: quote.placement.as_ref().map(proto),
+            run_now: quote.run_now.as_ref().map(proto),
+            alternatives: alternatives(quote, spec).into_iter().map(proto).collect(),
+            sites: sites
+                .map(|verdict| to_proto::site_verdict(verdict, grid))
+                .collect(),
+            suggestions: suggestions
+                .map(|suggestion| to_proto::suggestion(suggestion, end_by))
+                .collect(),
+            revision,
+        }
+    }
+
+    fn list(&self, request: &v1::ListJobsRequest) -> Result<v1::ListJobsResponse, ServiceError> {
+        let size = from_proto::page_size(request.page_size)?;
+        let filter = Filter::parse(&request.filter)?;
+        let order = Order::parse(&request.order_by)?;
+        let query = [request.filter.as_str(), request.order_by.as_str()];
+        let published = self.handle.published();
+        let snapshots = &self.shared.snapshots;
+        let (state, cursor) =
+            snapshots.open(Listing::Jobs, &query, &request.page_token, &published)?;
+        let grid = self.grid();
+        let matching = state
+            .jobs()
+            .values()
+            .filter(|job| filter.matches(job, grid));
+        let keyed = matching.map(|job| (order.key(job, grid), job));
+        let chosen = pager::select(keyed, &cursor, size);
+        let page = snapshots.page(&state, &cursor, chosen);
+        let job = |job: &Arc<Job>| to_proto::job(job, grid);
+        Ok(v1::ListJobsResponse {
+            jobs: page.items.into_iter().map(job).collect(),
+            next_page_token: page.next_page_token,
+            revision: state.revision().0,
+        })
+    }
+}
+
+/// Placements at the other sites, best first: as the planner compares them, or in its own order under weights.
+fn alternatives<'a>(quote: &'a Quote, spec: &JobSpec) -> Vec<&'a Placement> {
+    let mut feasible: Vec<&Placement> = quote
+        .sites
+        .iter()
+        .filter_map(|verdict| match &verdict.outcome {
+            Outcome::Feasible(plan) => Some(&**plan),
+            Outcome::Chosen(_) | Outcome::Refused(_) => None,
+        })
+        .collect();
+    if spec.weights.is_none() {
+        feasible.sort_by_key(|plan| {
+            let cost = plan.cost_micro_cny;
+            (
+                plan.energy.grid_watt_seconds,
+                plan.carbon.contract_mg,
+                cost,
+                plan.end(),
+            )
+        });
+    }
+    feasible.truncate(limits::QUOTE_ALTERNATIVES_MAX);
+    feasible
+}
+
+fn watch_from(request: &v1::WatchJobsRequest) -> Result<WatchFrom, Rejection> {
+    match (request.after_revision, request.initial_jobs) {
+        (None, false) => Ok(WatchFrom::Now),
+        (None, true) => Ok(WatchFrom::InitialJobs),
+        (Some(revision), false) => Ok(WatchFrom::After(Revision(revision))),
+        (Some(_), true) => Err(Rejection::field(
+            "initial_jobs",
+            "is set only when after_revision is not",
+        )),
+    }
+}
+
+fn too_many_watchers() -> Rejection {
+    Rejection::LimitReached {
+        what: "watch streams",
+        max: u64::try_from(limits::WATCHERS_MAX).unwrap_or(u64::MAX),
+        remedy: "end one, or share one stream between its readers",
+    }
+}

@@ -1,0 +1,149 @@
+//! The handlers of `SiteService`.
+//!
+//! Handlers read, ask and answer; they decide nothing.
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api, from_proto,
+    pager::{self, Listing},
+    to_proto,
+};
+use crate::{
+    domain::ids::{Revision, SiteId},
+    proto::v1::{self, site_service_server::SiteService},
+    state::{Rejection, State, command::SiteCommand, rejection::Missing},
+};
+
+#[tonic::async_trait]
+impl SiteService for Api {
+    async fn create_site(
+        &self,
+        request: Request<v1::CreateSiteRequest>,
+    ) -> Result<Response<v1::CreateSiteResponse>, Status> {
+        let command = from_proto::create_site(request.into_inner())?;
+        let site = Some(self.change_site(command).await?);
+        Ok(Response::new(v1::CreateSiteResponse { site }))
+    }
+
+    async fn get_site(
+        &self,
+        request: Request<v1::GetSiteRequest>,
+    ) -> Result<Response<v1::GetSiteResponse>, Status> {
+        let id = from_proto::site_id(&request.into_inner().site_id)?;
+        let published = self.handle.published();
+        let site = published.state.site(&id);
+        let site = site.ok_or_else(|| unknown_site(&published.state, &id))?;
+        let site = Some(to_proto::site(site));
+        Ok(Response::new(v1::GetSiteResponse { site }))
+    }
+
+    async fn list_sites(
+        &self,
+        request: Request<v1::ListSitesRequest>,
+    ) -> Result<Response<v1::ListSitesResponse>, Status> {
+        let request = request.into_inner();
+        let size = from_proto::page_size(request.page_size)?;
+        let published = self.handle.published();
+        let snapshots = &self.shared.snapshots;
+        let (state, cursor) =
+            snapshots.open(Listing::Sites, &[], &request.page_token, &published)?;
+        let sites = state.sites().values();
+        let keyed = sites.map(|site| (site.id.as_str().as_bytes().to_vec(), site));
+        let chosen = pager::select(keyed, &cursor, size);
+        let page = snapshots.page(&state, &cursor, chosen);
+        Ok(Response::new(v1::ListSitesResponse {
+            sites: page
+                .items
+                .into_iter()
+                .map(|site| to_proto::site(site))
+                .collect(),
+            next_page_token: page.next_page_token,
+            revision: state.revision().0,
+        }))
+    }
+
+    async fn update_site(
+        &self,
+        request: Request<v1::UpdateSiteRequest>,
+    ) -> Result<Response<v1::UpdateSiteResponse>, Status> {
+        let command = from_proto::update_site(request.into_inner())?;
+        let site = Some(self.change_site(command).await?);
+        Ok(Response::new(v1::UpdateSiteResponse { site }))
+    }
+
+    async fn cordon_site(
+        &self,
+        request: Request<v1::CordonSiteRequest>,
+    ) -> Result<Response<v1::CordonSiteResponse>, Status> {
+        let command = from_proto::cordon_site(request.into_inner())?;
+        let site = Some(self.change_site(command).await?);
+        Ok(Response::new(v1::CordonSiteResponse { site }))
+    }
+
+    async fn uncordon_site(
+        &self,
+        request: Request<v1::UncordonSiteRequest>,
+    ) -> Result<Response<v1::UncordonSiteResponse>, Status> {
+        let command = from_proto::uncordon_site(request.into_inner())?;
+        let site = Some(self.change_site(command).await?);
+        Ok(Response::new(v1::UncordonSiteResponse { site }))
+    }
+
+    async fn put_latencies(
+        &self,
+        request: Request<v1::PutLatenciesRequest>,
+    ) -> Result<Response<v1::PutLatenciesResponse>, Status> {
+        let (update, key) = from_proto::latency_update(request.into_inner())?;
+        let receipt = self.handle.put_latencies(update, key).await?;
+        let Revision(revision) = receipt.revision;
+        Ok(Response::new(v1::PutLatenciesResponse {
+            zones: u32::try_from(receipt.n_zones).unwrap_or(u32::MAX),
+            latencies: u32::try_from(receipt.n_round_trips).unwrap_or(u32::MAX),
+            revision,
+        }))
+    }
+
+    async fn get_latencies(
+        &self,
+        request: Request<v1::GetLatenciesRequest>,
+    ) -> Result<Response<v1::GetLatenciesResponse>, Status> {
+        let asked = request.into_inner().site_id;
+        let published = self.handle.published();
+        let only = match asked.as_str() {
+            "" => None,
+            text => Some(known_site(&published.state, text)?),
+        };
+        let table = published.state.latencies();
+        let pairs = table
+            .round_trips
+            .iter()
+            .filter(|(site, _)| only.as_ref().is_none_or(|only| only == *site))
+            .flat_map(|(site, cities)| cities.iter().map(move |(city, times)| (site, city, times)));
+        Ok(Response::new(v1::GetLatenciesResponse {
+            zones: table.zones.values().map(to_proto::latency_zone).collect(),
+            latencies: pairs
+                .map(|(site, city, times)| to_proto::latency(site, city, times))
+                .collect(),
+        }))
+    }
+}
+
+impl Api {
+    async fn change_site(&self, command: SiteCommand) -> Result<v1::Site, Rejection> {
+        let site = self.handle.change_site(command).await?;
+        Ok(to_proto::site(&site))
+    }
+}
+
+fn known_site(state: &State, text: &str) -> Result<SiteId, Rejection> {
+    let id = from_proto::site_id(text)?;
+    match state.site(&id) {
+        Some(_) => Ok(id),
+        None => Err(unknown_site(state, &id)),
+    }
+}
+
+fn unknown_site(state: &State, id: &SiteId) -> Rejection {
+    Rejection::not_found(Missing::Site, id, state.sites().keys())
+}

@@ -1,0 +1,250 @@
+//! Refusals into statuses: the one place that knows codes and reasons.
+//!
+//! Every status has an `ErrorInfo` with a typed reason, and a batch item says the same as a call would.
+
+mod details;
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+use tonic::{Code, Status};
+
+use self::details::Problem;
+use crate::{
+    domain::ids::Revision,
+    proto::v1,
+    state::{
+        Rejection,
+        rejection::{Infeasibility, Missing},
+    },
+};
+
+pub(super) use self::details::with_reason;
+
+/// Why the service itself refuses or ends a call.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub(super) enum ServiceError {
+    /// The controller refused, or a field is wrong.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// A page token's snapshot is gone.
+    #[error("the snapshot of this listing is no longer kept; list again from the start")]
+    PageTokenExpired,
+    /// A watch cannot resume so far back.
+    #[error(
+        "changes after revision {asked} are no longer kept, only those after {oldest}; watch again with initial_jobs"
+    )]
+    RevisionCompacted {
+        /// The revision asked for.
+        asked: Revision,
+        /// The oldest that can be resumed after.
+        oldest: Revision,
+    },
+    /// A watcher did not keep up.
+    #[error("the stream was read too slowly; watch again after revision {resume}")]
+    SlowConsumer {
+        /// Where to resume.
+        resume: Revision,
+    },
+    /// The server stops; a watch says where to resume.
+    #[error("the server is stopping; retry against the restarted server")]
+    Stopping {
+        /// Where to resume a watch.
+        resume: Option<Revision>,
+    },
+    /// A key stands twice in a batch.
+    #[error("the idempotency key of items[{second}] stands in items[{first}] too")]
+    DuplicateKeyInBatch {
+        /// The first item with the key.
+        first: usize,
+        /// The second.
+        second: usize,
+    },
+}
+
+impl ServiceError {
+    /// The same error as the answer to one item of a batch or stream.
+    pub(super) fn into_item_error(self) -> v1::ItemError {
+        problem(self).into_item_error()
+    }
+}
+
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        problem(error).into_status()
+    }
+}
+
+impl From<Rejection> for Status {
+    fn from(rejection: Rejection) -> Self {
+        problem(rejection.into()).into_status()
+    }
+}
+
+fn problem(error: ServiceError) -> Problem {
+    let message = error.to_string();
+    let rejection = match error {
+        ServiceError::Rejected(rejection) => rejection,
+        ServiceError::PageTokenExpired => {
+            return Problem::new(Code::OutOfRange, v1::ErrorReason::PageTokenExpired, message);
+        }
+        ServiceError::RevisionCompacted { oldest, .. } => {
+            return Problem::new(
+                Code::OutOfRange,
+                v1::ErrorReason::RevisionCompacted,
+                message,
+            )
+            .with("oldest_revision", oldest);
+        }
+        ServiceError::SlowConsumer { resume } => {
+            return Problem::new(Code::Aborted, v1::ErrorReason::SlowConsumer, message)
+                .with("resume_revision", resume);
+        }
+        ServiceError::Stopping { resume } => {
+            let stopping = shutting_down(message);
+            return match resume {
+                Some(revision) => stopping.with("resume_revision", revision),
+                None => stopping,
+            };
+        }
+        ServiceError::DuplicateKeyInBatch { second, .. } => {
+            let field = format!("items[{second}].idempotency_key");
+            return Problem::new(
+                Code::InvalidArgument,
+                v1::ErrorReason::DuplicateKeyInBatch,
+                message.clone(),
+            )
+            .with_field(field, message);
+        }
+    };
+    rejected(rejection, message)
+}
+
+/// The codes and reasons of everything the core refuses.
+fn rejected(rejection: Rejection, message: String) -> Problem {
+    use v1::ErrorReason as Reason;
+    match rejection {
+        Rejection::InvalidFields(violations) => {
+            Problem::new(Code::InvalidArgument, Reason::InvalidFields, message)
+                .with_violations(violations)
+        }
+        Rejection::NotFound { what, id, known } => not_found(what, &id, &known, message),
+        Rejection::KeyReused { key, job } => {
+            let reused = Problem::new(Code::AlreadyExists, Reason::IdempotencyKeyReused, message)
+                .with("key", key);
+            match job {
+                Some(job) => reused.with("job_id", job),
+                None => reused,
+            }
+        }
+        Rejection::SiteExists(site) => {
+            Problem::new(Code::AlreadyExists, Reason::SiteExists, message)
+                .with_resource("the site", site.as_str())
+        }
+        Rejection::ForecastExists(id) => {
+            Problem::new(Code::AlreadyExists, Reason::ForecastExists, message)
+                .with_resource("the forecast issue", &id)
+        }
+        Rejection::Infeasible(why) => infeasible(&why, message),
+        Rejection::WrongJobState { id, state, .. } => Problem::new(
+            Code::FailedPrecondition,
+            Reason::WrongJobState,
+            message.clone(),
+        )
+        .with("state", state)
+        .with_precondition("WRONG_JOB_STATE", id.to_string(), message),
+        Rejection::StaleEtag { now } => {
+            Problem::new(Code::Aborted, Reason::StaleEtag, message).with("etag", now)
+        }
+        Rejection::QuoteDrifted(_) => Problem::new(
+            Code::FailedPrecondition,
+            Reason::QuoteDrifted,
+            message.clone(),
+        )
+        .with_precondition("QUOTE_DRIFTED", "quote_id".into(), message),
+        Rejection::QuoteInvalid(_) => Problem::new(
+            Code::FailedPrecondition,
+            Reason::QuoteInvalid,
+            message.clone(),
+        )
+        .with_precondition("QUOTE_INVALID", "quote_id".into(), message),
+        Rejection::ImplausibleSeries(violations) => {
+            Problem::new(Code::FailedPrecondition, Reason::ImplausibleSeries, message)
+                .with_implausible(violations)
+        }
+        Rejection::LimitReached { what, max, .. } => Problem::new(
+            Code::ResourceExhausted,
+            Reason::LimitReached,
+            message.clone(),
+        )
+        .with("limit", max)
+        .with_quota(what, message)
+        .with_retry_after_ms(1_000),
+        Rejection::Overloaded => {
+            Problem::new(Code::Unavailable, Reason::Overloaded, message).with_retry_after_ms(100)
+        }
+        Rejection::Stopped => shutting_down(message),
+        Rejection::PlanStale(what) => {
+            tracing::error!(%what, "a plan did not fit the state");
+            let told = "the server made an error; its log has the details".into();
+            Problem::new(Code::Internal, Reason::Internal, told)
+        }
+    }
+}
+
+fn shutting_down(message: String) -> Problem {
+    Problem::new(Code::Unavailable, v1::ErrorReason::ShuttingDown, message)
+        .with_retry_after_ms(1_000)
+}
+
+fn not_found(what: Missing, id: &str, known: &[String], message: String) -> Problem {
+    let reason = match what {
+        Missing::Job => v1::ErrorReason::JobNotFound,
+        Missing::Site => v1::ErrorReason::SiteNotFound,
+        Missing::Supply => v1::ErrorReason::SupplyNotFound,
+        Missing::City => v1::ErrorReason::CityNotFound,
+        Missing::Zone => v1::ErrorReason::ZoneNotFound,
+        Missing::Forecast => v1::ErrorReason::ForecastNotFound,
+    };
+    if known.is_empty() {
+        return Problem::new(Code::NotFound, reason, message).with_resource(&what.to_string(), id);
+    }
+    let known = known.join(", ");
+    Problem::new(
+        Code::NotFound,
+        reason,
+        format!("{message}; known are {known}"),
+    )
+    .with("known", known)
+    .with_resource(&what.to_string(), id)
+}
+
+fn infeasible(why: &Infeasibility, message: String) -> Problem {
+    let message = match why.suggestions.first() {
+        Some(nearest) => format!("{message}; the nearest change: {}", nearest.message),
+        None => message,
+    };
+    let mut problem = Problem::new(
+        Code::FailedPrecondition,
+        v1::ErrorReason::JobInfeasible,
+        message,
+    )
+    .with("revision", why.revision)
+    .with_sites(&why.sites);
+    for (i, suggestion) in why.suggestions.iter().enumerate() {
+        problem = problem
+            .with(&format!("suggestion_{}", i + 1), &suggestion.message)
+            .with_precondition(
+                "SUGGESTION",
+                suggestion.site.to_string(),
+                suggestion.message.clone(),
+            );
+    }
+    problem
+}
+
+/// Metadata of an `ErrorInfo`, sorted.
+type Metadata = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests;

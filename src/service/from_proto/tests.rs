@@ -126,18 +126,18 @@ fn every_wrong_field_of_a_description_is_named() {
     });
     check_spec(&["spec.origin"], |spec| spec.origin = None);
     check_spec(&["spec.origin.city_id"], |spec| {
-        origin(spec).city_id.clear()
+        origin(spec).city_id.clear();
     });
     check_spec(&["spec.origin.city_id"], |spec| {
-        origin(spec).city_id = "SGN".into()
+        origin(spec).city_id = "SGN".into();
     });
     check_spec(&["spec.origin.zone_id"], |spec| {
-        origin(spec).zone_id = "asean".into()
+        origin(spec).zone_id = "asean".into();
     });
     check_spec(&["spec.origin.path"], |spec| origin(spec).path = 99);
     check_spec(&["spec.origin.quantile"], |spec| origin(spec).quantile = -1);
     check_spec(&["spec.origin.max_rtt_us"], |spec| {
-        origin(spec).max_rtt_us = u32::MAX
+        origin(spec).max_rtt_us = u32::MAX;
     });
     check_spec(&["spec.task_resources"], |spec| spec.task_resources = None);
     check_spec(
@@ -150,7 +150,7 @@ fn every_wrong_field_of_a_description_is_named() {
     check_spec(&["spec.task_count"], |spec| spec.task_count = 0);
     check_spec(&["spec.task_count"], |spec| spec.task_count = 1_000_001);
     check_spec(&["spec.task_power_watts"], |spec| {
-        spec.task_power_watts = u64::MAX
+        spec.task_power_watts = u64::MAX;
     });
     check_spec(&["spec.green.min_share_permille"], |spec| {
         spec.green = Some(v1::GreenRequirement {
@@ -165,7 +165,7 @@ fn every_wrong_field_of_a_description_is_named() {
         });
     });
     check_spec(&["spec.weights"], |spec| {
-        spec.weights = Some(v1::Weights::default())
+        spec.weights = Some(v1::Weights::default());
     });
 }
 
@@ -174,10 +174,10 @@ fn every_wrong_time_is_named() {
     check_spec(&["spec.timing"], |spec| spec.timing = None);
     check_spec(&["spec.timing.runtime"], |spec| timing(spec).runtime = None);
     check_spec(&["spec.timing.runtime"], |spec| {
-        timing(spec).runtime = lasting(0)
+        timing(spec).runtime = lasting(0);
     });
     check_spec(&["spec.timing.runtime"], |spec| {
-        timing(spec).runtime = lasting(-1)
+        timing(spec).runtime = lasting(-1);
     });
     check_spec(
         &["spec.timing.runtime", "spec.timing.finish_deadline"],
@@ -187,7 +187,7 @@ fn every_wrong_time_is_named() {
         },
     );
     check_spec(&["spec.timing.runtime"], |spec| {
-        timing(spec).runtime = lasting(i64::MAX)
+        timing(spec).runtime = lasting(i64::MAX);
     });
     check_spec(&["spec.timing.earliest_start"], |spec| {
         timing(spec).earliest_start = Some(Timestamp {
@@ -209,7 +209,7 @@ fn every_wrong_time_is_named() {
     check_spec(&[chunk], |spec| spec.flexibility = interruptible(0, 0));
     check_spec(&[chunk], |spec| spec.flexibility = interruptible(-1, 0));
     check_spec(&[chunk, cost], |spec| {
-        spec.flexibility = interruptible(3_601, 3_601)
+        spec.flexibility = interruptible(3_601, 3_601);
     });
     check_spec(&["spec.timing.runtime"], |spec| {
         // What is compared with the runtime cannot be judged.
@@ -223,7 +223,7 @@ fn data_policies_fail_closed() {
     check_spec(&["spec.data_policy"], |spec| spec.data_policy = None);
     for number in [0, 7, 99, -1] {
         check_spec(&["spec.data_policy.data_class"], |spec| {
-            policy(spec).data_class = number
+            policy(spec).data_class = number;
         });
         let fields = ["spec.data_policy.cn_flow"];
         check_spec(&fields, |spec| {
@@ -231,7 +231,7 @@ fn data_policies_fail_closed() {
         });
     }
     check_spec(&["spec.data_policy.export_basis"], |spec| {
-        policy(spec).export_basis = 10
+        policy(spec).export_basis = 10;
     });
     check_spec(&["spec.data_policy.sector"], |spec| policy(spec).sector = 7);
     check_spec(
@@ -539,25 +539,25 @@ fn every_wrong_field_of_a_site_is_named() {
     check_site(&["site.site_id"], |site| site.site_id = "Dali".into());
     check_site(&["site.country"], |site| site.country = "cn".into());
     check_site(&["site.display_name"], |site| {
-        site.display_name = "a\u{202e}".into()
+        site.display_name = "a\u{202e}".into();
     });
     check_site(&["site.etag"], |site| site.etag = "r1".into());
     check_site(&["site.cordon"], |site| {
-        site.cordon = Some(v1::Cordon::default())
+        site.cordon = Some(v1::Cordon::default());
     });
     check_site(&["site.pools"], |site| site.pools.clear());
     check_site(&["site.pools"], |site| {
-        site.pools = vec![v1::Pool::default(); 17]
+        site.pools = vec![v1::Pool::default(); 17];
     });
     check_site(&["site.pools[0].pool_id"], |site| {
-        site.pools[0].pool_id = "a/b".into()
+        site.pools[0].pool_id = "a/b".into();
     });
     check_site(&["site.pools[0].nodes"], |site| site.pools[0].nodes = 0);
     check_site(&["site.pools[0].gpu_model"], |site| {
-        site.pools[0].gpus_per_node = 8
+        site.pools[0].gpus_per_node = 8;
     });
     check_site(&["site.power_cap_watts"], |site| {
-        site.power_cap_watts = u64::MAX
+        site.power_cap_watts = u64::MAX;
     });
     check_site(&["site.pue_permille"], |site| site.pue_permille = 999);
     check_site(&["site.gateway_id"], |site| site.gateway_id = "!".into());
@@ -685,12 +685,12 @@ fn every_wrong_field_of_a_forecast_is_named() {
     });
     for step_seconds in [0, 1, 899, 1_000] {
         check_forecast(&["forecast.step_seconds"], |f| {
-            f.step_seconds = step_seconds
+            f.step_seconds = step_seconds;
         });
     }
     check_forecast(&["forecast.p10_watts"], |f| f.p10_watts = vec![1]);
     check_forecast(&["forecast.p10_watts", "forecast.p90_watts"], |f| {
-        f.p50_watts.push(3)
+        f.p50_watts.push(3);
     });
     check_forecast(&["forecast.p50_watts[1]"], |f| f.p10_watts = vec![1, 4]);
     check_forecast(&["forecast.p50_watts"], |f| {
@@ -704,7 +704,7 @@ fn every_wrong_field_of_a_forecast_is_named() {
         f.p90_watts = vec![1; 673];
     });
     check_forecast(&["forecast.p50_watts"], |f| {
-        f.step_seconds = 900 * 4_000_000
+        f.step_seconds = 900 * 4_000_000;
     });
 }
 

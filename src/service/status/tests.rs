@@ -52,6 +52,7 @@ fn infeasibility() -> Rejection {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of all refusals")]
 fn every_refusal_has_its_code_and_reason() {
     let id = JobId(1);
     let cases: Vec<(Rejection, Code, &str)> = vec![

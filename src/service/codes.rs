@@ -173,7 +173,7 @@ mod tests {
         let ms = |ms| Ok(Some(Duration::from_millis(ms)));
         assert_eq!(read("1S"), ms(998));
         assert_eq!(read("0m"), ms(0));
-        assert_eq!(read("99999999H").is_ok(), true);
+        assert!(read("99999999H").is_ok());
         for text in [
             "",
             "S",

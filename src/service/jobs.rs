@@ -18,7 +18,7 @@ use super::{
     status::ServiceError,
     submit::{all_readable, check_batch},
     summary, to_proto,
-    watch::{From as WatchFrom, Watch, WatchStream},
+    watch::{StartAt, Watch, WatchStream},
 };
 use crate::{
     controller::Quote,
@@ -136,7 +136,7 @@ impl JobService for Api {
         let watchers = self.shared.watchers.clone();
         let watch = Watch {
             filter: Filter::parse(&request.filter)?,
-            from: watch_from(&request)?,
+            start_at: start_at(&request)?,
             bookmark_interval: from_proto::bookmark_interval(request.bookmark_interval.as_ref())?,
             stop: self.stop(),
             permit: watchers
@@ -303,11 +303,11 @@ fn alternatives<'a>(quote: &'a Quote, spec: &JobSpec) -> Vec<&'a Placement> {
     feasible
 }
 
-fn watch_from(request: &v1::WatchJobsRequest) -> Result<WatchFrom, Rejection> {
+fn start_at(request: &v1::WatchJobsRequest) -> Result<StartAt, Rejection> {
     match (request.after_revision, request.initial_jobs) {
-        (None, false) => Ok(WatchFrom::Now),
-        (None, true) => Ok(WatchFrom::InitialJobs),
-        (Some(revision), false) => Ok(WatchFrom::After(Revision(revision))),
+        (None, false) => Ok(StartAt::Now),
+        (None, true) => Ok(StartAt::InitialJobs),
+        (Some(revision), false) => Ok(StartAt::After(Revision(revision))),
         (Some(_), true) => Err(Rejection::field(
             "initial_jobs",
             "is set only when after_revision is not",

@@ -30,7 +30,7 @@ use crate::{
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum StartAt {
     /// After the present revision.
     Now,
     /// With all jobs as they are now.
@@ -43,7 +43,7 @@ pub(super) enum From {
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) filter: Filter,
-    pub(super) from: From,
+    pub(super) start_at: StartAt,
     pub(super) bookmark_interval: Duration,
     pub(super) stop: CancellationToken,
     /// Counts the watch as long as it runs.
@@ -91,10 +91,10 @@ impl Watch {
     ) -> Result<WatchStream, ServiceError> {
         let now = published.borrow_and_update().clone();
         let present = now.state.revision();
-        let (cursor, initial) = match self.from {
-            From::Now => (present, None),
-            From::InitialJobs => (present, Some(now.state.clone())),
-            From::After(asked) => {
+        let (cursor, initial) = match self.start_at {
+            StartAt::Now => (present, None),
+            StartAt::InitialJobs => (present, Some(now.state.clone())),
+            StartAt::After(asked) => {
                 let oldest = now.oldest_resumable;
                 if asked < oldest {
                     return Err(ServiceError::RevisionCompacted { asked, oldest });

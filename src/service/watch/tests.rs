@@ -34,18 +34,18 @@ fn told(item: Result<v1::WatchJobsResponse, Status>) -> String {
     }
 }
 
-fn watch(from: From, filter: &str) -> Watch {
+fn watch(start_at: StartAt, filter: &str) -> Watch {
     Watch {
         filter: Filter::parse(filter).unwrap(),
-        from,
+        start_at,
         bookmark_interval: Duration::from_secs(30),
         stop: CancellationToken::new(),
         permit: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
     }
 }
 
-fn start(stage: &Stage, from: From, filter: &str) -> WatchStream {
-    let watch = watch(from, filter);
+fn start(stage: &Stage, start_at: StartAt, filter: &str) -> WatchStream {
+    let watch = watch(start_at, filter);
     watch.start(stage.handle.subscribe()).unwrap()
 }
 
@@ -71,7 +71,7 @@ fn hold(id: u128) -> Event {
 #[tokio::test(start_paused = true)]
 async fn changes_come_in_order_and_the_last_of_a_revision_is_marked() {
     let mut stage = Stage::new();
-    let mut stream = start(&stage, From::Now, "");
+    let mut stream = start(&stage, StartAt::Now, "");
     stage.submit([testing::job(1, "a"), testing::job(2, "b")]);
     stage.commit(vec![hold(2)]);
     let expected = ["r1 1", "r1 2!", "r2 2!", "b2"];
@@ -84,7 +84,7 @@ async fn a_watch_that_resumes_sends_each_later_change_once_and_then_a_bookmark()
     for id in 1..=5 {
         stage.submit([testing::job(id, "a")]);
     }
-    let mut stream = start(&stage, From::After(Revision(3)), "");
+    let mut stream = start(&stage, StartAt::After(Revision(3)), "");
     assert_eq!(next(&mut stream, 3).await, ["r4 4!", "r5 5!", "b5"]);
     stage.submit([testing::job(6, "a")]);
     assert_eq!(next(&mut stream, 1).await, ["r6 6!"]);
@@ -95,7 +95,7 @@ async fn a_watch_can_begin_with_all_matching_jobs() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a"), testing::job(2, "b")]);
     stage.submit([testing::job(3, "a")]);
-    let mut stream = start(&stage, From::InitialJobs, "name = a");
+    let mut stream = start(&stage, StartAt::InitialJobs, "name = a");
     assert_eq!(next(&mut stream, 3).await, ["r1 1", "r2 3", "b2"]);
     stage.submit([testing::job(4, "a")]);
     assert_eq!(next(&mut stream, 1).await, ["r3 4!"]);
@@ -105,7 +105,7 @@ async fn a_watch_can_begin_with_all_matching_jobs() {
 async fn a_job_that_matched_before_its_change_is_told_of() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a"), testing::job(2, "b")]);
-    let mut stream = start(&stage, From::Now, "state = QUEUED");
+    let mut stream = start(&stage, StartAt::Now, "state = QUEUED");
     stage.commit(vec![hold(1), hold(2)]);
     // A second change: neither before nor after it do they match.
     stage.commit(vec![hold(1), hold(2)]);
@@ -117,7 +117,7 @@ async fn a_job_that_matched_before_its_change_is_told_of() {
 async fn forgotten_jobs_are_not_told_of_but_the_bookmark_passes_them() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a")]);
-    let mut stream = start(&stage, From::Now, "");
+    let mut stream = start(&stage, StartAt::Now, "");
     stage.commit(vec![Event::JobForgotten(JobId(1))]);
     assert_eq!(next(&mut stream, 1).await, ["b2"]);
 }
@@ -125,7 +125,7 @@ async fn forgotten_jobs_are_not_told_of_but_the_bookmark_passes_them() {
 #[tokio::test(start_paused = true)]
 async fn bookmarks_come_at_their_interval_while_nothing_matches() {
     let stage = Stage::new();
-    let mut stream = start(&stage, From::Now, "name = nothing");
+    let mut stream = start(&stage, StartAt::Now, "name = nothing");
     let begun = Instant::now();
     assert_eq!(next(&mut stream, 3).await, ["b0", "b0", "b0"]);
     assert_eq!(begun.elapsed(), Duration::from_secs(60));
@@ -135,7 +135,7 @@ async fn bookmarks_come_at_their_interval_while_nothing_matches() {
 async fn a_future_revision_waits_and_nothing_older_is_sent() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a")]);
-    let mut stream = start(&stage, From::After(Revision(2)), "");
+    let mut stream = start(&stage, StartAt::After(Revision(2)), "");
     assert_eq!(next(&mut stream, 1).await, ["b2"]);
     stage.submit([testing::job(2, "a")]);
     stage.submit([testing::job(3, "a")]);
@@ -149,17 +149,17 @@ async fn a_compacted_revision_is_refused_with_the_oldest_one() {
         stage.submit([testing::job(id, "a")]);
     }
     stage.compact(2);
-    let refused = watch(From::After(Revision(1)), "").start(stage.handle.subscribe());
+    let refused = watch(StartAt::After(Revision(1)), "").start(stage.handle.subscribe());
     let told = told(Err(refused.unwrap_err().into()));
     assert_eq!(told, "OutOfRange REVISION_COMPACTED 2");
-    let mut stream = start(&stage, From::After(Revision(2)), "");
+    let mut stream = start(&stage, StartAt::After(Revision(2)), "");
     assert_eq!(next(&mut stream, 3).await, ["r3 3!", "r4 4!", "b4"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_whose_place_is_compacted_is_cut_with_a_revision() {
     let mut stage = Stage::new();
-    let mut stream = start(&stage, From::Now, "");
+    let mut stream = start(&stage, StartAt::Now, "");
     assert_eq!(next(&mut stream, 1).await, ["b0"]);
     // The watcher does not run between these.
     stage.submit([testing::job(1, "a")]);
@@ -172,7 +172,7 @@ async fn a_watcher_whose_place_is_compacted_is_cut_with_a_revision() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_cut_and_can_resume_without_a_gap() {
     let mut stage = Stage::new();
-    let mut stream = start(&stage, From::Now, "");
+    let mut stream = start(&stage, StartAt::Now, "");
     let n = u128::try_from(limits::STREAM_BUFFER_MAX).unwrap();
     for id in 1..=n + 10 {
         stage.submit([testing::job(id, "a")]);
@@ -188,7 +188,7 @@ async fn a_client_that_does_not_read_is_cut_and_can_resume_without_a_gap() {
 async fn a_stopping_server_says_where_to_resume() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a")]);
-    let watch = watch(From::Now, "");
+    let watch = watch(StartAt::Now, "");
     let stop = watch.stop.clone();
     let mut stream = watch.start(stage.handle.subscribe()).unwrap();
     assert_eq!(next(&mut stream, 1).await, ["b1"]);
@@ -199,7 +199,7 @@ async fn a_stopping_server_says_where_to_resume() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_ends_when_the_writer_is_gone() {
     let stage = Stage::new();
-    let mut stream = start(&stage, From::Now, "");
+    let mut stream = start(&stage, StartAt::Now, "");
     assert_eq!(next(&mut stream, 1).await, ["b0"]);
     drop(stage);
     assert_eq!(next(&mut stream, 1).await, ["Unavailable SHUTTING_DOWN 0"]);
@@ -211,7 +211,7 @@ async fn a_watch_that_is_dropped_gives_its_place_back() {
     let places = Arc::new(Semaphore::new(1));
     let watch = Watch {
         permit: places.clone().try_acquire_owned().unwrap(),
-        ..watch(From::Now, "")
+        ..watch(StartAt::Now, "")
     };
     let mut stream = watch.start(stage.handle.subscribe()).unwrap();
     assert_eq!(next(&mut stream, 1).await, ["b0"]);

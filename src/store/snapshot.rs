@@ -42,7 +42,6 @@ const READINGS_PER_ITEM: usize = 2_048;
 /// The state as chunks, made one by one as they are asked for; the state may change meanwhile.
 ///
 /// Each chunk is a sequence of length-delimited items.
-#[must_use]
 pub fn encode(state: &State) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
     Chunks {
         items: items(state),

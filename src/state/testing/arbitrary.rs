@@ -661,8 +661,7 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
         .prop_map(
             |(changed_at, sites, latencies, issues, actuals, jobs, requests)| {
                 let actuals = actuals.into_iter();
-                let to_map =
-                    |readings: BTreeMap<Slot, u64>| OrdMap::from_iter(readings.into_iter());
+                let to_map = |readings: BTreeMap<Slot, u64>| OrdMap::from_iter(readings);
                 let parts = Parts {
                     revision: Revision(1_000_000),
                     changed_at,

@@ -80,3 +80,48 @@ impl State {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{data_policy::DataPolicy, job::JobSpec, placement::Placement},
+        slot::TimeMs,
+        state::{
+            Core,
+            testing::{settings, submission},
+        },
+    };
+
+    #[test]
+    fn two_jobs_never_have_the_same_key() {
+        let core = Core::new(settings());
+        let now = TimeMs(0);
+        let record = core.decide_submit(&[submission(1, None)], now).unwrap();
+        let mut core = core;
+        core.apply(&record);
+        let first = core.state().jobs().values().next().unwrap().clone();
+        let mut second = Job::clone(&first);
+        second.id = JobId(first.id.0 + 1);
+        let ids = KeyTwice {
+            first: first.id,
+            second: second.id,
+        };
+        let jobs = [first, Arc::new(second)];
+        let parts = Parts {
+            jobs: jobs.into_iter().map(|job| (job.id, job)).collect(),
+            ..Parts::default()
+        };
+        assert_eq!(State::from_parts(settings(), parts), Err(ids));
+    }
+
+    /// A live job may take 2 KiB with all that hangs on it: 900 bytes for these leave 1100 for texts and maps.
+    #[test]
+    fn a_job_stays_small() {
+        let bytes = size_of::<Job>()
+            + size_of::<JobSpec>()
+            + size_of::<Placement>()
+            + size_of::<DataPolicy>();
+        assert!(bytes <= 900, "{bytes}");
+    }
+}

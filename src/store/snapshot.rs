@@ -42,7 +42,6 @@ const READINGS_PER_ITEM: usize = 2_048;
 /// The state as chunks, made one by one as they are asked for; the state may change meanwhile.
 ///
 /// Each chunk is a sequence of length-delimited items.
-#[must_use]
 pub fn encode(state: &State) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
     Chunks {
         items: items(state),
@@ -417,7 +416,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::testing::{self, arbitrary, settings};
+    use crate::state::{
+        Core,
+        testing::{self, NOW, arbitrary, settings, submission},
+    };
 
     fn decode(chunks: impl IntoIterator<Item = Vec<u8>>) -> Result<State, DecodeError> {
         let mut decoder = Decoder::new(settings());
@@ -490,6 +492,21 @@ mod tests {
         let state = State::new(settings());
         assert_eq!(decode(encode(&state)), Ok(state));
         assert!(decode([]).is_err());
+    }
+
+    #[test]
+    fn jobs_with_equal_policies_share_one_when_read() {
+        let mut core = Core::new(settings());
+        let items = [submission(1, None), submission(2, None)];
+        let record = core.decide_submit(&items, NOW).unwrap();
+        core.apply(&record);
+        let state = decode(encode(core.state())).unwrap();
+        let policies: Vec<_> = state
+            .jobs()
+            .values()
+            .map(|job| &job.spec.data_policy)
+            .collect();
+        assert!(Arc::ptr_eq(policies[0], policies[1]));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Ids come from small sets, so that they meet.
 
+pub(crate) mod sites;
+pub(crate) mod specs;
+
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use imbl::OrdMap;
@@ -38,6 +41,11 @@ use crate::{
         parts::Parts,
         testing,
     },
+};
+
+pub(crate) use self::{
+    sites::{latency_table, latency_update, site},
+    specs::job_spec,
 };
 
 /// One of 12 names.
@@ -95,206 +103,6 @@ pub(crate) fn cause() -> impl Strategy<Value = ChangeCause> {
 /// Any confidence.
 pub(crate) fn confidence() -> impl Strategy<Value = Confidence> {
     select(Confidence::ALL.to_vec())
-}
-
-fn evidence() -> impl Strategy<Value = Evidence> {
-    (select(vec!["CAC-2026-1", "SCC 77"]), option::of(time())).prop_map(
-        |(reference, valid_until)| Evidence {
-            reference: reference.into(),
-            valid_until,
-        },
-    )
-}
-
-fn origin_basis() -> impl Strategy<Value = OriginBasis> {
-    let kinds = vec![
-        OriginBasisKind::Ctia,
-        OriginBasisKind::Scc,
-        OriginBasisKind::Bcr,
-        OriginBasisKind::Consent,
-        OriginBasisKind::Tia,
-        OriginBasisKind::RegulatorApproval,
-    ];
-    (country(), select(kinds), option::of(evidence())).prop_map(|(country, kind, evidence)| {
-        OriginBasis {
-            country,
-            kind,
-            evidence,
-        }
-    })
-}
-
-fn requirements() -> impl Strategy<Value = Requirements> {
-    let flags = any::<[bool; 4]>();
-    (flags, option::of(name())).prop_map(|([a, b, c, d], gateway)| Requirements {
-        no_domestic_mix: a,
-        offshore_enclave: b,
-        leased_line: c,
-        gateway,
-        encrypted_in_use: d,
-    })
-}
-
-/// Labels without violations.
-pub(crate) fn data_policy() -> impl Strategy<Value = DataPolicy> {
-    let classes = vec![
-        DataClass::None,
-        DataClass::Anonymised,
-        DataClass::Personal,
-        DataClass::SensitivePersonal,
-        DataClass::Important,
-        DataClass::Core,
-    ];
-    let sectors = vec![
-        Sector::Other,
-        Sector::Finance,
-        Sector::Health,
-        Sector::Public,
-        Sector::Telecom,
-        Sector::Map,
-    ];
-    let flows = vec![
-        CnFlow::NoCn,
-        CnFlow::DomesticOnly,
-        CnFlow::InboundProcessReexport,
-        CnFlow::Outbound,
-    ];
-    let bases = vec![
-        ExportBasis::NoneNeeded,
-        ExportBasis::Art3,
-        ExportBasis::Art4,
-        ExportBasis::Art5,
-        ExportBasis::BelowThreshold,
-        ExportBasis::StandardContract,
-        ExportBasis::Certification,
-        ExportBasis::SecurityAssessment,
-        ExportBasis::FtzList,
-    ];
-    let numbers = (1..1_000_000_u64, 0..10_000_000_u64);
-    let kinds = (select(classes), select(sectors), select(flows));
-    let export = (option::of(select(bases)), option::of(evidence()));
-    let countries = (vec(country(), 1..3), vec(country(), 0..3), any::<bool>());
-    let sites = (vec(name(), 0..3), any::<bool>());
-    let rest = (vec(origin_basis(), 0..3), requirements());
-    (kinds, numbers, export, countries, sites, rest).prop_map(
-        |(kinds, numbers, export, countries, (sites, allow_sites), (origin_bases, require))| {
-            let (collected_in, listed, allow_countries) = countries;
-            let (allowed_sites, denied_sites) = one_side(sites, allow_sites);
-            let (allowed_countries, denied_countries) = one_side(listed.clone(), allow_countries);
-            DataPolicy {
-                data_class: kinds.0,
-                collected_in: collected_in.into(),
-                subject_count: numbers.0,
-                sector: kinds.1,
-                cn_flow: kinds.2,
-                export_basis: export.0,
-                export_evidence: export.1,
-                origin_bases: origin_bases.into(),
-                output_to: listed.into(),
-                allowed_sites,
-                denied_sites,
-                allowed_countries,
-                denied_countries,
-                require,
-                retention_seconds: numbers.1,
-            }
-        },
-    )
-}
-
-/// A list as the allowed or as the denied ones: never both.
-fn one_side<T>(list: Vec<T>, allow: bool) -> (Box<[T]>, Box<[T]>) {
-    if allow {
-        (list.into(), Box::default())
-    } else {
-        (Box::default(), list.into())
-    }
-}
-
-fn origin() -> impl Strategy<Value = Origin> {
-    let place = prop_oneof![
-        name().prop_map(ClientPlace::City),
-        name().prop_map(ClientPlace::Zone),
-    ];
-    let path = select(vec![NetworkPath::Leased, NetworkPath::Internet]);
-    let quantile = select(vec![RttQuantile::P50, RttQuantile::P95]);
-    (place, option::of(1..10_000_000_u32), path, quantile).prop_map(
-        |(place, max_rtt_us, path, quantile)| Origin {
-            place,
-            max_rtt_us,
-            path,
-            quantile,
-        },
-    )
-}
-
-fn task() -> impl Strategy<Value = TaskResources> {
-    let gpus = option::of((1..=8_u32, option::of(select(vec!["H100", "910B"]))));
-    (1..=128_u32, 1..=4_194_304_u64, gpus, any::<bool>()).prop_map(
-        |(cpu_cores, memory_mib, gpus, exclusive_node)| {
-            let (gpus, gpu_model) = gpus.unwrap_or_default();
-            TaskResources {
-                cpu_cores,
-                memory_mib,
-                gpus,
-                gpu_model: gpu_model.map(Arc::from),
-                exclusive_node,
-            }
-        },
-    )
-}
-
-/// Times that leave room for the runtime, and a way to cut it.
-fn timing() -> impl Strategy<Value = (Timing, Flexibility)> {
-    let runtime_ms = 1_000..1_000_000_000_u64;
-    let times = (time(), any::<[bool; 3]>());
-    (runtime_ms, times, option::of(0..=1_000_u64)).prop_map(|(runtime_ms, (start, set), cut)| {
-        let finish = start.plus_ms(2 * i64::try_from(runtime_ms).unwrap());
-        let timing = Timing {
-            runtime_ms,
-            earliest_start: set[0].then_some(start),
-            start_deadline: set[1].then_some(start.plus_ms(1)),
-            finish_deadline: set[2].then_some(finish),
-        };
-        let flexibility = cut.map_or(Flexibility::Rigid, |cost| Flexibility::Interruptible {
-            min_chunk_ms: runtime_ms / 2,
-            resume_cost_ms: cost,
-        });
-        (timing, flexibility)
-    })
-}
-
-fn weights() -> impl Strategy<Value = Weights> {
-    (1..1_000_000_u64, 0..1_000_000_u64, 0..1_000_u32, 0..9_u64).prop_map(|weights| Weights {
-        grid_energy_micro_cny_per_kwh: weights.0,
-        carbon_micro_cny_per_kg: weights.1,
-        cost_permille: weights.2,
-        delay_micro_cny_per_hour: weights.3,
-    })
-}
-
-/// A description without violations.
-pub(crate) fn job_spec() -> impl Strategy<Value = JobSpec> {
-    let labels = btree_map(select(vec!["team", "cost.centre", "x_1"]), text(), 0..3);
-    let names = (select(vec!["render", "Risk_1", "etl.v2"]), labels);
-    let size = (task(), 1..1_000_000_u32, 1..1_000_000_u64);
-    let wishes = (0..=1_000_u32, confidence(), option::of(weights()));
-    (names, origin(), size, timing(), wishes, data_policy()).prop_map(
-        |((name, labels), origin, size, (timing, flexibility), wishes, policy)| JobSpec {
-            name: name.into(),
-            labels: labels.into_iter().map(|(k, v)| (k.into(), v)).collect(),
-            origin,
-            task: size.0,
-            task_count: size.1,
-            task_power_watts: size.2,
-            timing,
-            flexibility,
-            min_green_share_permille: wishes.0,
-            confidence: wishes.1,
-            data_policy: Arc::new(policy),
-            weights: wishes.2,
-        },
-    )
 }
 
 /// A placement with runs in order and green power for each slot.
@@ -443,131 +251,6 @@ fn job_change() -> impl Strategy<Value = JobChange> {
     )
 }
 
-fn pool() -> impl Strategy<Value = Pool> {
-    let gpus = option::of((1..8_u32, select(vec!["H100", "910B"])));
-    let nodes = (1..1_000_u32, 1..256_u32, 1..4_194_304_u64);
-    (nodes, gpus, any::<[bool; 2]>()).prop_map(|(nodes, gpus, flags)| Pool {
-        id: testing::name("p"),
-        nodes: nodes.0,
-        cpu_cores_per_node: nodes.1,
-        memory_mib_per_node: nodes.2,
-        gpus_per_node: gpus.map_or(0, |(gpus, _)| gpus),
-        gpu_model: gpus.map(|(_, model)| model.into()),
-        no_domestic_mix: flags[0],
-        encrypted_in_use: flags[1],
-    })
-}
-
-fn supply(site: &str, i: usize) -> impl Strategy<Value = Supply> + use<> {
-    let id: SupplyId = testing::name(&format!("{site}/s-{i}"));
-    let kind = select(SupplyKind::ALL.to_vec());
-    (kind, 1..1_000_000_u64, 0..=1_000_u16, any::<u16>()).prop_map(
-        move |(kind, watts, permille, price)| Supply {
-            id: id.clone(),
-            kind,
-            nameplate_watts: watts,
-            monthly_capacity_permille: std::array::from_fn(|month| {
-                permille.saturating_sub(u16::try_from(month).unwrap())
-            }),
-            carbon_mg_per_kwh: price.into(),
-            price_micro_cny_per_kwh: price.into(),
-        },
-    )
-}
-
-/// A tariff that prices two parts of every day, or none.
-fn tariff() -> impl Strategy<Value = Vec<TariffPeriod>> {
-    option::of((1..1_440_u16, any::<bool>(), 1..2_000_000_u64)).prop_map(|parts| {
-        let Some((cut, all_months, price)) = parts else {
-            return vec![];
-        };
-        let months = if all_months {
-            vec![]
-        } else {
-            (1..=12).collect()
-        };
-        let period = |start_minute, end_minute| TariffPeriod {
-            months: months.clone(),
-            start_minute,
-            end_minute,
-            price_micro_cny_per_kwh: price,
-        };
-        vec![period(0, cut), period(cut, 1_440)]
-    })
-}
-
-/// A site without violations.
-pub(crate) fn site() -> impl Strategy<Value = Site> {
-    let id = (0..4_u8).prop_map(|i| format!("n-{i}"));
-    id.prop_flat_map(|id| {
-        let supplies = (supply(&id, 0), supply(&id, 1));
-        let place = (any::<[i16; 2]>(), text(), country(), option::of(name()));
-        let power = (0..20_000_u64, 20_000..1_000_000_u64, 1_000..=3_000_u32);
-        let cordon = option::of((text(), time()));
-        let grid = (0..2_000_000_u32, any::<bool>(), tariff());
-        let stamps = (time(), time(), revision(), any::<bool>());
-        (place, pool(), supplies, power, cordon, grid, stamps).prop_map(
-            move |(place, pool, supplies, power, cordon, grid, stamps)| Site {
-                id: testing::name(&id),
-                display_name: place.1,
-                country: place.2,
-                latitude_microdegrees: place.0[0].into(),
-                longitude_microdegrees: place.0[1].into(),
-                utc_offset_minutes: -480,
-                pools: vec![pool],
-                power_cap_watts: power.0,
-                grid_limit_watts: power.1,
-                pue_permille: power.2,
-                supplies: vec![supplies.0, supplies.1],
-                gateway: place.3,
-                offshore_enclave: stamps.3,
-                grid_location_mg_per_kwh: grid.0,
-                grid_marginal_mg_per_kwh: if grid.1 { vec![grid.0; 12] } else { vec![] },
-                tariff: grid.2,
-                cordon: cordon.map(|(reason, since)| Cordon { reason, since }),
-                created_at: stamps.0,
-                updated_at: stamps.1,
-                revision: stamps.2,
-            },
-        )
-    })
-}
-
-fn zone() -> impl Strategy<Value = LatencyZone> {
-    let city = (name(), country()).prop_map(|(id, country)| City { id, country });
-    (name(), vec(city, 0..3), 1..10_000_000_u32).prop_map(|(id, cities, budget_us)| LatencyZone {
-        id,
-        cities,
-        budget_us,
-    })
-}
-
-fn round_trip() -> impl Strategy<Value = RoundTrip> {
-    let us = || option::of(1..10_000_000_u32);
-    [us(), us(), us(), us()].prop_map(|us| RoundTrip {
-        leased_p50_us: us[0],
-        leased_p95_us: us[1],
-        internet_p50_us: us[2],
-        internet_p95_us: us[3],
-    })
-}
-
-/// Zones and round-trip times to set.
-pub(crate) fn latency_update() -> impl Strategy<Value = LatencyUpdate> {
-    let round_trips = vec((name(), name(), round_trip()), 0..4);
-    (vec(zone(), 0..3), round_trips)
-        .prop_map(|(zones, round_trips)| LatencyUpdate { zones, round_trips })
-}
-
-/// A whole latency table.
-pub(crate) fn latency_table() -> impl Strategy<Value = LatencyTable> {
-    let round_trips = btree_map(name(), btree_map(name(), round_trip(), 1..4), 0..4);
-    (vec(zone(), 0..4), round_trips).prop_map(|(zones, round_trips)| LatencyTable {
-        zones: zones.into_iter().map(|z| (z.id.clone(), z)).collect(),
-        round_trips,
-    })
-}
-
 /// The name of a forecast issue.
 pub(crate) fn forecast_id() -> impl Strategy<Value = ForecastId> {
     let product = select(ForecastProduct::ALL.to_vec());
@@ -661,8 +344,7 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
         .prop_map(
             |(changed_at, sites, latencies, issues, actuals, jobs, requests)| {
                 let actuals = actuals.into_iter();
-                let to_map =
-                    |readings: BTreeMap<Slot, u64>| OrdMap::from_iter(readings.into_iter());
+                let to_map = |readings: BTreeMap<Slot, u64>| OrdMap::from_iter(readings);
                 let parts = Parts {
                     revision: Revision(1_000_000),
                     changed_at,

@@ -86,11 +86,11 @@ fn a_spoilt_description_is_refused_by_the_name_of_its_field() {
     spec("city_id", |spec| spec.city_id = "Sin".into());
     spec("zone_id", |spec| spec.zone_id = "asean".into());
     spec("earliest_start_ms", |spec| {
-        spec.earliest_start_ms = Some(-1)
+        spec.earliest_start_ms = Some(-1);
     });
     spec("resume_cost_ms", |spec| spec.resume_cost_ms = 1);
     spec("min_green_share_permille", |spec| {
-        spec.min_green_share_permille = 1_001
+        spec.min_green_share_permille = 1_001;
     });
     spec("confidence_permille", |spec| spec.confidence_permille = 0);
     spec("data_policy", |spec| spec.data_policy = None);
@@ -106,7 +106,7 @@ fn a_spoilt_description_is_refused_by_the_name_of_its_field() {
     policy("cn_flow", |policy| policy.cn_flow = 5);
     policy("export_basis", |policy| policy.export_basis = 10);
     policy("collected_in[0]", |policy| {
-        policy.collected_in = vec!["sg".into()]
+        policy.collected_in = vec!["sg".into()];
     });
     policy("denied_sites[1]", |policy| {
         policy.denied_sites = vec!["a".into(), "b/c".into()];
@@ -146,7 +146,7 @@ fn a_spoilt_placement_is_refused_by_the_name_of_its_field() {
     });
     placement("carbon_mg", |placement| placement.carbon_mg.truncate(2));
     placement("confidence_permille", |placement| {
-        placement.confidence_permille = 899
+        placement.confidence_permille = 899;
     });
 }
 
@@ -160,7 +160,7 @@ fn a_spoilt_site_is_refused_by_the_name_of_its_field() {
     site("site_id", |site| site.site_id.clear());
     site("country", |site| site.country = "CN-53".into());
     site("grid_marginal_mg_per_kwh", |site| {
-        site.grid_marginal_mg_per_kwh = vec![1; 11]
+        site.grid_marginal_mg_per_kwh = vec![1; 11];
     });
     site("pools[0].pool_id", |site| site.pools[0].pool_id.clear());
     site("supplies[0].kind", |site| site.supplies[0].kind = 0);
@@ -188,7 +188,7 @@ fn a_spoilt_series_is_refused_by_the_name_of_its_field() {
     };
     issue("id", |issue| issue.id = None);
     issue("id.supply_id", |issue| {
-        issue.id.as_mut().unwrap().supply_id = "kmg".into()
+        issue.id.as_mut().unwrap().supply_id = "kmg".into();
     });
     issue("id.product", |issue| issue.id.as_mut().unwrap().product = 4);
     issue("p10_watts", |issue| issue.p10_watts.truncate(1));

@@ -521,7 +521,8 @@ mod tests {
         assert!(JobRules::new(&good).needs_no_mix);
         assert_eq!(reasons(&good, &enclave()), []);
         assert_eq!(reasons(&good, &site("a")), [RefusalReason::EnclaveRequired]);
-        let cases: [(fn(&mut DataPolicy), RefusalReason); 5] = [
+        type Change = fn(&mut DataPolicy);
+        let cases: [(Change, RefusalReason); 5] = [
             (
                 |policy| policy.collected_in = [country("LA"), country("CN")].into(),
                 RefusalReason::DataPolicyForbids,
@@ -550,89 +551,73 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn check_export(class: DataClass, basis: Option<ExportBasis>, people: u64, is_enough: bool) {
+        let policy = DataPolicy {
+            export_basis: basis,
+            subject_count: people,
+            export_evidence: proof(),
+            ..policy(class, CnFlow::Outbound, &["CN"])
+        };
+        let expected: &[RefusalReason] = if is_enough {
+            &[]
+        } else {
+            &[RefusalReason::ExportBasisInsufficient]
+        };
+        assert_eq!(
+            reasons(&policy, &site("a")),
+            expected,
+            "{class:?} of {people} people on {basis:?}"
+        );
+    }
+
     #[test]
-    fn an_export_basis_carries_a_class_up_to_a_number_of_people() {
-        use DataClass as Class;
+    fn an_export_basis_carries_personal_data_up_to_a_number_of_people() {
         use ExportBasis as Basis;
-        let cases = [
-            (Class::None, Some(Basis::NoneNeeded), 0, true),
-            (Class::None, Some(Basis::Art3), 0, true),
-            (Class::Anonymised, Some(Basis::FtzList), 0, true),
-            (Class::None, Some(Basis::BelowThreshold), 0, false),
-            (Class::None, None, 0, false),
-            (Class::Personal, None, 1, false),
-            (Class::Personal, Some(Basis::NoneNeeded), 1, false),
-            (Class::Personal, Some(Basis::Art3), 1, false),
-            (Class::Personal, Some(Basis::Art4), 1, false),
-            (Class::Personal, Some(Basis::Art5), 9_000_000, true),
-            (Class::Personal, Some(Basis::BelowThreshold), 99_999, true),
-            (Class::Personal, Some(Basis::BelowThreshold), 100_000, false),
-            (
-                Class::Personal,
-                Some(Basis::StandardContract),
-                1_000_000,
-                true,
-            ),
-            (
-                Class::Personal,
-                Some(Basis::Certification),
-                1_000_001,
-                false,
-            ),
-            (
-                Class::Personal,
-                Some(Basis::SecurityAssessment),
-                9_000_000,
-                true,
-            ),
-            (Class::Personal, Some(Basis::FtzList), 9_000_000, true),
-            (
-                Class::SensitivePersonal,
-                Some(Basis::BelowThreshold),
-                1,
-                false,
-            ),
-            (
-                Class::SensitivePersonal,
-                Some(Basis::StandardContract),
-                9_999,
-                true,
-            ),
-            (
-                Class::SensitivePersonal,
-                Some(Basis::Certification),
-                10_000,
-                false,
-            ),
-            (
-                Class::SensitivePersonal,
-                Some(Basis::SecurityAssessment),
-                10_000,
-                true,
-            ),
-            (Class::SensitivePersonal, Some(Basis::Art5), 10_000, true),
-            (Class::SensitivePersonal, Some(Basis::FtzList), 1, false),
-            (Class::Important, Some(Basis::SecurityAssessment), 0, true),
-            (Class::Important, Some(Basis::Certification), 0, false),
+        let personal = [
+            (None, 1, false),
+            (Some(Basis::NoneNeeded), 1, false),
+            (Some(Basis::Art3), 1, false),
+            (Some(Basis::Art4), 1, false),
+            (Some(Basis::Art5), 9_000_000, true),
+            (Some(Basis::BelowThreshold), 99_999, true),
+            (Some(Basis::BelowThreshold), 100_000, false),
+            (Some(Basis::StandardContract), 1_000_000, true),
+            (Some(Basis::Certification), 1_000_001, false),
+            (Some(Basis::SecurityAssessment), 9_000_000, true),
+            (Some(Basis::FtzList), 9_000_000, true),
         ];
-        for (class, basis, people, is_enough) in cases {
-            let policy = DataPolicy {
-                export_basis: basis,
-                subject_count: people,
-                export_evidence: proof(),
-                ..policy(class, CnFlow::Outbound, &["CN"])
-            };
-            let expected: &[RefusalReason] = if is_enough {
-                &[]
-            } else {
-                &[RefusalReason::ExportBasisInsufficient]
-            };
-            assert_eq!(
-                reasons(&policy, &site("a")),
-                expected,
-                "{class:?} of {people} people on {basis:?}"
-            );
+        for (basis, people, is_enough) in personal {
+            check_export(DataClass::Personal, basis, people, is_enough);
         }
+        let sensitive = [
+            (Some(Basis::BelowThreshold), 1, false),
+            (Some(Basis::StandardContract), 9_999, true),
+            (Some(Basis::Certification), 10_000, false),
+            (Some(Basis::SecurityAssessment), 10_000, true),
+            (Some(Basis::Art5), 10_000, true),
+            (Some(Basis::FtzList), 1, false),
+        ];
+        for (basis, people, is_enough) in sensitive {
+            check_export(DataClass::SensitivePersonal, basis, people, is_enough);
+        }
+    }
+
+    #[test]
+    fn other_data_leave_on_a_basis_of_their_own() {
+        use ExportBasis as Basis;
+        check_export(DataClass::None, Some(Basis::NoneNeeded), 0, true);
+        check_export(DataClass::None, Some(Basis::Art3), 0, true);
+        check_export(DataClass::Anonymised, Some(Basis::FtzList), 0, true);
+        check_export(DataClass::None, Some(Basis::BelowThreshold), 0, false);
+        check_export(DataClass::None, None, 0, false);
+        check_export(
+            DataClass::Important,
+            Some(Basis::SecurityAssessment),
+            0,
+            true,
+        );
+        check_export(DataClass::Important, Some(Basis::Certification), 0, false);
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::{Aim, Score},
-        feasibility::{Ask, Collected, Ignored, Offer, examine, lacking},
+        feasibility::{Ask, Collected, Ignored, Offer, examine},
         place::search,
+        pools::lacking,
         site_table::{Booking, SiteTable, to_index},
     },
     slot::TimeMs,
@@ -334,7 +335,7 @@ mod tests {
     fn every_rule_about_data_has_its_reason() {
         use RefusalReason as Reason;
         check(Reason::DataPolicyForbids, PLAIN, |case| {
-            case.policy().cn_flow = CnFlow::NoCn
+            case.policy().cn_flow = CnFlow::NoCn;
         });
         check(
             Reason::ExportBasisInsufficient,
@@ -376,6 +377,11 @@ mod tests {
                 .into();
             },
         );
+    }
+
+    #[test]
+    fn every_wish_about_the_site_has_its_reason() {
+        use RefusalReason as Reason;
         check(Reason::SiteNotAllowed, PLAIN, |case| {
             case.policy().allowed_sites = [name("b")].into();
         });
@@ -427,7 +433,7 @@ mod tests {
             case.spec.task.gpu_model = Some("h20".into());
         });
         check(Reason::TaskExceedsNode, (Unit::Gpus, 1, 0), |case| {
-            case.spec.task.gpus = 1
+            case.spec.task.gpus = 1;
         });
         check(Reason::TaskExceedsNode, (Unit::Mib, 1_001, 1_000), |case| {
             case.spec.task.memory_mib = 1_001;
@@ -488,10 +494,10 @@ mod tests {
         };
         // The other job leaves slot 0 and, from slot 9 on, everything: one slot is not enough, slot 9 is too late.
         check(Reason::CapacityBusy, (Unit::CpuCores, 1, 0), |case| {
-            case.others = others(1, 10)
+            case.others = others(1, 10);
         });
         check(Reason::PowerBusy, (Unit::Watts, 1_000, 500), |case| {
-            case.others = others(9_950, 1)
+            case.others = others(9_950, 1);
         });
         for (watts, cores) in [(1, 10), (9_950, 1)] {
             let refusals = refused(|case| case.others = others(watts, cores));

@@ -11,6 +11,7 @@ mod site_table;
 mod timetable;
 mod cost;
 mod feasibility;
+mod pools;
 mod rigid;
 mod pieces;
 mod interruptible;

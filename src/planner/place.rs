@@ -244,7 +244,7 @@ mod tests {
             site::Site,
         },
         planner::testing::{
-            flat, green, horizon, job, pieces, request, runs_of, site, timetable, window,
+            flat, green, horizon, job, pieces, pool, request, runs_of, site, timetable, window,
         },
     };
 
@@ -303,6 +303,26 @@ mod tests {
         assert_eq!(
             (placement.site.as_str(), &runs_of(&placement)[..]),
             ("a", &[(1, 2)][..])
+        );
+    }
+
+    #[test]
+    fn an_earlier_window_in_a_later_pool_wins_over_an_equal_one() {
+        let traits = Site {
+            pools: vec![pool("one"), pool("two")],
+            ..site("a")
+        };
+        let mut timetable = timetable(horizon(4), vec![(traits, flat(horizon(4), 0))]);
+        let mut full = job(2);
+        full.task_count = 10;
+        full.task.cpu_cores = 10;
+        full.task_power_watts = 1;
+        let blocker = timetable.place(&request(&full, window(0, 2))).unwrap();
+        timetable.reserve(&blocker);
+        let placement = timetable.place(&request(&job(1), window(0, 4))).unwrap();
+        assert_eq!(
+            (placement.pool.as_str(), &runs_of(&placement)[..]),
+            ("two", &[(0, 1)][..])
         );
     }
 

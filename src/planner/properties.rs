@@ -20,7 +20,8 @@ use crate::{
         feasibility::{Ask, Shape},
         replan,
         testing::{
-            START, flat, grid, horizon, job, name, pool, request, site, slots_ms, timetable, window,
+            START, flat, grid, horizon, job, name, pieces, pool, request, site, slots_ms,
+            timetable, window,
         },
     },
     slot::{Slot, SlotRange},
@@ -406,6 +407,28 @@ proptest! {
                 placed.push((i, placement));
             }
         }
+    }
+
+    #[test]
+    fn the_best_pieces_are_the_best_of_all_sets_of_slots(
+        site in a_site("a"),
+        (n_slots, chunk, resume) in (2_u32..6, 1_u32..3, 0_u32..3),
+        weights in option::weighted(0.3, some_weights()),
+    ) {
+        let spec = JobSpec {
+            weights,
+            ..pieces(n_slots, chunk.min(n_slots), resume)
+        };
+        let spec = JobSpec { task_power_watts: 2, ..spec };
+        let world = World {
+            sites: vec![site],
+            jobs: vec![(spec.clone(), window(0, N))],
+        };
+        let timetable = world.timetable();
+        let request = request(&spec, window(0, N));
+        let score = timetable.best(&Ask::new(&timetable, &request)).map(|found| found.score);
+        let counter = Counter { world: &world, placed: &[] };
+        prop_assert_eq!(score, counter.best(&spec, window(0, N)));
     }
 
     #[test]

@@ -318,7 +318,6 @@ impl Handle {
     }
 
     /// The newest durable state as a backup file, in parts; with its revision.
-    #[must_use]
     pub fn backup(
         &self,
     ) -> (
@@ -346,7 +345,7 @@ impl Handle {
         Self {
             mailbox,
             published,
-            clock: Arc::new(crate::clock::SystemClock),
+            clock: Arc::new(crate::clock::VirtualClock::at(TimeMs(1_000))),
             options: Options::new(settings),
             store_id: Uuid::nil(),
         }

@@ -10,7 +10,6 @@ use tonic_types::StatusExt;
 
 use super::{testing::Stage, *};
 use crate::{
-    clock::VirtualClock,
     controller::{Message, Submitted},
     domain::ids::JobId,
     proto::v1::{
@@ -23,7 +22,6 @@ use crate::{
 
 fn options(stop: &CancellationToken) -> Options {
     Options {
-        clock: Arc::new(VirtualClock::at(TimeMs(1_000))),
         stop: stop.clone(),
         schema_version: 3,
         policy_version: "rules-1".into(),
@@ -477,15 +475,10 @@ async fn reflection_and_health_answer() {
 #[tokio::test]
 async fn a_server_starts_serves_and_stops() {
     let directory = tempfile::tempdir().unwrap();
-    let config = crate::config::Config {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        data_dir: directory.path().to_owned(),
-        slot_seconds: 900,
-        horizon_slots: 96,
-        stale_after_ms: 1,
-        quote_valid_seconds: 60,
-        max_live_jobs: 10,
-    };
+    let config = crate::config::Config::for_directory(
+        (Ipv4Addr::LOCALHOST, 0).into(),
+        directory.path().to_owned(),
+    );
     let server = crate::server::start_embedded(config).await.unwrap();
     let address = format!("http://{}", server.address);
     let mut jobs = JobServiceClient::connect(address).await.unwrap();

@@ -174,7 +174,7 @@ pub(crate) fn submission(number: u64, placement: Option<Arc<Placement>>) -> Plan
             hold: placement.is_none(),
             quote: None,
         },
-        end_by: settings().horizon_end(NOW),
+        end_by: settings().end_by(None, NOW),
         placement,
     }
 }

@@ -108,7 +108,7 @@ fn an_update_of_the_deadline_moves_the_one_in_force() {
     let deadline = NOW.plus_ms(7_200_000);
     for (asked, in_force) in [
         (Some(deadline), deadline),
-        (None, settings().horizon_end(NOW.plus_ms(900_000))),
+        (None, settings().end_by(None, NOW.plus_ms(900_000))),
     ] {
         let patch = JobPatch {
             finish_deadline: Some(asked),

@@ -106,7 +106,10 @@ impl<'a> StrictScan<'a> {
             self.consider(starts.start, grid, pool);
         }
         for (i, (&gone, &come)) in free.iter().zip(rest).enumerate() {
-            grid = grid + watts.saturating_sub(come) - watts.saturating_sub(gone);
+            // Wrapping because the sum itself is always in range, and this is the innermost loop of all.
+            grid = grid
+                .wrapping_add(watts.saturating_sub(come))
+                .wrapping_sub(watts.saturating_sub(gone));
             if grid <= self.bound {
                 self.consider(starts.start + i + 1, grid, pool);
             }

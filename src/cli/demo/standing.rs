@@ -9,8 +9,8 @@ use crate::{
     proto::v1,
 };
 
-/// Days from today on for which the load is known.
-const DAYS: i64 = 8;
+/// Days from today on for which the load is known: those that lie within the horizon as a whole.
+const DAYS: i64 = 14;
 /// Share of the IT power that is taken, thousandths: the load factor of the starter data.
 const LOAD_PERMILLE: u64 = 750;
 /// Tasks of one such job: few enough not to take the cores that the demonstration's jobs need.
@@ -86,7 +86,7 @@ mod tests {
         let now: Timestamp = "2026-11-24T14:07:00+08:00".parse().unwrap();
         let sites = starter::sites().unwrap();
         let all = submissions(&sites, now);
-        assert_eq!(all.len(), 80);
+        assert_eq!(all.len(), 140);
         let first = all[0].spec.as_ref().unwrap();
         // 40 MW of IT power at Chenggong, in 100 tasks.
         assert_eq!(first.task_power_watts, 300_000);
@@ -99,6 +99,6 @@ mod tests {
     fn a_day_without_a_whole_slot_left_has_no_load() {
         let now: Timestamp = "2026-11-24T23:50:00+08:00".parse().unwrap();
         let all = submissions(&starter::sites().unwrap(), now);
-        assert_eq!(all.len(), 70);
+        assert_eq!(all.len(), 130);
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         site::Site,
     },
     energy::{coverage, plausibility, sun::Place},
+    limits,
     slot::{SlotRange, TimeMs},
     state::{
         Core, Rejection,
@@ -38,18 +39,23 @@ pub(super) struct Writer {
     pub(super) plan: Plan,
     pub(super) replanning: Replanning,
     pub(super) options: Options,
+    /// Whether something may be older than it is kept.
+    pub(super) forgetting: bool,
     interner: Interner,
 }
 
 impl Writer {
     /// A writer that goes on from `core` at `now`.
-    pub(super) fn new(core: Core, options: Options, now: TimeMs) -> Self {
+    ///
+    /// `recent` is what may still have been due when whoever wrote the state stopped.
+    pub(super) fn new(core: Core, options: Options, recent: Vec<Due>, now: TimeMs) -> Self {
         let plan = Plan::new(core.state(), options, now);
         let mut writer = Self {
             core,
             plan,
             replanning: Replanning::default(),
             options,
+            forgetting: true,
             interner: Interner::new(),
         };
         // Time has passed since the last turn of whoever wrote the state.
@@ -58,6 +64,9 @@ impl Writer {
             trigger: Arc::default(),
             scope: Scope::Queued,
         });
+        for due in recent {
+            writer.replanning.note(due);
+        }
         writer
     }
 
@@ -114,6 +123,7 @@ impl Writer {
     ) -> Result<Vec<Submitted>, Rejection> {
         let mut planned: Vec<PlannedSubmission> = Vec::new();
         let mut ids = Vec::with_capacity(submissions.len());
+        self.check_record_size(&submissions)?;
         let outcome = submissions.into_iter().try_for_each(|submission| {
             if let Some(job) = self.core.repeat_of(&submission)? {
                 ids.push((job.id, true));
@@ -145,6 +155,23 @@ impl Writer {
                 })
             })
             .collect()
+    }
+
+    /// One record holds all placements of the batch, and a record has a size that the store takes.
+    fn check_record_size(&self, submissions: &[Submission]) -> Result<(), Rejection> {
+        let grid = self.options.settings.grid;
+        let n_slots: u64 = submissions
+            .iter()
+            .map(|submission| u64::from(grid.slots_for_ms(submission.spec.timing.runtime_ms)))
+            .sum();
+        if n_slots > limits::RECORD_SLOTS_MAX {
+            return Err(Rejection::LimitReached {
+                what: "slots of runtime in one all-or-nothing batch",
+                max: limits::RECORD_SLOTS_MAX,
+                remedy: "send a smaller batch or accept each job on its own",
+            });
+        }
+        Ok(())
     }
 
     /// Finds a placement and reserves it; a job that is to be held must be feasible too, but reserves nothing.
@@ -206,7 +233,7 @@ impl Writer {
             return Err(Rejection::QuoteInvalid("it has expired".into()));
         }
         let end = self.options.settings.grid.start_of(placement.end());
-        let delay_ms = u64::try_from(end.0 - terms.end.0).unwrap_or(0);
+        let delay_ms = u64::try_from(end.0.saturating_sub(terms.end.0)).unwrap_or(0);
         if delay_ms > terms.max_delay_ms {
             let seconds = delay_ms / 1_000;
             return Err(Rejection::QuoteDrifted(format!(
@@ -245,10 +272,13 @@ impl Writer {
             JobStep::Decided(record) => {
                 let job = self.core.known_job(command.id)?.clone();
                 if let Some(placement) = job.placement() {
-                    self.plan.timetable.release(placement);
-                    self.replanning.note(Due::room());
+                    // A change of labels alone leaves the placement as it is.
+                    if record.ends_placement_of(command.id) {
+                        self.plan.timetable.release(placement);
+                    }
                 }
                 self.commit(record, batch);
+                self.note_room();
             }
             JobStep::Plan { job, spec, end_by } => {
                 let old = job.placement().cloned();
@@ -258,8 +288,8 @@ impl Writer {
                 let revision = self.core.state().revision();
                 let placed = match self.plan.place(&spec, end_by, now, revision) {
                     Ok(placement) => Ok(Some(Arc::new(placement))),
-                    // A released job was accepted before: it waits for room instead of being refused.
-                    Err(_) if old.is_none() && spec == job.spec => Ok(None),
+                    // A job that waits was accepted before: it goes on waiting instead of being refused.
+                    Err(_) if old.is_none() => Ok(None),
                     Err(why) => Err(Rejection::Infeasible(why)),
                 };
                 let decided = placed.and_then(|placed| {
@@ -273,10 +303,8 @@ impl Writer {
                         if let Some(placement) = &placed {
                             self.plan.timetable.reserve(placement);
                         }
-                        if old.is_some() {
-                            self.replanning.note(Due::room());
-                        }
                         self.commit(record, batch);
+                        self.note_room();
                     }
                     Err(rejection) => {
                         if let Some(old) = &old {
@@ -308,8 +336,8 @@ impl Writer {
             SiteVerb::Create(_) | SiteVerb::Uncordon => {
                 (ChangeCause::SiteAvailable, Scope::Improvable)
             }
-            SiteVerb::Cordon { .. } => (ChangeCause::Cordon, self.all_of(&site.id)),
-            SiteVerb::Update(_) => (ChangeCause::SiteChanged, self.all_of(&site.id)),
+            SiteVerb::Cordon { .. } => (ChangeCause::Cordon, self.all_of(&site.id, false)),
+            SiteVerb::Update(_) => (ChangeCause::SiteChanged, self.all_of(&site.id, true)),
         };
         self.replanning.note(Due {
             cause,
@@ -407,6 +435,7 @@ impl Writer {
             scope: Scope::Site {
                 site: site.id.clone(),
                 range,
+                or_improvable: true,
             },
         });
         Ok(())
@@ -459,10 +488,22 @@ impl Writer {
         batch.records.push(record);
     }
 
-    fn all_of(&self, site: &SiteId) -> Scope {
+    /// Room became free; only jobs that wait can use it at once.
+    fn note_room(&mut self) {
+        if self.core.state().n_queued_jobs() > 0 {
+            self.replanning.note(Due {
+                cause: ChangeCause::Room,
+                trigger: Arc::default(),
+                scope: Scope::Queued,
+            });
+        }
+    }
+
+    fn all_of(&self, site: &SiteId, or_improvable: bool) -> Scope {
         Scope::Site {
             site: site.clone(),
             range: self.plan.timetable.horizon(),
+            or_improvable,
         }
     }
 

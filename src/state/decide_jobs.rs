@@ -10,6 +10,7 @@ use crate::{
         job::{ChangeCause, ClientPlace, Job, JobSpec, JobState},
         placement::Placement,
     },
+    limits,
     slot::TimeMs,
     state::{
         Core, Rejection,
@@ -75,6 +76,13 @@ impl Core {
             return Ok(false);
         };
         match self.state.requests.get(&request.id) {
+            None if self.state.requests.len() >= limits::REQUEST_IDS_MAX => {
+                Err(Rejection::LimitReached {
+                    what: "request ids remembered",
+                    max: u64::try_from(limits::REQUEST_IDS_MAX).unwrap_or(u64::MAX),
+                    remedy: "send the request without an id or retry when old ones are forgotten",
+                })
+            }
             None => Ok(false),
             Some(mark) if mark.payload_sha256 == request.payload_sha256 => Ok(true),
             Some(_) => Err(Rejection::KeyReused {
@@ -290,9 +298,10 @@ impl Core {
         if spec == *job.spec && end_by == job.end_by {
             return Ok(JobStep::Unchanged(job.clone()));
         }
+        let labels_only = end_by == job.end_by && differs_in_labels_only(&spec, &job.spec);
         let spec = Arc::new(spec);
-        if job.state == JobState::Held {
-            let mut change = job_change(job, JobState::Held, ChangeCause::Updated, &job.note);
+        if job.state == JobState::Held || labels_only {
+            let mut change = job_change(job, job.state.clone(), ChangeCause::Updated, &job.note);
             change.spec = Some((spec, end_by));
             return Ok(self.decided(command, change, now));
         }
@@ -389,6 +398,14 @@ fn wrong_state(job: &Job, verb: &'static str) -> Rejection {
         state: job.state.name(),
         verb,
     }
+}
+
+fn differs_in_labels_only(new: &JobSpec, old: &JobSpec) -> bool {
+    let relabelled = JobSpec {
+        labels: new.labels.clone(),
+        ..old.clone()
+    };
+    *new == relabelled
 }
 
 fn patched_spec(spec: &JobSpec, patch: &JobPatch) -> JobSpec {

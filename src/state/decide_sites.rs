@@ -125,6 +125,18 @@ impl Core {
                 return Err(Rejection::not_found(Missing::City, city, zone_of.keys()));
             }
         }
+        let n_new = update
+            .round_trips
+            .iter()
+            .filter(|(site, city, _)| table.round_trip(site, city).is_none())
+            .count();
+        if table.n_round_trips() + n_new > limits::LATENCIES_MAX {
+            return Err(Rejection::LimitReached {
+                what: "round-trip times",
+                max: u64::try_from(limits::LATENCIES_MAX).unwrap_or(u64::MAX),
+                remedy: "take cities that are not needed out of their zones",
+            });
+        }
         let unchanged = zones == table.zones
             && update
                 .round_trips

@@ -31,10 +31,11 @@ fn submission(site: &v1::Site, day: i64, now: Timestamp) -> Option<v1::SubmitJob
     let today = now.to_zoned(yunnan()).start_of_day().ok()?.timestamp();
     let begin = today + SignedDuration::from_hours(24 * day);
     let end = begin + SignedDuration::from_hours(24);
-    // The first slot that has not begun: today's load has run until now without us.
-    let next_slot = (now.as_second() / 900 + 1) * 900;
+    // Today's load has run until now without us. The slot after the next one, and a slot of slack before midnight, so
+    // that a slot may pass before the server has the job.
+    let next_slot = (now.as_second() / 900 + 2) * 900;
     let start = begin.max(Timestamp::from_second(next_slot).ok()?);
-    let runtime = start.duration_until(end);
+    let runtime = start.duration_until(end) - SignedDuration::from_mins(15);
     if runtime < SignedDuration::from_mins(15) {
         return None;
     }
@@ -91,8 +92,8 @@ mod tests {
         // 40 MW of IT power at Chenggong, in 100 tasks.
         assert_eq!(first.task_power_watts, 300_000);
         let timing = first.timing.as_ref().unwrap();
-        // 14:15 to 24:00.
-        assert_eq!(timing.runtime.as_ref().unwrap().seconds, 35_100);
+        // 14:30 to 23:45.
+        assert_eq!(timing.runtime.as_ref().unwrap().seconds, 33_300);
     }
 
     #[test]

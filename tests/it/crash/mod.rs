@@ -3,11 +3,13 @@
 //! The oracle is what the clients were told: nothing acknowledged is ever lost, nothing is ever applied twice.
 
 mod client;
+mod fsync;
 mod history;
 mod kill;
 mod ledger;
 mod load;
 mod oracle;
+mod power_cut;
 mod rounds;
 mod world;
 

@@ -70,7 +70,11 @@ impl Clients {
             ..Default::default()
         };
         loop {
-            let page = client.list_jobs(request.clone()).await.unwrap().into_inner();
+            let page = client
+                .list_jobs(request.clone())
+                .await
+                .unwrap()
+                .into_inner();
             jobs.extend(page.jobs);
             if page.next_page_token.is_empty() {
                 let revision = page.revision;
@@ -130,7 +134,9 @@ pub(super) fn reason(status: &Status) -> String {
 #[track_caller]
 pub(super) fn detail(status: &Status, name: &str) -> u64 {
     let details = status.get_error_details();
-    let number = details.error_info().and_then(|info| info.metadata.get(name));
+    let number = details
+        .error_info()
+        .and_then(|info| info.metadata.get(name));
     let Some(number) = number else {
         panic!("no {name} in {status:?}");
     };

@@ -9,7 +9,7 @@ use lancang::proto::v1;
 use super::{
     client::Clients,
     client_runtime,
-    world::{SMALL_SITE, base_spec, named, prepare},
+    world::{SMALL_SITE, begin, named},
 };
 use crate::support::{
     fsync_order::{Trace, store_file, traced},
@@ -34,9 +34,10 @@ fn every_change_is_durable_before_it_is_answered() {
 pub(super) fn check_order(n_servers: u32) {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("store");
+    let mut base = None;
     for n in 0..n_servers {
         let trace_file = folder.path().join(format!("trace{n}"));
-        let answered = serve_traced(&data_dir, &trace_file, n);
+        let answered = serve_traced(&data_dir, &trace_file, &mut base, n);
         let trace = Trace::read(&trace_file);
         let file = store_file(&data_dir.join("gen-000001"));
         for Answered { record, answer } in answered {
@@ -46,16 +47,25 @@ pub(super) fn check_order(n_servers: u32) {
     }
 }
 
-fn serve_traced(data_dir: &Path, trace_file: &Path, n: u32) -> Vec<Answered> {
+fn serve_traced(
+    data_dir: &Path,
+    trace_file: &Path,
+    base: &mut Option<v1::JobSpec>,
+    n: u32,
+) -> Vec<Answered> {
     let mut command = traced(&ServerProcess::command(data_dir), trace_file);
     command.env("LANCANG_SNAPSHOT_EVERY_RECORDS", "100");
     let mut server = ServerProcess::launch(command).unwrap();
     let answered = client_runtime().block_on(async {
-        let clients = Clients::connect(&server).await;
-        if n == 0 {
-            prepare(&clients).await;
-        }
-        change_all(&clients, n).await
+        let clients = match base {
+            Some(_) => Clients::connect(&server).await,
+            None => {
+                let (clients, fresh) = begin(&server).await;
+                *base = Some(fresh);
+                clients
+            }
+        };
+        change_all(&clients, base.as_ref().unwrap(), n).await
     });
     let status = server.terminate();
     assert!(status.success(), "{status}: {}", server.log());
@@ -63,15 +73,14 @@ fn serve_traced(data_dir: &Path, trace_file: &Path, n: u32) -> Vec<Answered> {
 }
 
 /// Changes of every kind, one after the other.
-async fn change_all(clients: &Clients, n: u32) -> Vec<Answered> {
-    let base = base_spec(clients).await;
+async fn change_all(clients: &Clients, base: &v1::JobSpec, n: u32) -> Vec<Answered> {
     let mut answered = Vec::new();
     let mut last = v1::Job::default();
     for i in 0..JOBS_PER_SERVER {
         let name = format!("server{n}-job{i}-");
         let request = v1::SubmitJobRequest {
             idempotency_key: name.clone(),
-            spec: Some(named(&base, &name)),
+            spec: Some(named(base, &name)),
             ..Default::default()
         };
         let answer = clients.jobs.clone().submit_job(request).await.unwrap();

@@ -8,7 +8,10 @@ use lancang::proto::v1::{self, watch_jobs_response::Item};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-use super::{PATIENCE, client::{Clients, Jobs}};
+use super::{
+    PATIENCE,
+    client::{Clients, Jobs},
+};
 
 /// A watch from a revision on.
 pub(super) async fn watch_after(
@@ -17,7 +20,10 @@ pub(super) async fn watch_after(
 ) -> Result<Streaming<v1::WatchJobsResponse>, Status> {
     let request = v1::WatchJobsRequest {
         after_revision: Some(revision),
-        bookmark_interval: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        bookmark_interval: Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        }),
         ..Default::default()
     };
     let answer = clients.jobs.clone().watch_jobs(request).await?;
@@ -85,8 +91,14 @@ fn check_chain(events: &[v1::JobEvent]) {
         let job = event.job.as_ref().unwrap();
         assert_eq!((job.revision, job.state), (event.revision, event.to_state));
         if let Some(before) = before.insert(&job.job_id, event) {
-            assert!(before.revision < event.revision, "{job:?} changed twice at once");
-            assert_eq!(before.to_state, event.from_state, "{before:?} before {event:?}");
+            assert!(
+                before.revision < event.revision,
+                "{job:?} changed twice at once"
+            );
+            assert_eq!(
+                before.to_state, event.from_state,
+                "{before:?} before {event:?}"
+            );
             let placement = before.job.as_ref().and_then(|job| job.placement.as_ref());
             assert_eq!(placement, event.old_placement.as_ref(), "{job:?}");
         }

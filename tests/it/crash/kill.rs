@@ -19,5 +19,6 @@ impl Fault for Kill {
 #[test]
 fn killed_servers_lose_nothing_and_do_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
-    Rounds::new("kill -9", &folder.path().join("store")).run(rounds("CRASH_KILL_ROUNDS", 20), &Kill);
+    Rounds::new("kill -9", &folder.path().join("store"))
+        .run(rounds("CRASH_KILL_ROUNDS", 20), &Kill);
 }

@@ -187,15 +187,29 @@ impl Change {
         let (reason, request_id) = (self.note.clone(), self.request_id.clone());
         let job = match self.verb {
             Verb::Hold => {
-                let request = v1::HoldJobRequest { job_id, reason, etag, request_id };
+                let request = v1::HoldJobRequest {
+                    job_id,
+                    reason,
+                    etag,
+                    request_id,
+                };
                 client.hold_job(request).await?.into_inner().job
             }
             Verb::Release => {
-                let request = v1::ReleaseJobRequest { job_id, etag, request_id };
+                let request = v1::ReleaseJobRequest {
+                    job_id,
+                    etag,
+                    request_id,
+                };
                 client.release_job(request).await?.into_inner().job
             }
             Verb::Cancel => {
-                let request = v1::CancelJobRequest { job_id, reason, etag, request_id };
+                let request = v1::CancelJobRequest {
+                    job_id,
+                    reason,
+                    etag,
+                    request_id,
+                };
                 client.cancel_job(request).await?.into_inner().job
             }
         };
@@ -208,7 +222,10 @@ impl From<Status> for Gone {
     #[track_caller]
     fn from(status: Status) -> Self {
         let reason = reason(&status);
-        assert!(reason.is_empty() || reason == "SHUTTING_DOWN", "the server refused: {status:?}");
+        assert!(
+            reason.is_empty() || reason == "SHUTTING_DOWN",
+            "the server refused: {status:?}"
+        );
         Self
     }
 }

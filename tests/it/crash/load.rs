@@ -85,7 +85,10 @@ impl Load {
     pub(super) fn wait_for(&self, n_acknowledged: u64) {
         for n in 0..n_acknowledged {
             let next = self.acknowledgements.recv_timeout(PATIENCE);
-            assert!(next.is_ok(), "only {n} of {n_acknowledged} requests were acknowledged");
+            assert!(
+                next.is_ok(),
+                "only {n} of {n_acknowledged} requests were acknowledged"
+            );
         }
     }
 
@@ -243,7 +246,11 @@ impl Caller {
 
     /// One of the acknowledged jobs.
     fn some_job(&mut self, is_wanted: impl Fn(&JobEntry) -> bool) -> Option<String> {
-        let known = self.ledger.jobs.iter().filter(|(_, entry)| entry.known.is_some());
+        let known = self
+            .ledger
+            .jobs
+            .iter()
+            .filter(|(_, entry)| entry.known.is_some());
         let wanted: Vec<&String> = known
             .filter(|(_, entry)| is_wanted(entry))
             .map(|(name, _)| name)
@@ -253,8 +260,13 @@ impl Caller {
 
     async fn submit_batch(&mut self) -> Result<(), Gone> {
         let batch = self.next_name();
-        let items: Vec<_> = (0..BATCH_JOBS).map(|_| self.new_job(Some(&batch))).collect();
-        let keys: Vec<_> = items.iter().map(|item| item.idempotency_key.clone()).collect();
+        let items: Vec<_> = (0..BATCH_JOBS)
+            .map(|_| self.new_job(Some(&batch)))
+            .collect();
+        let keys: Vec<_> = items
+            .iter()
+            .map(|item| item.idempotency_key.clone())
+            .collect();
         let request = v1::SubmitJobsRequest {
             items,
             all_or_nothing: true,
@@ -283,7 +295,10 @@ impl Caller {
                 let submission = self.new_job(None);
                 waiting.push_back((sequence, submission.idempotency_key.clone()));
                 let submission = Some(submission);
-                let request = v1::SubmitJobStreamRequest { sequence, submission };
+                let request = v1::SubmitJobStreamRequest {
+                    sequence,
+                    submission,
+                };
                 // When the stream has ended the answers say why.
                 let _ended = sender.send(request).await;
             }

@@ -2,7 +2,9 @@
 //!
 //! The oracle is what the clients were told: nothing acknowledged is ever lost, nothing is ever applied twice.
 
+mod backup;
 mod client;
+mod disk_full;
 mod fsync;
 mod history;
 mod kill;
@@ -10,7 +12,9 @@ mod ledger;
 mod load;
 mod oracle;
 mod power_cut;
+mod refused;
 mod rounds;
+mod stop;
 mod world;
 
 use std::{

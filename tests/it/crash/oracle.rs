@@ -27,7 +27,10 @@ type ByName<'a> = BTreeMap<&'a str, &'a v1::Job>;
 pub(super) async fn check(clients: &Clients, ledger: &mut Ledger) {
     let revision = clients.info().await.revision;
     let highest = ledger.revision;
-    assert!(revision >= highest, "revision {highest} was acknowledged, the server is at {revision}");
+    assert!(
+        revision >= highest,
+        "revision {highest} was acknowledged, the server is at {revision}"
+    );
     clients.verify().await;
     let listed = clients.all_jobs().await;
     let by_name = by_name(&listed, ledger);
@@ -51,7 +54,10 @@ fn by_name<'a>(listed: &'a Jobs, ledger: &Ledger) -> ByName<'a> {
     let mut by_name = ByName::new();
     for job in &listed.jobs {
         let name = job.spec.as_ref().unwrap().name.as_str();
-        assert!(name == LEARNT_FROM || ledger.jobs.contains_key(name), "nobody asked for {job:?}");
+        assert!(
+            name == LEARNT_FROM || ledger.jobs.contains_key(name),
+            "nobody asked for {job:?}"
+        );
         let other = by_name.insert(name, job);
         assert!(other.is_none(), "{name} is two jobs: {other:?} and {job:?}");
     }
@@ -62,19 +68,32 @@ fn by_name<'a>(listed: &'a Jobs, ledger: &Ledger) -> ByName<'a> {
 fn check_job(name: &str, entry: &JobEntry, job: Option<&v1::Job>) {
     if let Some(known) = &entry.known {
         assert!(job.is_some(), "{name} was acknowledged and is lost");
-        assert_eq!(job.map(Known::of).as_ref(), Some(known), "{name} is another job");
+        assert_eq!(
+            job.map(Known::of).as_ref(),
+            Some(known),
+            "{name} is another job"
+        );
     }
     let Some(job) = job else {
         return;
     };
-    assert_eq!(job.spec, entry.request.spec, "{name} is not what was asked for");
+    assert_eq!(
+        job.spec, entry.request.spec,
+        "{name} is not what was asked for"
+    );
     let phase = Phase::of(job);
-    let was_applied = entry.lost.as_ref().filter(|change| change.verb.result() == phase);
+    let was_applied = entry
+        .lost
+        .as_ref()
+        .filter(|change| change.verb.result() == phase);
     match was_applied {
         Some(change) if phase != Phase::Live => assert_eq!(job.note, change.note, "{name}"),
         Some(_) => {}
         None => {
-            assert_eq!(phase, entry.phase, "{name} is not as it was acknowledged: {job:?}");
+            assert_eq!(
+                phase, entry.phase,
+                "{name} is not as it was acknowledged: {job:?}"
+            );
             assert_eq!(job.note, entry.note, "{name}");
         }
     }
@@ -90,19 +109,33 @@ fn check_create_revisions(listed: &Jobs) {
     for (revision, specs) in created {
         let batch = specs[0].labels.get(BATCH_LABEL);
         let n_expected = batch.map_or(1, |_| BATCH_JOBS);
-        assert_eq!(specs.len(), n_expected, "jobs of revision {revision}: {specs:?}");
+        assert_eq!(
+            specs.len(),
+            n_expected,
+            "jobs of revision {revision}: {specs:?}"
+        );
         let is_of_batch = |spec: &&v1::JobSpec| spec.labels.get(BATCH_LABEL) == batch;
-        assert!(specs.iter().all(is_of_batch), "revision {revision}: {specs:?}");
+        assert!(
+            specs.iter().all(is_of_batch),
+            "revision {revision}: {specs:?}"
+        );
     }
 }
 
 /// The small site is as acknowledged or as asked for; then it is open again.
 async fn check_cordon(clients: &Clients, ledger: &mut Ledger) {
     if let Some(known) = ledger.cordon.take() {
-        let found = clients.site(SMALL_SITE).await.cordon.filter(|cordon| cordon.cordoned);
+        let found = clients
+            .site(SMALL_SITE)
+            .await
+            .cordon
+            .filter(|cordon| cordon.cordoned);
         let found = found.map(|cordon| cordon.reason);
         let is_as_asked = known.lost.as_ref() == Some(&found);
-        assert!(is_as_asked || found == known.acknowledged, "{known:?}, but found {found:?}");
+        assert!(
+            is_as_asked || found == known.acknowledged,
+            "{known:?}, but found {found:?}"
+        );
     }
     let request = v1::UncordonSiteRequest {
         site_id: SMALL_SITE.to_owned(),
@@ -124,7 +157,11 @@ async fn repeat_submissions(clients: &Clients, ledger: &mut Ledger, before: &ByN
     }
     let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
     let calls = batches.values().map(|names| (owned(names), true));
-    let calls = calls.chain(singles.chunks(REPEATS_PER_CALL).map(|names| (owned(names), false)));
+    let calls = calls.chain(
+        singles
+            .chunks(REPEATS_PER_CALL)
+            .map(|names| (owned(names), false)),
+    );
     let calls: Vec<(Vec<String>, bool)> = calls.collect();
     for (names, all_or_nothing) in calls {
         let first = resubmit(clients, ledger, &names, all_or_nothing).await;
@@ -154,7 +191,10 @@ async fn resubmit(
     names: &[String],
     all_or_nothing: bool,
 ) -> Vec<v1::SubmitJobResponse> {
-    let items = names.iter().map(|name| ledger.jobs[name].request.clone()).collect();
+    let items = names
+        .iter()
+        .map(|name| ledger.jobs[name].request.clone())
+        .collect();
     let request = v1::SubmitJobsRequest {
         items,
         all_or_nothing,
@@ -170,7 +210,10 @@ async fn resubmit(
 
 /// Sends every change without an answer again; one that was applied changes nothing any more.
 async fn repeat_changes(clients: &Clients, ledger: &mut Ledger, before: &ByName<'_>) {
-    let lost = ledger.jobs.iter_mut().filter(|(_, entry)| entry.lost.is_some());
+    let lost = ledger
+        .jobs
+        .iter_mut()
+        .filter(|(_, entry)| entry.lost.is_some());
     for (name, entry) in lost {
         let (Some(change), Some(known)) = (entry.lost.take(), &entry.known) else {
             continue;
@@ -191,7 +234,10 @@ async fn repeat_forecasts(clients: &Clients, ledger: &mut Ledger) {
     let n_old = ledger.forecasts.len().saturating_sub(FORECASTS_MAX);
     ledger.forecasts.drain(..n_old);
     let listed = clients.all_forecasts().await;
-    let listed: Vec<&str> = listed.iter().map(|issue| issue.forecast_id.as_str()).collect();
+    let listed: Vec<&str> = listed
+        .iter()
+        .map(|issue| issue.forecast_id.as_str())
+        .collect();
     for entry in &mut ledger.forecasts {
         if let Some(id) = &entry.forecast_id {
             assert!(listed.contains(&id.as_str()), "the forecast {id} is lost");
@@ -203,12 +249,21 @@ async fn repeat_forecasts(clients: &Clients, ledger: &mut Ledger) {
         let answer = client.put_forecast(entry.request.clone()).await.unwrap();
         let receipt = answer.into_inner().receipt.unwrap();
         let id = receipt.forecast_id;
-        assert_eq!(receipt.already_existed, listed.contains(&id.as_str()), "{id} exists once");
+        assert_eq!(
+            receipt.already_existed,
+            listed.contains(&id.as_str()),
+            "{id} exists once"
+        );
         let request = v1::GetForecastRequest {
             forecast_id: id.clone(),
             ..Default::default()
         };
-        let found = client.get_forecast(request).await.unwrap().into_inner().forecast;
+        let found = client
+            .get_forecast(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .forecast;
         let mut expected = entry.request.forecast.clone().unwrap();
         expected.forecast_id.clone_from(&id);
         assert_eq!(found, Some(expected));
@@ -227,7 +282,10 @@ async fn check_new_revision(clients: &Clients, ledger: &mut Ledger, revision: u6
     let site = clients.sites.clone().cordon_site(cordon).await.unwrap();
     let etag = site.into_inner().site.unwrap().etag;
     let written: u64 = etag.trim_start_matches('r').parse().unwrap();
-    assert!(written > revision && written > ledger.revision, "revision {written} is not new");
+    assert!(
+        written > revision && written > ledger.revision,
+        "revision {written} is not new"
+    );
     ledger.revision = written;
     check_cordon(clients, ledger).await;
 }

@@ -48,7 +48,9 @@ fn servers_without_power_lose_nothing_and_do_nothing_twice() {
             Rounds::new("power cuts", &data_dir).run(n_rounds, &PowerCut { disk: &disk });
         }
         Err(NotPossible { because }) => {
-            say(&format!("power cuts: {because}; the order of system calls is checked instead"));
+            say(&format!(
+                "power cuts: {because}; the order of system calls is checked instead"
+            ));
             fsync::check_order(3);
         }
     }

@@ -12,13 +12,7 @@ use lancang::proto::v1;
 use tokio::runtime::Runtime;
 
 use super::{
-    Rng,
-    client::Clients,
-    client_runtime,
-    ledger::Ledger,
-    load::Load,
-    oracle, say,
-    world::{base_spec, prepare},
+    Rng, client::Clients, client_runtime, ledger::Ledger, load::Load, oracle, say, world::begin,
 };
 use crate::support::process::{ServerProcess, StartFailure};
 
@@ -114,16 +108,13 @@ impl Rounds {
     fn start_and_check(&mut self) -> (ServerProcess, v1::JobSpec) {
         let server = ServerProcess::launch(self.command()).unwrap();
         let base = self.runtime.block_on(async {
-            let clients = Clients::connect(&server).await;
             match &self.base {
                 Some(base) => {
+                    let clients = Clients::connect(&server).await;
                     oracle::check(&clients, &mut self.ledger).await;
                     base.clone()
                 }
-                None => {
-                    prepare(&clients).await;
-                    base_spec(&clients).await
-                }
+                None => begin(&server).await.1,
             }
         });
         self.base = Some(base.clone());
@@ -156,11 +147,18 @@ impl Rounds {
 #[track_caller]
 pub(super) fn verify_offline(data_dir: &Path) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
-    let output = command.args(["verify", "-o", "json", "--data-dir"]).arg(data_dir).output();
+    let output = command
+        .args(["verify", "-o", "json", "--data-dir"])
+        .arg(data_dir)
+        .output();
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {text} {errors}", output.status);
+    assert!(
+        output.status.success(),
+        "{}: {text} {errors}",
+        output.status
+    );
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(report["ok"], true, "{report}");
     report.to_string()

@@ -9,8 +9,9 @@ use lancang::proto::v1;
 use serde_json::Value;
 
 use super::client::{Clients, message};
-use crate::support::samples::{
-    SITE, create_site, create_site_named, job_spec, put_forecast, put_latencies, with,
+use crate::support::{
+    process::ServerProcess,
+    samples::{SITE, create_site, create_site_named, job_spec, put_forecast, put_latencies, with},
 };
 
 /// A site that is cordoned and uncordoned all the time, with so little green power that its jobs can be improved.
@@ -22,23 +23,40 @@ const LARGE_SUPPLY_WATTS: u64 = 400_000_000;
 /// Name of the job by which the description was learnt; no caller knows it.
 pub(super) const LEARNT_FROM: &str = "sample";
 
+/// Makes the world of a fresh server; its client, and the description to vary.
+pub(super) async fn begin(server: &ServerProcess) -> (Clients, v1::JobSpec) {
+    let clients = Clients::connect(server).await;
+    prepare(&clients).await;
+    let base = base_spec(&clients).await;
+    (clients, base)
+}
+
 /// Makes the sites and the round-trip times.
-pub(super) async fn prepare(clients: &Clients) {
+async fn prepare(clients: &Clients) {
     let large = with(create_site(), "/site/pools/0/nodes", 100_000);
     let large = with(large, "/site/power_cap_watts", 900_000_000);
     let large = with(large, "/site/grid_limit_watts", 900_000_000);
-    let large = with(large, "/site/supplies/0/nameplate_watts", LARGE_SUPPLY_WATTS);
+    let large = with(
+        large,
+        "/site/supplies/0/nameplate_watts",
+        LARGE_SUPPLY_WATTS,
+    );
     for site in [large, create_site_named(SMALL_SITE)] {
         let request: v1::CreateSiteRequest = message("CreateSiteRequest", site);
         clients.sites.clone().create_site(request).await.unwrap();
     }
     let latencies = put_latencies(&[SITE, SMALL_SITE]);
     let latencies: v1::PutLatenciesRequest = message("PutLatenciesRequest", latencies);
-    clients.sites.clone().put_latencies(latencies).await.unwrap();
+    clients
+        .sites
+        .clone()
+        .put_latencies(latencies)
+        .await
+        .unwrap();
 }
 
 /// The usual job as the server writes it: what is sent like this comes back the same.
-pub(super) async fn base_spec(clients: &Clients) -> v1::JobSpec {
+async fn base_spec(clients: &Clients) -> v1::JobSpec {
     let spec = with(job_spec(), "/data_policy/denied_sites", vec![SMALL_SITE]);
     // Whole seconds have one way to be written.
     let finish = Timestamp::now().as_second() + 86_400;

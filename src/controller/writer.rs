@@ -13,7 +13,8 @@ use crate::{
     },
     domain::{
         ids::SiteId,
-        job::{ChangeCause, Job},
+        interner::Interner,
+        job::{ChangeCause, Job, JobSpec},
         placement::Placement,
         site::Site,
     },
@@ -37,6 +38,7 @@ pub(super) struct Writer {
     pub(super) plan: Plan,
     pub(super) replanning: Replanning,
     pub(super) options: Options,
+    interner: Interner,
 }
 
 impl Writer {
@@ -48,6 +50,7 @@ impl Writer {
             plan,
             replanning: Replanning::default(),
             options,
+            interner: Interner::new(),
         };
         // Time has passed since the last turn of whoever wrote the state.
         writer.replanning.note(Due {
@@ -151,6 +154,10 @@ impl Writer {
         now: TimeMs,
     ) -> Result<PlannedSubmission, Rejection> {
         self.core.check_references(&submission.spec)?;
+        let submission = Submission {
+            spec: self.shared(submission.spec),
+            ..submission
+        };
         let end_by = self
             .options
             .settings
@@ -172,6 +179,21 @@ impl Writer {
             end_by,
             placement,
         })
+    }
+
+    /// The same description, with what many jobs have in common held once.
+    fn shared(&mut self, spec: Arc<JobSpec>) -> Arc<JobSpec> {
+        let mut spec = Arc::unwrap_or_clone(spec);
+        let policy = Arc::unwrap_or_clone(spec.data_policy);
+        spec.data_policy = self.interner.policy(policy);
+        for (key, value) in &mut spec.labels {
+            *key = self.interner.text(key);
+            *value = self.interner.text(value);
+        }
+        if let Some(model) = &mut spec.task.gpu_model {
+            *model = self.interner.text(model);
+        }
+        Arc::new(spec)
     }
 
     fn check_quote(
@@ -216,7 +238,10 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<Arc<Job>, Rejection> {
         match self.core.begin_job(command, now)? {
-            JobStep::Unchanged(job) => return Ok(job),
+            JobStep::Unchanged(job) => {
+                self.mark(command.request.as_ref(), now, batch);
+                return Ok(job);
+            }
             JobStep::Decided(record) => {
                 let job = self.core.known_job(command.id)?.clone();
                 if let Some(placement) = job.placement() {
@@ -273,6 +298,7 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<Arc<Site>, Rejection> {
         let Some(record) = self.core.decide_site(command, now)? else {
+            self.mark(command.request.as_ref(), now, batch);
             return self.core.known_site(&command.id).cloned();
         };
         self.commit(record, batch);
@@ -411,6 +437,13 @@ impl Writer {
             corrected_slots,
             revision: self.core.state().revision(),
         })
+    }
+
+    /// Remembers the id of a request that had nothing to change.
+    fn mark(&mut self, request: Option<&RequestKey>, now: TimeMs, batch: &mut Batch) {
+        if let Some(record) = self.core.decide_mark(request, now) {
+            self.commit(record, batch);
+        }
     }
 
     /// Applies a record; the timetable has followed already.

@@ -1,3 +1,7 @@
+//! Tests of the services through the generated clients, against a controller that the test plays.
+//!
+//! A pipe in memory stands for the network.
+
 use std::{net::Ipv4Addr, time::Duration};
 
 use hyper_util::rt::TokioIo;

@@ -52,6 +52,16 @@ impl Core {
             return Err(Rejection::ForecastExists(issue.id.to_string()));
         }
         let n_kept = self.state.issues_of(&issue.id.supply).count();
+        let oldest = self.state.issues_of(&issue.id.supply).next();
+        if n_kept >= limits::ISSUES_PER_SUPPLY_MAX
+            && oldest.is_some_and(|oldest| issue.id < oldest.id)
+        {
+            return Err(Rejection::LimitReached {
+                what: "forecast issues of a supply",
+                max: u64::try_from(limits::ISSUES_PER_SUPPLY_MAX).unwrap_or(u64::MAX),
+                remedy: "an issue older than all that are kept is not needed any more",
+            });
+        }
         let n_over = (n_kept + 1).saturating_sub(limits::ISSUES_PER_SUPPLY_MAX);
         // The oldest issues go: they rule the fewest slots to come.
         let oldest = self.state.issues_of(&issue.id.supply).take(n_over);

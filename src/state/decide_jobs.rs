@@ -84,6 +84,15 @@ impl Core {
         }
     }
 
+    /// Marks a request that had nothing to change, so that its id cannot be used for something else; `None` when it has
+    /// no id or is marked already.
+    #[must_use]
+    pub fn decide_mark(&self, request: Option<&RequestKey>, now: TimeMs) -> Option<Record> {
+        let request = request?;
+        let is_new = !self.state.requests.contains_key(&request.id);
+        is_new.then(|| self.record(now, Some(request.clone()), Vec::new()))
+    }
+
     /// Whether everything a job names exists.
     ///
     /// # Errors

@@ -52,13 +52,33 @@ impl Writer {
             options,
             interner: Interner::new(),
         };
-        // Time has passed since the last turn of whoever wrote the state.
-        writer.replanning.note(Due {
+        writer.note_what_a_stop_forgot();
+        writer
+    }
+
+    /// What was due when the program ended is not kept, and time has passed: every job is looked at once.
+    fn note_what_a_stop_forgot(&mut self) {
+        self.replanning.note(Due {
             cause: ChangeCause::StartMissed,
             trigger: Arc::default(),
             scope: Scope::Queued,
         });
-        writer
+        let sites = self.core.state().sites().values();
+        let cordoned = sites.filter(|site| site.cordon.is_some());
+        let left: Vec<Due> = cordoned
+            .map(|site| Due {
+                cause: ChangeCause::Cordon,
+                trigger: site.id.as_str().into(),
+                scope: self.all_of(&site.id),
+            })
+            .collect();
+        left.into_iter().for_each(|due| self.replanning.note(due));
+        // Forecasts age by themselves, whatever else has changed.
+        self.replanning.note(Due {
+            cause: ChangeCause::Forecast,
+            trigger: Arc::default(),
+            scope: Scope::Everything,
+        });
     }
 
     /// Submits jobs.

@@ -25,7 +25,7 @@ use crate::support::{
 const CYCLES: u64 = 3;
 
 /// Room that is left for a server, bytes.
-const ROOM_BYTES: u64 = 2 << 20;
+const ROOM_BYTES: u64 = 512 << 10;
 
 /// Bytes of a block of `ulimit -f`, which the shell counts in.
 const ULIMIT_BLOCK_BYTES: u64 = 512;
@@ -133,11 +133,11 @@ fn with_file_limit(data_dir: &Path, bytes: u64) -> Command {
 fn fill(ballast: &Path) {
     let mut file = File::create(ballast).unwrap();
     let block = vec![0xa5; 1 << 16];
-    let mut size = 0;
+    let mut size: u64 = 0;
     // An error is what this waits for: the disk is full.
     while file.write_all(&block).is_ok() && file.sync_data().is_ok() {
         size += 1 << 16;
     }
-    file.set_len(size - ROOM_BYTES).unwrap();
+    file.set_len(size.saturating_sub(ROOM_BYTES)).unwrap();
     file.sync_all().unwrap();
 }

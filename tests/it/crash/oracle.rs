@@ -17,6 +17,9 @@ use super::{
 /// Submissions repeated in one call.
 const REPEATS_PER_CALL: usize = 500;
 
+/// Turns of the writer within which it has planned anew what was due.
+const TURNS_UNTIL_PLANNED: usize = 20;
+
 /// Forecast issues that are checked: fewer than the server keeps of one supply.
 const FORECASTS_MAX: usize = 500;
 
@@ -136,12 +139,38 @@ async fn check_cordon(clients: &Clients, ledger: &mut Ledger) {
             is_as_asked || found == known.acknowledged,
             "{known:?}, but found {found:?}"
         );
+        if found.is_some() {
+            wait_until_moved(clients).await;
+        }
     }
     let request = v1::UncordonSiteRequest {
         site_id: SMALL_SITE.to_owned(),
         ..Default::default()
     };
     clients.sites.clone().uncordon_site(request).await.unwrap();
+}
+
+/// A crash between a cordon and the change of plan that follows it must not leave jobs at the site.
+async fn wait_until_moved(clients: &Clients) {
+    let request = v1::ListJobsRequest {
+        filter: format!("state = PLANNED AND site_id = {SMALL_SITE}"),
+        ..Default::default()
+    };
+    let mut left = Vec::new();
+    // Each check is a turn of the writer, and between its turns it plans.
+    for _ in 0..TURNS_UNTIL_PLANNED {
+        let jobs = clients.jobs.clone().list_jobs(request.clone()).await;
+        left = jobs.unwrap().into_inner().jobs;
+        if left.is_empty() {
+            return;
+        }
+        clients.verify().await;
+    }
+    panic!(
+        "{} jobs stay at the cordoned site: {:?}",
+        left.len(),
+        left[0]
+    );
 }
 
 /// Sends every submission of the round again: one job, whether the first was applied or not.

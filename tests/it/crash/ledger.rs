@@ -111,12 +111,6 @@ impl Ledger {
         self.revision = self.revision.max(revision);
         self.n_acknowledged += 1;
     }
-
-    /// Names and ids of the acknowledged jobs.
-    pub(super) fn acknowledged(&self) -> impl Iterator<Item = (&str, &Known)> {
-        let jobs = self.jobs.iter();
-        jobs.filter_map(|(name, entry)| Some((name.as_str(), entry.known.as_ref()?)))
-    }
 }
 
 impl JobEntry {

@@ -13,6 +13,7 @@ mod load;
 mod oracle;
 mod power_cut;
 mod refused;
+mod restart;
 mod rounds;
 mod stop;
 mod world;

@@ -58,16 +58,29 @@ impl Writer {
             forgetting: true,
             interner: Interner::new(),
         };
-        // Time has passed since the last turn of whoever wrote the state.
-        writer.replanning.note(Due {
+        writer.note_what_a_stop_left(recent);
+        writer
+    }
+
+    /// What was due when the program ended is not kept, and time has passed.
+    fn note_what_a_stop_left(&mut self, recent: Vec<Due>) {
+        self.replanning.note(Due {
             cause: ChangeCause::StartMissed,
             trigger: Arc::default(),
             scope: Scope::Queued,
         });
-        for due in recent {
-            writer.replanning.note(due);
+        let sites = self.core.state().sites().values();
+        let cordoned = sites.filter(|site| site.cordon.is_some());
+        let left: Vec<Due> = cordoned
+            .map(|site| Due {
+                cause: ChangeCause::Cordon,
+                trigger: site.id.as_str().into(),
+                scope: self.all_of(&site.id, false),
+            })
+            .collect();
+        for due in left.into_iter().chain(recent) {
+            self.replanning.note(due);
         }
-        writer
     }
 
     /// Submits jobs.

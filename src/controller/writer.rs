@@ -219,7 +219,9 @@ impl Writer {
             JobStep::Unchanged(job) => return Ok(job),
             JobStep::Decided(record) => {
                 let job = self.core.known_job(command.id)?.clone();
-                if let Some(placement) = job.placement() {
+                if let Some(placement) = job.placement()
+                    && !record.events.is_empty()
+                {
                     self.plan.timetable.release(placement);
                     self.replanning.note(Due::room());
                 }
@@ -275,7 +277,11 @@ impl Writer {
         let Some(record) = self.core.decide_site(command, now)? else {
             return self.core.known_site(&command.id).cloned();
         };
+        let is_changed = !record.events.is_empty();
         self.commit(record, batch);
+        if !is_changed {
+            return self.core.known_site(&command.id).cloned();
+        }
         let site = self.core.known_site(&command.id)?.clone();
         self.plan.set_site(self.core.state(), &site, now);
         let (cause, scope) = match &command.verb {

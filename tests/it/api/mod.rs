@@ -1,0 +1,9 @@
+//! What the API promises, through the generated client, on a server in memory whose clock the tests move.
+//!
+//! Every expected number is worked out by hand in a comment next to it.
+
+mod client;
+mod world;
+
+mod submit;
+mod verbs;

@@ -339,17 +339,21 @@ impl Writer {
             if let Some(record) = self.core.decide_forecast(issue, now)? {
                 self.commit(record, batch);
             }
-            self.follow_forecast(command, now)?;
         }
         let state = self.core.state();
         let others = state.issues_of(&issue.id.supply).map(Arc::as_ref);
-        Ok(ForecastReceipt {
+        let receipt = ForecastReceipt {
             id: issue.id.clone(),
             covered_slots: issue.range.len(),
             ruling_slots: coverage::ruling_slots(issue, others),
             already_existed,
             revision: state.revision(),
-        })
+        };
+        // One that rules nothing is no reason to look at any job.
+        if !already_existed && receipt.ruling_slots > 0 {
+            self.follow_forecast(command, now)?;
+        }
+        Ok(receipt)
     }
 
     fn check_plausible(&self, command: &ForecastCommand, now: TimeMs) -> Result<(), Rejection> {

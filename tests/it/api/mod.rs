@@ -5,5 +5,6 @@
 mod client;
 mod world;
 
+mod replan;
 mod submit;
 mod verbs;

@@ -2,9 +2,12 @@
 //!
 //! Every expected number is worked out by hand in a comment next to it.
 
+mod checks;
 mod client;
+mod history;
 mod world;
 
+mod plan;
 mod replan;
 mod submit;
 mod verbs;

@@ -143,8 +143,8 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         prop::bool::weighted(0.2),
     );
     prop_oneof![
-        8 => draws().prop_map(Step::Submit),
-        2 => (vec(draws(), 1..6), any::<bool>()).prop_map(|(jobs, all)| Step::Batch(jobs, all)),
+        12 => draws().prop_map(Step::Submit),
+        3 => (vec(draws(), 1..6), any::<bool>()).prop_map(|(jobs, all)| Step::Batch(jobs, all)),
         2 => any_job.clone().prop_map(Step::Cancel),
         1 => any_job.clone().prop_map(Step::Hold),
         1 => any_job.clone().prop_map(Step::Release),

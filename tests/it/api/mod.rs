@@ -11,3 +11,4 @@ mod plan;
 mod replan;
 mod submit;
 mod verbs;
+mod watch;

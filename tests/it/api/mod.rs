@@ -7,6 +7,8 @@ mod client;
 mod history;
 mod world;
 
+mod limits;
+mod listing;
 mod plan;
 mod replan;
 mod submit;

@@ -278,17 +278,14 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<Arc<Job>, Rejection> {
         match self.core.begin_job(command, now)? {
-            JobStep::Unchanged(job) => {
-                self.mark(command.request.as_ref(), now, batch);
-                return Ok(job);
-            }
+            JobStep::Unchanged(job) => return Ok(job),
             JobStep::Decided(record) => {
                 let job = self.core.known_job(command.id)?.clone();
-                if let Some(placement) = job.placement() {
-                    // A change of labels alone leaves the placement as it is.
-                    if record.ends_placement_of(command.id) {
-                        self.plan.timetable.release(placement);
-                    }
+                // Labels alone, or the mark of a request that changes nothing, leave the placement as it is.
+                if let Some(placement) = job.placement()
+                    && record.ends_placement_of(command.id)
+                {
+                    self.plan.timetable.release(placement);
                 }
                 self.commit(record, batch);
                 self.note_room();
@@ -339,10 +336,13 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<Arc<Site>, Rejection> {
         let Some(record) = self.core.decide_site(command, now)? else {
-            self.mark(command.request.as_ref(), now, batch);
             return self.core.known_site(&command.id).cloned();
         };
+        let is_changed = !record.events.is_empty();
         self.commit(record, batch);
+        if !is_changed {
+            return self.core.known_site(&command.id).cloned();
+        }
         let site = self.core.known_site(&command.id)?.clone();
         self.plan.set_site(self.core.state(), &site, now);
         let (cause, scope) = match &command.verb {
@@ -400,17 +400,21 @@ impl Writer {
             if let Some(record) = self.core.decide_forecast(issue, now)? {
                 self.commit(record, batch);
             }
-            self.follow_forecast(command, now)?;
         }
         let state = self.core.state();
         let others = state.issues_of(&issue.id.supply).map(Arc::as_ref);
-        Ok(ForecastReceipt {
+        let receipt = ForecastReceipt {
             id: issue.id.clone(),
             covered_slots: issue.range.len(),
             ruling_slots: coverage::ruling_slots(issue, others),
             already_existed,
             revision: state.revision(),
-        })
+        };
+        // One that rules nothing is no reason to look at any job.
+        if !already_existed && receipt.ruling_slots > 0 {
+            self.follow_forecast(command, now)?;
+        }
+        Ok(receipt)
     }
 
     fn check_plausible(&self, command: &ForecastCommand, now: TimeMs) -> Result<(), Rejection> {
@@ -479,13 +483,6 @@ impl Writer {
             corrected_slots,
             revision: self.core.state().revision(),
         })
-    }
-
-    /// Remembers the id of a request that had nothing to change.
-    fn mark(&mut self, request: Option<&RequestKey>, now: TimeMs, batch: &mut Batch) {
-        if let Some(record) = self.core.decide_mark(request, now) {
-            self.commit(record, batch);
-        }
     }
 
     /// Applies a record; the timetable has followed already.

@@ -36,7 +36,7 @@ pub struct PlannedSubmission {
 pub enum JobStep {
     /// Nothing to do: the job is as asked already.
     Unchanged(Arc<Job>),
-    /// Decided.
+    /// Decided; a record without events only remembers the request, so that a late repeat of it does nothing either.
     Decided(Record),
     /// The job has to be planned with this description; then [`Core::finish_job`] decides.
     Plan {
@@ -90,15 +90,6 @@ impl Core {
                 job: None,
             }),
         }
-    }
-
-    /// Marks a request that had nothing to change, so that its id cannot be used for something else; `None` when it has
-    /// no id or is marked already.
-    #[must_use]
-    pub fn decide_mark(&self, request: Option<&RequestKey>, now: TimeMs) -> Option<Record> {
-        let request = request?;
-        let is_new = !self.state.requests.contains_key(&request.id);
-        is_new.then(|| self.record(now, Some(request.clone()), Vec::new()))
     }
 
     /// Whether everything a job names exists.
@@ -177,34 +168,13 @@ impl Core {
                 now: format!("r{}", job.revision),
             });
         }
-        match &command.verb {
-            JobVerb::Update(patch) => self.begin_update(job, command, patch, now),
-            JobVerb::Hold { note } => Ok(match &job.state {
-                JobState::Held => JobStep::Unchanged(job.clone()),
-                JobState::Queued | JobState::Planned(_) => {
-                    let change = job_change(job, JobState::Held, ChangeCause::Held, note);
-                    self.decided(command, change, now)
-                }
-                JobState::Cancelled | JobState::Expired => return Err(wrong_state(job, "held")),
-            }),
-            JobVerb::Release => match &job.state {
-                JobState::Held => Ok(JobStep::Plan {
-                    job: job.clone(),
-                    spec: job.spec.clone(),
-                    end_by: job.end_by,
-                }),
-                JobState::Queued | JobState::Planned(_) => Ok(JobStep::Unchanged(job.clone())),
-                JobState::Cancelled | JobState::Expired => Err(wrong_state(job, "released")),
-            },
-            JobVerb::Cancel { note } => Ok(match &job.state {
-                JobState::Cancelled => JobStep::Unchanged(job.clone()),
-                JobState::Held | JobState::Queued | JobState::Planned(_) => {
-                    let change = job_change(job, JobState::Cancelled, ChangeCause::Cancelled, note);
-                    self.decided(command, change, now)
-                }
-                JobState::Expired => return Err(wrong_state(job, "cancelled")),
-            }),
-        }
+        let step = self.begin_verb(job, command, now)?;
+        Ok(match step {
+            JobStep::Unchanged(_) if command.request.is_some() => {
+                JobStep::Decided(self.record(now, command.request.clone(), Vec::new()))
+            }
+            step => step,
+        })
     }
 
     /// Ends a command on a job that had to be planned.
@@ -269,6 +239,42 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    fn begin_verb(
+        &self,
+        job: &Arc<Job>,
+        command: &JobCommand,
+        now: TimeMs,
+    ) -> Result<JobStep, Rejection> {
+        match &command.verb {
+            JobVerb::Update(patch) => self.begin_update(job, command, patch, now),
+            JobVerb::Hold { note } => Ok(match &job.state {
+                JobState::Held => JobStep::Unchanged(job.clone()),
+                JobState::Queued | JobState::Planned(_) => {
+                    let change = job_change(job, JobState::Held, ChangeCause::Held, note);
+                    self.decided(command, change, now)
+                }
+                JobState::Cancelled | JobState::Expired => return Err(wrong_state(job, "held")),
+            }),
+            JobVerb::Release => match &job.state {
+                JobState::Held => Ok(JobStep::Plan {
+                    job: job.clone(),
+                    spec: job.spec.clone(),
+                    end_by: job.end_by,
+                }),
+                JobState::Queued | JobState::Planned(_) => Ok(JobStep::Unchanged(job.clone())),
+                JobState::Cancelled | JobState::Expired => Err(wrong_state(job, "released")),
+            },
+            JobVerb::Cancel { note } => Ok(match &job.state {
+                JobState::Cancelled => JobStep::Unchanged(job.clone()),
+                JobState::Held | JobState::Queued | JobState::Planned(_) => {
+                    let change = job_change(job, JobState::Cancelled, ChangeCause::Cancelled, note);
+                    self.decided(command, change, now)
+                }
+                JobState::Expired => return Err(wrong_state(job, "cancelled")),
+            }),
+        }
     }
 
     fn begin_update(

@@ -64,23 +64,20 @@ impl Writer {
 
     /// What was due when the program ended is not kept, and time has passed.
     fn note_what_a_stop_left(&mut self, recent: Vec<Due>) {
-        self.replanning.note(Due {
+        let missed = Due {
             cause: ChangeCause::StartMissed,
             trigger: Arc::default(),
             scope: Scope::Queued,
-        });
+        };
         let sites = self.core.state().sites().values();
         let cordoned = sites.filter(|site| site.cordon.is_some());
-        let left: Vec<Due> = cordoned
-            .map(|site| Due {
-                cause: ChangeCause::Cordon,
-                trigger: site.id.as_str().into(),
-                scope: self.all_of(&site.id, false),
-            })
-            .collect();
-        for due in left.into_iter().chain(recent) {
-            self.replanning.note(due);
-        }
+        let cordons = cordoned.map(|site| Due {
+            cause: ChangeCause::Cordon,
+            trigger: site.id.as_str().into(),
+            scope: self.all_of(&site.id, false),
+        });
+        let left: Vec<Due> = [missed].into_iter().chain(cordons).chain(recent).collect();
+        self.replanning.note_after_restart(left);
     }
 
     /// Submits jobs.
@@ -344,7 +341,7 @@ impl Writer {
             return self.core.known_site(&command.id).cloned();
         }
         let site = self.core.known_site(&command.id)?.clone();
-        self.plan.set_site(self.core.state(), &site, now);
+        self.plan.set_site(self.core.state(), &site);
         let (cause, scope) = match &command.verb {
             SiteVerb::Create(_) | SiteVerb::Uncordon => {
                 (ChangeCause::SiteAvailable, Scope::Improvable)
@@ -412,7 +409,7 @@ impl Writer {
         };
         // One that rules nothing is no reason to look at any job.
         if !already_existed && receipt.ruling_slots > 0 {
-            self.follow_forecast(command, now)?;
+            self.follow_forecast(command)?;
         }
         Ok(receipt)
     }
@@ -438,14 +435,14 @@ impl Writer {
         implausible(violations)
     }
 
-    fn follow_forecast(&mut self, command: &ForecastCommand, now: TimeMs) -> Result<(), Rejection> {
+    fn follow_forecast(&mut self, command: &ForecastCommand) -> Result<(), Rejection> {
         let id = &command.issue.id;
         let site = self.core.state().known_supply(&id.supply)?.0.clone();
         let range = command.issue.range.intersect(self.plan.timetable.horizon());
         if range.is_empty() {
             return Ok(());
         }
-        self.plan.set_outlook(self.core.state(), &site, now);
+        self.plan.set_outlook(self.core.state(), &site);
         self.replanning.note(Due {
             cause: ChangeCause::Forecast,
             trigger: id.to_string().into(),

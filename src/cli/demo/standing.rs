@@ -9,8 +9,8 @@ use crate::{
     proto::v1,
 };
 
-/// Days from today on for which the load is known.
-const DAYS: i64 = 8;
+/// Days from today on for which the load is known: those that lie within the horizon as a whole.
+const DAYS: i64 = 14;
 /// Share of the IT power that is taken, thousandths: the load factor of the starter data.
 const LOAD_PERMILLE: u64 = 750;
 /// Tasks of one such job: few enough not to take the cores that the demonstration's jobs need.
@@ -31,10 +31,11 @@ fn submission(site: &v1::Site, day: i64, now: Timestamp) -> Option<v1::SubmitJob
     let today = now.to_zoned(yunnan()).start_of_day().ok()?.timestamp();
     let begin = today + SignedDuration::from_hours(24 * day);
     let end = begin + SignedDuration::from_hours(24);
-    // The first slot that has not begun: today's load has run until now without us.
-    let next_slot = (now.as_second() / 900 + 1) * 900;
+    // Today's load has run until now without us. The slot after the next one, and a slot of slack before midnight, so
+    // that a slot may pass before the server has the job.
+    let next_slot = (now.as_second() / 900 + 2) * 900;
     let start = begin.max(Timestamp::from_second(next_slot).ok()?);
-    let runtime = start.duration_until(end);
+    let runtime = start.duration_until(end) - SignedDuration::from_mins(15);
     if runtime < SignedDuration::from_mins(15) {
         return None;
     }
@@ -86,19 +87,19 @@ mod tests {
         let now: Timestamp = "2026-11-24T14:07:00+08:00".parse().unwrap();
         let sites = starter::sites().unwrap();
         let all = submissions(&sites, now);
-        assert_eq!(all.len(), 80);
+        assert_eq!(all.len(), 140);
         let first = all[0].spec.as_ref().unwrap();
         // 40 MW of IT power at Chenggong, in 100 tasks.
         assert_eq!(first.task_power_watts, 300_000);
         let timing = first.timing.as_ref().unwrap();
-        // 14:15 to 24:00.
-        assert_eq!(timing.runtime.as_ref().unwrap().seconds, 35_100);
+        // 14:30 to 23:45.
+        assert_eq!(timing.runtime.as_ref().unwrap().seconds, 33_300);
     }
 
     #[test]
     fn a_day_without_a_whole_slot_left_has_no_load() {
         let now: Timestamp = "2026-11-24T23:50:00+08:00".parse().unwrap();
         let all = submissions(&starter::sites().unwrap(), now);
-        assert_eq!(all.len(), 70);
+        assert_eq!(all.len(), 130);
     }
 }

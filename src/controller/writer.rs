@@ -526,3 +526,57 @@ fn implausible(violations: Vec<crate::domain::violation::Violation>) -> Result<(
     }
     Err(Rejection::ImplausibleSeries(violations))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::site::Country,
+        state::testing::{NOW, job_id, latencies, settings, site, submission},
+    };
+
+    fn site_command(id: &SiteId, verb: SiteVerb) -> SiteCommand {
+        SiteCommand {
+            id: id.clone(),
+            etag: None,
+            request: None,
+            verb,
+        }
+    }
+
+    fn job_to_place() -> Submission {
+        let mut submission = submission(1, None).submission;
+        submission.hold = false;
+        submission
+    }
+
+    #[test]
+    fn what_was_due_when_the_program_ended_is_due_after_a_start() {
+        let options = Options::new(settings());
+        let mut batch = Batch::default();
+        let mut writer = Writer::new(Core::new(settings()), options, NOW);
+        for id in ["here", "there"] {
+            let mut site = site(id);
+            // Where no rule of data is in the way.
+            site.country = Country::parse("LA").unwrap();
+            let create = site_command(&site.id, SiteVerb::Create(Box::new(site.clone())));
+            writer.change_site(&create, NOW, &mut batch).unwrap();
+        }
+        let table = latencies(&["here", "there"]);
+        writer.put_latencies(&table, None, NOW, &mut batch).unwrap();
+        let submitted = writer.submit(vec![job_to_place()], true, NOW, &mut batch);
+        let job = submitted.unwrap().remove(0).unwrap().job;
+        let left = job.placement().unwrap().site.clone();
+        let reason = "maintenance".into();
+        let cordon = site_command(&left, SiteVerb::Cordon { reason });
+        writer.change_site(&cordon, NOW, &mut batch).unwrap();
+        // The program ends before it has had an idle moment.
+        let mut writer = Writer::new(writer.core, options, NOW);
+        while writer.replanning.is_due() {
+            writer.replan(NOW, &mut batch).unwrap();
+        }
+        let job = writer.core.known_job(job_id(1)).unwrap();
+        assert_ne!(job.placement().unwrap().site, left);
+        assert_eq!(job.cause, ChangeCause::Cordon);
+    }
+}

@@ -65,11 +65,7 @@ impl Rng {
     }
 }
 
-/// Number of rounds: as many as CI has time for, or what a variable says for a long run.
-fn rounds(variable: &str, in_ci: u64) -> u64 {
-    number_from(variable).unwrap_or(in_ci)
-}
-
+/// A number that the environment sets.
 fn number_from(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
 }

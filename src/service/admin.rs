@@ -2,16 +2,23 @@
 //!
 //! A backup is of one revision, whatever is written meanwhile.
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use std::{fmt::Display, sync::Arc};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
-use super::{Api, status::ServiceError, to_proto};
+use super::{
+    Api,
+    outbox::{Answers, Outbox, Undelivered, outbox},
+    status::{Resume, ServiceError},
+    to_proto,
+};
 use crate::{
     domain::ids::Revision,
     limits,
     proto::v1::{self, admin_service_server::AdminService},
-    state::State,
+    slot::TimeMs,
+    state::{Rejection, State},
 };
 
 /// Parts of a backup that wait for a slow reader.
@@ -19,7 +26,7 @@ const PARTS_WAITING_MAX: usize = 4;
 
 #[tonic::async_trait]
 impl AdminService for Api {
-    type BackupStream = ReceiverStream<Result<v1::BackupResponse, Status>>;
+    type BackupStream = Answers<v1::BackupResponse>;
 
     async fn get_server_info(
         &self,
@@ -51,7 +58,7 @@ impl AdminService for Api {
                     count,
                 })
                 .collect(),
-            stalest_forecast_issued_at: newest.iter().flatten().min().map(|at| to_proto::time(*at)),
+            stalest_forecast_issued_at: stalest(&newest).map(to_proto::time),
             supplies_without_forecast: count(newest.iter().filter(|at| at.is_none()).count()),
             limits: bounds(settings.live_jobs_max),
         }))
@@ -61,33 +68,35 @@ impl AdminService for Api {
         &self,
         _: Request<v1::BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
+        let permit = place(&self.shared.backups, "Backup streams", limits::BACKUPS_MAX)?;
         let (Revision(revision), source) = self.handle.backup();
-        let stop = self.stop();
-        let (parts, stream) = mpsc::channel(PARTS_WAITING_MAX);
-        tokio::task::spawn_blocking(move || {
-            for part in source {
-                let part = match part {
-                    _ if stop.is_cancelled() => Err(ServiceError::Stopping { resume: None }.into()),
-                    Ok(chunk) => Ok(v1::BackupResponse { chunk, revision }),
-                    Err(error) => {
-                        tracing::error!(%error, "a backup could not be written");
-                        Err(ServiceError::Stopping { resume: None }.into())
-                    }
-                };
-                let ends = part.is_err();
-                if parts.blocking_send(part).is_err() || ends {
-                    return;
-                }
+        let (outbox, ending, stream) = outbox(PARTS_WAITING_MAX, self.stop());
+        tokio::spawn(async move {
+            if let Err(error) = send_parts(source, revision, &outbox).await {
+                ending.with(error.into());
             }
+            drop(permit);
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(stream))
     }
 
     async fn verify(
         &self,
         _: Request<v1::VerifyRequest>,
     ) -> Result<Response<v1::VerifyResponse>, Status> {
-        let report = self.handle.verify().await?;
+        let permit = place(
+            &self.shared.verifications,
+            "Verify calls",
+            limits::VERIFICATIONS_MAX,
+        )?;
+        let handle = self.handle.clone();
+        // A task of its own: the place is taken until the check ends, even when the caller has gone.
+        let checked = tokio::spawn(async move {
+            let report = handle.verify().await;
+            drop(permit);
+            report
+        });
+        let report = checked.await.unwrap_or(Err(Rejection::Stopped))?;
         Ok(Response::new(v1::VerifyResponse {
             ok: report.problems.is_empty(),
             problems: report.problems,
@@ -99,8 +108,64 @@ impl AdminService for Api {
     }
 }
 
+/// A place among those who may do something at once.
+fn place(
+    places: &Arc<Semaphore>,
+    what: &'static str,
+    max: usize,
+) -> Result<OwnedSemaphorePermit, Rejection> {
+    let taken = |_| Rejection::LimitReached {
+        what,
+        max: u64::try_from(max).unwrap_or(u64::MAX),
+        remedy: "wait until one has ended",
+    };
+    places.clone().try_acquire_owned().map_err(taken)
+}
+
+/// Sends the parts of a backup. Each is made on a thread that may block, and none is held while the reader is slow.
+async fn send_parts<S, E>(
+    mut source: S,
+    revision: u64,
+    outbox: &Outbox<v1::BackupResponse>,
+) -> Result<(), ServiceError>
+where
+    S: Iterator<Item = Result<Vec<u8>, E>> + Send + 'static,
+    E: Display + Send + 'static,
+{
+    let resume = Resume::Anew;
+    let stopping = || ServiceError::Stopping {
+        resume: Some(resume),
+    };
+    loop {
+        let made = tokio::task::spawn_blocking(move || {
+            let part = source.next();
+            (source, part)
+        });
+        // A part that panicked is in the log.
+        let (rest, part) = made.await.map_err(|_| stopping())?;
+        source = rest;
+        let Some(part) = part else {
+            return Ok(());
+        };
+        let chunk = part.map_err(|error| {
+            tracing::error!(%error, "a backup could not be written");
+            stopping()
+        })?;
+        let sent = outbox.send(v1::BackupResponse { chunk, revision }).await;
+        match sent {
+            Ok(()) => {}
+            Err(Undelivered::Gone) => return Ok(()),
+            Err(Undelivered::Stalled) => return Err(ServiceError::SlowConsumer { resume }),
+            Err(Undelivered::Stopping) => return Err(stopping()),
+        }
+        if outbox.is_stopping() {
+            return Err(stopping());
+        }
+    }
+}
+
 /// When the newest issue of each supply was issued.
-fn newest_issues(state: &State) -> Vec<Option<crate::slot::TimeMs>> {
+fn newest_issues(state: &State) -> Vec<Option<TimeMs>> {
     let supplies = state.sites().values().flat_map(|site| &site.supplies);
     supplies
         .map(|supply| {
@@ -108,6 +173,12 @@ fn newest_issues(state: &State) -> Vec<Option<crate::slot::TimeMs>> {
             newest.map(|issue| issue.id.issued_at)
         })
         .collect()
+}
+
+/// The oldest of the newest issues; `None` when a supply has none.
+fn stalest(newest: &[Option<TimeMs>]) -> Option<TimeMs> {
+    let all: Option<Vec<TimeMs>> = newest.iter().copied().collect();
+    all?.into_iter().min()
 }
 
 fn bounds(live_jobs_max: u64) -> Vec<v1::Limit> {
@@ -139,6 +210,8 @@ fn bounds(live_jobs_max: u64) -> Vec<v1::Limit> {
         ),
         ("watch_streams", limits::WATCHERS_MAX, "streams"),
         ("watch_history", limits::WATCH_HISTORY_EVENTS_MAX, "changes"),
+        ("backups", limits::BACKUPS_MAX, "streams"),
+        ("connections", limits::CONNECTIONS_MAX, "connections"),
         ("running_listings", limits::LISTINGS_MAX, "snapshots"),
         ("waiting_requests", limits::MAILBOX_MAX, "requests"),
     ];

@@ -231,3 +231,91 @@ fn bounds(live_jobs_max: u64) -> Vec<v1::Limit> {
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+    use tokio_util::sync::CancellationToken;
+    use tonic::Code;
+    use tonic_types::StatusExt;
+
+    use super::*;
+    use crate::{
+        controller::{Message, VerifyReport},
+        service::{Options, testing::Stage},
+    };
+
+    fn api(stage: &Stage) -> Api {
+        let options = Options {
+            stop: CancellationToken::new(),
+            schema_version: 1,
+            policy_version: "rules-1".into(),
+        };
+        Api::new(stage.handle.clone(), options)
+    }
+
+    fn is_full(status: &Status) {
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "LIMIT_REACHED");
+        assert!(details.retry_info().unwrap().retry_delay.is_some());
+    }
+
+    #[tokio::test]
+    async fn backups_above_the_bound_are_refused_and_each_gives_its_place_back() {
+        let stage = Stage::new();
+        let api = api(&stage);
+        let places = api.shared.backups.clone();
+        let all = u32::try_from(limits::BACKUPS_MAX).unwrap();
+        let taken = places.clone().try_acquire_many_owned(all).unwrap();
+        let refused = api.backup(Request::new(v1::BackupRequest {})).await;
+        is_full(&refused.unwrap_err());
+        drop(taken);
+        let answer = api.backup(Request::new(v1::BackupRequest {})).await;
+        let parts: Vec<_> = answer.unwrap().into_inner().collect().await;
+        assert!(!parts.is_empty() && parts.iter().all(Result::is_ok));
+        assert!(places.acquire_many(all).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backup_that_nobody_reads_is_cut() {
+        let stop = CancellationToken::new();
+        let (sender, _ending, _stream) = outbox(2, stop.clone());
+        let endless = || std::iter::repeat_with(|| Ok::<_, Rejection>(vec![1]));
+        let cut = send_parts(endless(), 1, &sender).await.unwrap_err();
+        let resume = Resume::Anew;
+        assert_eq!(cut, ServiceError::SlowConsumer { resume });
+        stop.cancel();
+        let cut = send_parts(endless(), 1, &sender).await.unwrap_err();
+        let resume = Some(Resume::Anew);
+        assert_eq!(cut, ServiceError::Stopping { resume });
+    }
+
+    #[tokio::test]
+    async fn one_check_runs_at_a_time_even_when_its_caller_has_gone() {
+        let mut stage = Stage::new();
+        let api = api(&stage);
+        let verify = || api.verify(Request::new(v1::VerifyRequest {}));
+        let gone = tokio::spawn({
+            let api = api.clone();
+            async move { api.verify(Request::new(v1::VerifyRequest {})).await }
+        });
+        let Some(Message::Verify(reply)) = stage.messages.recv().await else {
+            panic!("the controller was asked for something else");
+        };
+        is_full(&verify().await.unwrap_err());
+        gone.abort();
+        assert!(gone.await.is_err());
+        is_full(&verify().await.unwrap_err());
+        let _nobody_waits = reply.send(Ok(VerifyReport::default()));
+        assert!(api.shared.verifications.acquire().await.is_ok());
+    }
+
+    #[test]
+    fn the_stalest_issue_is_told_only_when_every_supply_has_one() {
+        let at = |ms| Some(TimeMs(ms));
+        assert_eq!(stalest(&[at(7), at(5), at(6)]), at(5));
+        assert_eq!(stalest(&[at(7), None]), None);
+        assert_eq!(stalest(&[]), None);
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
+use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::*;

@@ -123,6 +123,20 @@ pub const STREAM_CHUNK_MAX: usize = 256;
 pub const FORECAST_CHUNK_MAX: usize = 32;
 /// Chunks of one stream that wait for the controller while more is read.
 pub const STREAM_CHUNKS_IN_FLIGHT_MAX: usize = 4;
+/// Bytes of the requests of one chunk, but for the last of them: four chunks stay below what one reader is worth.
+pub const STREAM_CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Bytes of the answer to a batch: below the 4 MiB that clients accept by default.
+pub const BATCH_ANSWER_BYTES_MAX: usize = 3 << 20;
+/// Sites whose first refusal an item of a long batch answer still names.
+pub const BATCH_REFUSAL_SITES_MAX: usize = 8;
+/// Backups at once: each reads a whole state.
+pub const BACKUPS_MAX: usize = 4;
+/// Checks of the whole store at once: the writer waits for each.
+pub const VERIFICATIONS_MAX: usize = 1;
+/// Open connections; above it callers wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Seconds that a new connection has for its HTTP/2 preface; from then on pings find out who is gone.
+pub const PREFACE_SECONDS_MAX: u64 = 10;
 /// Seconds for which a stream may be unable to send before it is cut.
 pub const STREAM_STALL_SECONDS_MAX: u64 = 60;
 /// Commits that a watcher takes from the history at once.

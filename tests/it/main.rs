@@ -5,6 +5,8 @@
     reason = "a helper of a test fails the test where it stands"
 )]
 
+mod cli;
+mod grpcurl;
 mod harness;
 mod support;
 mod tidy;

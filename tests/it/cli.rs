@@ -1,0 +1,3 @@
+//! `lancang` as a client, against the real server.
+//!
+//! x.

@@ -1,0 +1,4 @@
+//! x.
+//!
+//! y.
+pub(super) const RPCS: &[&str] = &[];

@@ -65,9 +65,11 @@ pub(super) struct Shared {
 /// The server of most good paths: each test has sites and jobs of its own.
 static GOOD: Shared = Shared::new(|_| {});
 
-/// Calls a world and remembers which methods have answered.
+/// Calls a server and remembers which methods have answered.
 pub(super) struct Client {
-    world: Arc<World>,
+    port: u16,
+    /// Kept running as long as somebody calls it.
+    _world: Option<Arc<World>>,
     answered: RefCell<BTreeSet<String>>,
 }
 
@@ -116,7 +118,17 @@ impl Shared {
 impl Client {
     pub(super) fn new(world: Arc<World>) -> Self {
         Self {
-            world,
+            port: world.port,
+            _world: Some(world),
+            answered: RefCell::default(),
+        }
+    }
+
+    /// A client of a server that the test itself looks after.
+    pub(super) fn of(server: &ServerProcess) -> Self {
+        Self {
+            port: server.port(),
+            _world: None,
             answered: RefCell::default(),
         }
     }
@@ -129,7 +141,7 @@ impl Client {
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.world.port
+        self.port
     }
 
     /// Calls a method with one message, whatever becomes of it.

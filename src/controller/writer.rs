@@ -134,13 +134,18 @@ impl Writer {
         let mut planned: Vec<PlannedSubmission> = Vec::new();
         let mut ids = Vec::with_capacity(submissions.len());
         self.check_record_size(&submissions)?;
-        let outcome = submissions.into_iter().try_for_each(|submission| {
-            if let Some(job) = self.core.repeat_of(&submission)? {
+        let mut items = submissions.into_iter().enumerate();
+        let outcome = items.try_for_each(|(index, submission)| {
+            let at_item = |rejection| Rejection::AtItem {
+                index,
+                rejection: Box::new(rejection),
+            };
+            if let Some(job) = self.core.repeat_of(&submission).map_err(at_item)? {
                 ids.push((job.id, true));
                 return Ok(());
             }
             ids.push((submission.id, false));
-            planned.push(self.plan_submission(submission, now)?);
+            planned.push(self.plan_submission(submission, now).map_err(at_item)?);
             Ok(())
         });
         let decided = outcome.and_then(|()| {
@@ -554,7 +559,7 @@ mod tests {
     fn what_was_due_when_the_program_ended_is_due_after_a_start() {
         let options = Options::new(settings());
         let mut batch = Batch::default();
-        let mut writer = Writer::new(Core::new(settings()), options, NOW);
+        let mut writer = Writer::new(Core::new(settings()), options, Vec::new(), NOW);
         for id in ["here", "there"] {
             let mut site = site(id);
             // Where no rule of data is in the way.
@@ -571,7 +576,7 @@ mod tests {
         let cordon = site_command(&left, SiteVerb::Cordon { reason });
         writer.change_site(&cordon, NOW, &mut batch).unwrap();
         // The program ends before it has had an idle moment.
-        let mut writer = Writer::new(writer.core, options, NOW);
+        let mut writer = Writer::new(writer.core, options, Vec::new(), NOW);
         while writer.replanning.is_due() {
             writer.replan(NOW, &mut batch).unwrap();
         }

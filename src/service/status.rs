@@ -11,7 +11,10 @@ use tonic::{Code, Status};
 
 use self::details::Problem;
 use crate::{
-    domain::{ids::Revision, violation::Violation},
+    domain::{
+        ids::{JobId, Revision},
+        violation::Violation,
+    },
     proto::v1,
     state::{
         Rejection,
@@ -175,14 +178,7 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
                 .with_violations(below(at, violations))
         }
         Rejection::NotFound { what, id, known } => not_found(what, &id, &known, message),
-        Rejection::KeyReused { key, job } => {
-            let reused = Problem::new(Code::AlreadyExists, Reason::IdempotencyKeyReused, message)
-                .with("key", key);
-            match job {
-                Some(job) => reused.with("job_id", job),
-                None => reused,
-            }
-        }
+        Rejection::KeyReused { key, job } => key_reused(key, job, message),
         Rejection::SiteExists(site) => {
             Problem::new(Code::AlreadyExists, Reason::SiteExists, message)
                 .with_resource("the site", site.as_str())
@@ -235,6 +231,19 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
             let told = "the server made an error; its log has the details".into();
             Problem::new(Code::Internal, Reason::Internal, told)
         }
+    }
+}
+
+fn key_reused(key: String, job: Option<JobId>, message: String) -> Problem {
+    let reused = Problem::new(
+        Code::AlreadyExists,
+        v1::ErrorReason::IdempotencyKeyReused,
+        message,
+    )
+    .with("key", key);
+    match job {
+        Some(job) => reused.with("job_id", job),
+        None => reused,
     }
 }
 

@@ -1,12 +1,18 @@
 //! All integration tests in one binary: one link, one place for what they share.
 #![expect(
+    clippy::too_many_lines,
+    reason = "tables of cases are long and read from top to bottom"
+)]
+#![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a helper of a test fails the test where it stands"
 )]
 
 mod api;
+mod cli;
 mod crash;
+mod grpcurl;
 mod harness;
 mod support;
 mod tidy;

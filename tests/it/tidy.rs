@@ -3,7 +3,7 @@
 //! Each check returns all that is wrong, with file and line, so that one run is enough to mend it.
 
 mod imports;
-mod readme;
+pub(crate) mod readme;
 mod source;
 
 use std::fs;

@@ -18,7 +18,8 @@ Examples:
   lancang job quote --city bangkok --runtime 4h --deadline 1d --cores 32 --min-green 80% \\
       --confidence 90% --data-class none --cn-flow outbound --export-basis art3 --output-to TH
   lancang job quote --file job.json -o json | jq .placement.siteId
-Redeem it with `lancang job submit --quote-id QUOTE` and the same description.";
+Redeem it with `lancang job submit --quote-id QUOTE` and the same description, deadlines as
+moments: one told from now on (`1d`) is another one with each call.";
 
 pub(super) const LIST_EXAMPLES: &str = "\
 Examples:

@@ -186,7 +186,7 @@ fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 
 /// grpcurl by `LANCANG_GRPCURL`, as fetched by `scripts/test`, or from the path.
 #[track_caller]
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/grpcurl");
     let on_path = env::var_os("PATH").into_iter().flat_map(|path| {
         env::split_paths(&path)

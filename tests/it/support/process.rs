@@ -9,14 +9,14 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
-        mpsc::{self, Receiver, RecvTimeoutError},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
     time::Duration,
 };
 
-/// What the server prints on its standard output once it serves, followed by the port.
-const READY: &str = "listening on 127.0.0.1:";
+/// What a server prints once it serves, followed by the port: `lancang serve` and `lancang demo`.
+const READY: [&str; 2] = ["listening on 127.0.0.1:", "Serving on http://127.0.0.1:"];
 
 /// Long enough for a start with recovery on a machine that also compiles.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ impl ServerProcess {
         command
     }
 
-    /// Starts a command that says on its standard output, as the server does, where it listens.
+    /// Starts a command that says, as the server does, where it listens.
     pub(crate) fn launch(command: Command) -> Result<Self, StartFailure> {
         Self::launch_within(START_MAX, command)
     }
@@ -76,16 +76,11 @@ impl ServerProcess {
             .unwrap();
         let pid = child.id();
         let log = Log::default();
-        let stderr = child.stderr.take().unwrap();
-        collect(stderr, Arc::clone(&log), |_| {});
         let (ready_sender, ready) = mpsc::channel();
+        let stderr = child.stderr.take().unwrap();
+        collect(stderr, Arc::clone(&log), tell_port(ready_sender.clone()));
         let stdout = child.stdout.take().unwrap();
-        collect(stdout, Arc::clone(&log), move |line| {
-            if let Some(port) = line.strip_prefix(READY) {
-                // Nobody waits any more when the line comes too late.
-                let _late = ready_sender.send(port.trim().parse().unwrap());
-            }
-        });
+        collect(stdout, Arc::clone(&log), tell_port(ready_sender));
         let mut server = Self {
             pid,
             port: 0,
@@ -93,7 +88,7 @@ impl ServerProcess {
             status: None,
             log,
         };
-        // The channel closes at once when the server ends, since its standard output does.
+        // The channel closes at once when the server ends, since its outputs do.
         match ready.recv_timeout(patience) {
             Ok(port) => {
                 server.port = port;
@@ -146,6 +141,13 @@ impl ServerProcess {
     #[track_caller]
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.ask_to_stop();
+        self.wait_exit()
+    }
+
+    /// Asks it to stop as Ctrl-C does, SIGINT, and waits for it.
+    #[track_caller]
+    pub(crate) fn interrupt(&mut self) -> ExitStatus {
+        self.signal("INT");
         self.wait_exit()
     }
 
@@ -219,6 +221,19 @@ fn collect(
     });
 }
 
+/// Sends the port of the line that says where the server listens.
+fn tell_port(ready: Sender<u16>) -> impl FnMut(&str) + Send + 'static {
+    move |line| {
+        let Some(rest) = READY.iter().find_map(|ready| line.strip_prefix(ready)) else {
+            return;
+        };
+        let digits = rest.find(|c: char| !c.is_ascii_digit());
+        let port = &rest[..digits.unwrap_or(rest.len())];
+        // Nobody waits any more when the line comes too late.
+        let _late = ready.send(port.parse().unwrap());
+    }
+}
+
 fn exit_of(mut child: Child) -> Receiver<ExitStatus> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -252,6 +267,15 @@ mod tests {
         // A second time is harmless.
         assert_eq!(server.kill().signal(), Some(9));
         assert!(server.log().contains("listening"));
+    }
+
+    #[test]
+    fn the_line_of_the_demonstration_is_known_too() {
+        let script = "echo 'Serving on http://127.0.0.1:4712; Ctrl-C ends it.' >&2; \
+                      exec tail -f /dev/null";
+        let mut server = ServerProcess::launch(shell(script)).unwrap();
+        assert_eq!(server.port(), 4712);
+        assert_eq!(server.interrupt().signal(), Some(2));
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn camel_case(path: &str) -> String {
 }
 
 /// The insides of all fenced blocks of a shell.
-fn fenced_shell(markdown: &str) -> Vec<String> {
+pub(crate) fn fenced_shell(markdown: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<(bool, String)> = None;
     for line in markdown.lines() {

@@ -1,0 +1,246 @@
+//! The commands of the README, run as printed against `lancang demo`.
+//!
+//! Only what a test cannot share is replaced: the port, the path of grpcurl, the data directory, and `cargo run` by the
+//! program that is built already. Each command has a row that says what it must show; one without a row fails.
+
+use std::process::Command;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::column;
+use crate::{
+    support::{grpcurl::program, process::ServerProcess},
+    tidy::readme::fenced_shell,
+};
+
+/// The address that the README prints.
+const ADDRESS: &str = "127.0.0.1:50051";
+const GRPCURL: &str = "target/tools/grpcurl";
+const CARGO: &str = "cargo run --release --";
+const DATA_DIR: &str = "target/lancang-data";
+
+/// Commands of the README that run the server, or this very test.
+const SPECIAL: [&str; 3] = [
+    "cargo run --release -- demo",
+    "scripts/test",
+    "cargo run --release -- serve --listen 127.0.0.1:50051 --data-dir target/lancang-data",
+];
+
+/// What a command must print; the rest of the command is the README's own affair.
+struct Row {
+    begins: &'static str,
+    contains: &'static str,
+    shows: fn(&str),
+}
+
+/// In the order of the README.
+const ROWS: &[Row] = &[
+    Row {
+        begins: GRPCURL,
+        contains: " list",
+        shows: |output| {
+            for service in ["Job", "Site", "Forecast", "Admin"] {
+                let service = format!("lancang.v1.{service}Service");
+                assert!(output.lines().any(|line| line == service), "{output}");
+            }
+        },
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "JobService/QuoteJob",
+        shows: |output| {
+            let quote = json(output);
+            // 20 tasks of 400 W.
+            assert!(watts(&quote["placement"]) >= 8_000, "{output}");
+            assert_ne!(quote["quoteId"], Value::Null);
+            assert_eq!(quote["sites"].as_array().map(Vec::len), Some(10));
+        },
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "JobService/SubmitJob",
+        shows: |output| {
+            let job = &json(output)["job"];
+            assert_eq!(job["state"], "JOB_STATE_PLANNED");
+            assert_eq!(job["spec"]["name"], "night-render");
+        },
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "SiteService/CordonSite",
+        shows: |output| assert_eq!(json(output)["site"]["cordon"]["cordoned"], true),
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "JobService/ListJobs",
+        shows: |output| {
+            let jobs = &json(output)["jobs"];
+            assert_eq!(column(jobs, "cause"), ["CHANGE_CAUSE_CORDON"; 3]);
+            for job in jobs.as_array().unwrap() {
+                assert_ne!(job["placement"]["siteId"], "cxg-chuxiong");
+            }
+        },
+    },
+    Row {
+        begins: CARGO,
+        contains: " job list",
+        shows: |output| assert!(output.contains("fx-risk-nightly"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " job submit",
+        shows: |output| {
+            let said = words(output);
+            assert!(said.contains("name etl"), "{output}");
+            assert!(said.contains("state PLANNED"), "{output}");
+        },
+    },
+    Row {
+        begins: CARGO,
+        contains: " site list",
+        shows: |output| {
+            assert!(output.contains("kmg-chenggong"), "{output}");
+            assert!(output.contains("cxg-chuxiong"), "{output}");
+        },
+    },
+    Row {
+        begins: CARGO,
+        contains: " forecast get",
+        shows: |output| assert!(output.lines().count() >= 96, "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " admin info",
+        shows: |output| {
+            assert!(output.contains(env!("CARGO_PKG_VERSION")), "{output}");
+        },
+    },
+];
+
+#[track_caller]
+fn json(output: &str) -> Value {
+    serde_json::from_str(output).unwrap()
+}
+
+fn watts(placement: &Value) -> u64 {
+    super::number(&placement["powerWatts"])
+}
+
+/// The words of a text with one space between them.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The commands in the fenced blocks of the README, a line each.
+fn commands() -> Vec<String> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let text = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
+    let blocks = fenced_shell(&text);
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    lines
+        .filter(|line| !line.trim().is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Runs a command by the shell in the root of the repository; its standard output.
+#[track_caller]
+fn run(command: &str, port: u16) -> String {
+    let printed = command
+        .replace(ADDRESS, &format!("127.0.0.1:{port}"))
+        .replace(GRPCURL, &program().display().to_string())
+        .replace(CARGO, env!("CARGO_BIN_EXE_lancang"));
+    let output = Command::new("sh")
+        .args(["-c", &printed])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("LANCANG_SERVER", format!("http://127.0.0.1:{port}"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{printed}\n{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command again until its answer has a field.
+#[track_caller]
+fn run_until(command: &str, port: u16, field: &str) -> String {
+    const TRIES: usize = 200;
+    (0..TRIES)
+        .map(|_| run(command, port))
+        .find(|output| json(output).get(field).is_some())
+        .unwrap_or_else(|| panic!("`{command}` never shows {field}"))
+}
+
+fn demo(temporary: &std::path::Path) -> ServerProcess {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
+    command
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", temporary);
+    ServerProcess::launch(command).unwrap()
+}
+
+#[test]
+fn every_command_works_as_printed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut server = demo(temporary.path());
+    let commands = commands();
+    for special in SPECIAL {
+        assert!(
+            commands.iter().any(|command| command == special),
+            "{special}"
+        );
+    }
+    let plain: Vec<&String> = commands
+        .iter()
+        .filter(|command| !SPECIAL.contains(&command.as_str()))
+        .collect();
+    assert_eq!(
+        plain.len(),
+        ROWS.len(),
+        "a row for each command: {plain:#?}"
+    );
+    let n_grpcurl = plain
+        .iter()
+        .filter(|line| line.starts_with(GRPCURL))
+        .count();
+    assert_eq!(n_grpcurl, 5);
+    for (command, row) in plain.into_iter().zip(ROWS) {
+        assert!(
+            command.starts_with(row.begins) && command.contains(row.contains),
+            "`{command}` stands where `{}` is expected",
+            row.contains
+        );
+        let output = match row.contains {
+            // The plan follows a moment after the cordon, a long one where nothing is optimised.
+            "JobService/ListJobs" => run_until(command, server.port(), "jobs"),
+            _ => run(command, server.port()),
+        };
+        (row.shows)(&output);
+        if command.contains("SubmitJob") {
+            // "can be sent as often as you like".
+            let (first, again) = (json(&output), json(&run(command, server.port())));
+            assert_eq!(again["alreadyExisted"], true);
+            assert_eq!(again["job"]["jobId"], first["job"]["jobId"]);
+        }
+    }
+    // Ctrl-C ends it, and it leaves nothing behind.
+    assert!(server.interrupt().success(), "{}", server.log());
+    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_server_starts_as_printed() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let printed = SPECIAL[2]
+        .replace(ADDRESS, "127.0.0.1:0")
+        .replace(DATA_DIR, &data_dir.path().display().to_string())
+        .replace(CARGO, env!("CARGO_BIN_EXE_lancang"));
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec {printed}")]);
+    let mut server = ServerProcess::launch(command).unwrap();
+    let info = super::Client::of(&server).info();
+    let started: Timestamp = info["startTime"].as_str().unwrap().parse().unwrap();
+    assert!(started <= Timestamp::now());
+    assert!(server.terminate().success());
+}

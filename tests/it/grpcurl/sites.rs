@@ -1,0 +1,278 @@
+//! `SiteService` on its good paths, and what a change of a site does to the jobs that are planned there.
+//!
+//! Each test has a server of its own: the cause of a move is only certain where nothing else moves.
+
+use serde_json::{Value, json};
+
+use super::{Client, column, exercises, hydro_site, job_at, number};
+use crate::support::samples::{create_site_named, put_latencies, with};
+
+exercises! {
+    by crate::grpcurl::Client::alone();
+    a_created_site_is_given_back_as_stored: "SiteService/CreateSite",
+    a_site_reads_back_as_created: "SiteService/GetSite",
+    sites_are_listed_by_id_over_one_revision: "SiteService/ListSites",
+    an_update_changes_what_the_mask_names_and_moves_what_no_longer_fits: "SiteService/UpdateSite",
+    a_cordon_moves_what_has_not_started: "SiteService/CordonSite",
+    an_uncordoned_site_takes_waiting_work: "SiteService/UncordonSite",
+    a_line_that_became_too_long_takes_jobs_off_their_site: "SiteService/PutLatencies",
+    round_trip_times_read_back: "SiteService/GetLatencies",
+}
+
+fn a_created_site_is_given_back_as_stored(client: &Client) {
+    let request = create_site_named("created");
+    let request = with(request, "/site/display_name", "Kūnmíng 昆明");
+    let request = with(request, "/request_id", "create-1");
+    let request = with(
+        request,
+        "/site/tariff",
+        json!([
+            { "start_minute": 0, "end_minute": 480, "price_micro_cny_per_kwh": 200_000 },
+            { "start_minute": 480, "end_minute": 1440, "price_micro_cny_per_kwh": 500_000 },
+        ]),
+    );
+    let site = client.ok("SiteService/CreateSite", &request)["site"].clone();
+    assert_eq!(site["displayName"], "Kūnmíng 昆明");
+    assert_eq!(site["latitudeMicrodegrees"], 25_040_000);
+    assert_eq!(site["powerCapWatts"], "100000");
+    assert_eq!(site["puePermille"], 1_200);
+    assert_eq!(
+        column(&site["supplies"], "supplyId"),
+        ["created/hydro", "created/solar"]
+    );
+    assert_eq!(
+        column(&site["supplies"], "kind"),
+        ["SUPPLY_KIND_HYDRO", "SUPPLY_KIND_SOLAR"]
+    );
+    assert_eq!(
+        column(&site["tariff"], "priceMicroCnyPerKwh"),
+        ["200000", "500000"]
+    );
+    assert_eq!(site["createTime"], site["updateTime"]);
+    assert!(site["etag"].as_str().unwrap().starts_with('r'));
+    assert!(!site["cordon"]["cordoned"].as_bool().unwrap_or_default());
+    // The same request again gets the first answer instead of SITE_EXISTS.
+    assert_eq!(client.ok("SiteService/CreateSite", &request)["site"], site);
+}
+
+fn a_site_reads_back_as_created(client: &Client) {
+    let created = client.ok("SiteService/CreateSite", &hydro_site("read"))["site"].clone();
+    let read = client.ok("SiteService/GetSite", &json!({ "site_id": "read" }));
+    assert_eq!(read["site"], created);
+    assert_eq!(
+        created["displayName"], "read",
+        "without a name the id is the name"
+    );
+}
+
+fn sites_are_listed_by_id_over_one_revision(client: &Client) {
+    for id in ["listed-b", "listed-a", "listed-c"] {
+        client.ok("SiteService/CreateSite", &hydro_site(id));
+    }
+    let first = client.ok("SiteService/ListSites", &json!({ "page_size": 2 }));
+    assert_eq!(first["sites"].as_array().unwrap().len(), 2);
+    let late = hydro_site("zz-listed-late");
+    client.ok("SiteService/CreateSite", &late);
+    let request = json!({ "page_size": 1000, "page_token": first["nextPageToken"] });
+    let rest = client.ok("SiteService/ListSites", &request);
+    assert_eq!(rest["revision"], first["revision"]);
+    assert_eq!(rest.get("nextPageToken"), None);
+    let ids = [
+        column(&first["sites"], "siteId"),
+        column(&rest["sites"], "siteId"),
+    ]
+    .concat();
+    assert!(ids.is_sorted(), "{ids:?}");
+    assert!(!ids.contains(&"zz-listed-late"), "{ids:?}");
+    let own: Vec<&&str> = ids.iter().filter(|id| id.starts_with("listed-")).collect();
+    assert_eq!(own, [&"listed-a", &"listed-b", &"listed-c"]);
+}
+
+fn an_update_changes_what_the_mask_names_and_moves_what_no_longer_fits(client: &Client) {
+    let site = client.site("updated", 30_000);
+    let job = client.submit("site-update", &job_at(&[&site]));
+    let before = client.ok("SiteService/GetSite", &json!({ "site_id": site }))["site"].clone();
+    // The job draws 1,200 W.
+    let request = json!({
+        "site": { "site_id": site, "power_cap_watts": 1_199, "pue_permille": 2_000 },
+        "update_mask": { "paths": ["power_cap_watts"] },
+        "etag": before["etag"],
+        "request_id": "site-update-1",
+    });
+    let updated = client.ok("SiteService/UpdateSite", &request)["site"].clone();
+    let expected = with(before, "/powerCapWatts", "1199");
+    let expected = with(expected, "/etag", updated["etag"].clone());
+    let expected = with(expected, "/updateTime", updated["updateTime"].clone());
+    assert_eq!(updated, expected);
+    assert_eq!(
+        client.ok("SiteService/UpdateSite", &request)["site"],
+        updated
+    );
+
+    let waiting = client.job_once(
+        &job["jobId"],
+        "JOB_STATE_QUEUED",
+        "CHANGE_CAUSE_SITE_CHANGED",
+    );
+    assert_eq!(waiting.get("placement"), None);
+    let explained = client.ok("JobService/ExplainJob", &json!({ "job_id": job["jobId"] }));
+    let refusal = verdict_at(&explained, &site)["refusals"][0].clone();
+    assert_eq!(refusal["reason"], "REFUSAL_REASON_POWER_EXCEEDS_CAP");
+    assert_eq!(
+        (&refusal["need"], &refusal["have"], &refusal["unit"]),
+        (&json!("1200"), &json!("1199"), &json!("watts"))
+    );
+
+    let request = json!({
+        "site": { "site_id": site, "power_cap_watts": 1_200 },
+        "update_mask": { "paths": ["power_cap_watts"] },
+    });
+    client.ok("SiteService/UpdateSite", &request);
+    let planned = client.job_once(
+        &job["jobId"],
+        "JOB_STATE_PLANNED",
+        "CHANGE_CAUSE_SITE_CHANGED",
+    );
+    assert_eq!(planned["placement"]["powerWatts"], "1200");
+}
+
+#[track_caller]
+fn verdict_at<'a>(explained: &'a Value, site_id: &str) -> &'a Value {
+    let verdicts = explained["sites"].as_array().unwrap();
+    verdicts
+        .iter()
+        .find(|verdict| verdict["siteId"] == site_id)
+        .unwrap()
+}
+
+fn a_cordon_moves_what_has_not_started(client: &Client) {
+    let (green, grey) = (client.site("cordoned", 30_000), client.site("spare", 600));
+    let job = client.submit("cordon-1", &job_at(&[&green, &grey]));
+    assert_eq!(job["placement"]["siteId"], green.as_str());
+    let request = json!({ "site_id": green, "reason": "transformer maintenance" });
+    let site = client.ok("SiteService/CordonSite", &request)["site"].clone();
+    assert_eq!(site["cordon"]["cordoned"], true);
+    assert_eq!(site["cordon"]["reason"], "transformer maintenance");
+    assert_eq!(site["cordon"]["since"], site["updateTime"]);
+    // Cordoned is cordoned: the same again is no change.
+    assert_eq!(client.ok("SiteService/CordonSite", &request)["site"], site);
+
+    let moved = client.job_once(&job["jobId"], "JOB_STATE_PLANNED", "CHANGE_CAUSE_CORDON");
+    assert_eq!(moved["placement"]["siteId"], grey.as_str());
+    assert_eq!(moved["placement"]["greenSharePermille"], 500);
+    assert_eq!(moved["replanCount"], 1);
+    let explained = client.ok("JobService/ExplainJob", &json!({ "job_id": job["jobId"] }));
+    let refusal = &verdict_at(&explained, &green)["refusals"][0];
+    assert_eq!(refusal["reason"], "REFUSAL_REASON_SITE_CORDONED");
+    let why = refusal["message"].as_str().unwrap();
+    assert!(why.contains("transformer maintenance"), "{why}");
+    assert_eq!(explained["history"][0]["trigger"], green.as_str());
+}
+
+fn an_uncordoned_site_takes_waiting_work(client: &Client) {
+    let site = client.site("reopened", 30_000);
+    let job = client.submit("uncordon-1", &job_at(&[&site]));
+    client.ok("SiteService/CordonSite", &json!({ "site_id": site }));
+    client.job_once(&job["jobId"], "JOB_STATE_QUEUED", "CHANGE_CAUSE_CORDON");
+    let explained = client.ok("JobService/ExplainJob", &json!({ "job_id": job["jobId"] }));
+    let summary = explained["summary"].as_str().unwrap();
+    assert!(
+        summary.starts_with("waiting without a placement: "),
+        "{summary}"
+    );
+
+    let answer = client.ok("SiteService/UncordonSite", &json!({ "site_id": site }));
+    assert!(
+        !answer["site"]["cordon"]["cordoned"]
+            .as_bool()
+            .unwrap_or_default()
+    );
+    let cause = "CHANGE_CAUSE_SITE_AVAILABLE";
+    let planned = client.job_once(&job["jobId"], "JOB_STATE_PLANNED", cause);
+    assert_eq!(planned["placement"]["runs"], job["placement"]["runs"]);
+}
+
+/// A zone and a city that no other test knows, 20 ms from the site.
+fn own_zone(name: &str, site: &str) -> Value {
+    json!({
+        "zones": [{
+            "zone_id": name,
+            "budget_us": 30_000,
+            "cities": [{ "city_id": format!("{name}-city"), "country": "LA" }],
+        }],
+        "latencies": [{
+            "site_id": site,
+            "city_id": format!("{name}-city"),
+            "leased_p50_us": 20_000,
+            "leased_p95_us": 25_000,
+        }],
+    })
+}
+
+fn a_line_that_became_too_long_takes_jobs_off_their_site(client: &Client) {
+    let site = client.site("far-off", 30_000);
+    let known = client.ok("SiteService/PutLatencies", &own_zone("stretched", &site));
+    let spec = with(
+        job_at(&[&site]),
+        "/origin",
+        json!({ "zone_id": "stretched" }),
+    );
+    let job = client.submit("stretched-1", &spec);
+    assert_eq!(job["placement"]["rttUs"], 20_000);
+
+    let longer = json!({
+        "latencies": [{ "site_id": site, "city_id": "stretched-city", "leased_p50_us": 30_001 }],
+        "request_id": "stretched-2",
+    });
+    let changed = client.ok("SiteService/PutLatencies", &longer);
+    assert!(number(&changed["revision"]) > number(&known["revision"]));
+    assert!(number(&changed["zones"]) >= number(&known["zones"]));
+    client.job_once(&job["jobId"], "JOB_STATE_QUEUED", "CHANGE_CAUSE_LATENCY");
+    let explained = client.ok("JobService/ExplainJob", &json!({ "job_id": job["jobId"] }));
+    let refusal = &verdict_at(&explained, &site)["refusals"][0];
+    assert_eq!(refusal["reason"], "REFUSAL_REASON_LATENCY_EXCEEDED");
+    assert_eq!(
+        (&refusal["need"], &refusal["have"], &refusal["unit"]),
+        (&json!("30000"), &json!("30001"), &json!("microseconds"))
+    );
+    let suggestion = &explained["suggestions"][0];
+    assert_eq!(suggestion["kind"], "SUGGESTION_KIND_LARGER_RTT");
+    assert_eq!(suggestion["maxRttUs"], 30_001);
+}
+
+fn round_trip_times_read_back(client: &Client) {
+    client.ok("SiteService/CreateSite", &hydro_site("measured"));
+    client.ok("SiteService/PutLatencies", &put_latencies(&["measured"]));
+    client.ok(
+        "SiteService/PutLatencies",
+        &own_zone("measured-zone", "measured"),
+    );
+    let read = client.ok(
+        "SiteService/GetLatencies",
+        &json!({ "site_id": "measured" }),
+    );
+    let cities = ["bangkok", "measured-zone-city", "vientiane"];
+    assert_eq!(column(&read["latencies"], "cityId"), cities);
+    assert_eq!(
+        read["latencies"][1],
+        json!({
+            "siteId": "measured",
+            "cityId": "measured-zone-city",
+            "leasedP50Us": 20_000,
+            "leasedP95Us": 25_000,
+        })
+    );
+    let zones = column(&read["zones"], "zoneId");
+    assert!(
+        zones.contains(&"mekong") && zones.contains(&"measured-zone"),
+        "{zones:?}"
+    );
+    assert!(zones.is_sorted());
+
+    let all = client.ok("SiteService/GetLatencies", &json!({}));
+    let sites = column(&all["latencies"], "siteId");
+    assert!(
+        sites.is_sorted() && sites.contains(&"measured"),
+        "{sites:?}"
+    );
+}

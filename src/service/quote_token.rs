@@ -98,16 +98,16 @@ mod tests {
 
     #[test]
     fn forged_terms_are_refused() {
-        let forged: [(&str, &dyn Fn(&mut QuotePromise)); 7] = [
-            ("expiry before the epoch", &|p| p.expires_at = TimeMs(-1)),
-            ("no expiry", &|p| p.expires_at = TimeMs(i64::MAX)),
-            ("expiry after more than a day", &|p| {
+        let forged: [(&str, fn(&mut QuotePromise)); 7] = [
+            ("expiry before the epoch", |p| p.expires_at = TimeMs(-1)),
+            ("no expiry", |p| p.expires_at = TimeMs(i64::MAX)),
+            ("expiry after more than a day", |p| {
                 p.expires_at = NOW.plus_ms(VALID_MS_MAX + 1);
             }),
-            ("end before the epoch", &|p| p.end = TimeMs(-1)),
-            ("earliest end", &|p| p.end = TimeMs(i64::MIN)),
-            ("end in the year 10000", &|p| p.end = TimeMs(LAST_MS + 1)),
-            ("more green than all", &|p| p.green_share_permille = 1_001),
+            ("end before the epoch", |p| p.end = TimeMs(-1)),
+            ("earliest end", |p| p.end = TimeMs(i64::MIN)),
+            ("end in the year 10000", |p| p.end = TimeMs(LAST_MS + 1)),
+            ("more green than all", |p| p.green_share_permille = 1_001),
         ];
         for (what, forge) in forged {
             let mut promise = promise();

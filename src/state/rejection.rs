@@ -97,7 +97,7 @@ pub enum Rejection {
         /// Its place in the submission, from 0.
         index: usize,
         /// Why.
-        rejection: Box<Rejection>,
+        rejection: Box<Self>,
     },
     /// A re-check against the state failed: a defect.
     #[error("the plan does not fit the state: {0}")]

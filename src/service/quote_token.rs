@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn forged_terms_are_refused() {
-        let forged: [(&str, fn(&mut QuotePromise)); 7] = [
+        type Forge = fn(&mut QuotePromise);
+        let forged: [(&str, Forge); 7] = [
             ("expiry before the epoch", |p| p.expires_at = TimeMs(-1)),
             ("no expiry", |p| p.expires_at = TimeMs(i64::MAX)),
             ("expiry after more than a day", |p| {

@@ -198,18 +198,8 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
         Rejection::StaleEtag { now } => {
             Problem::new(Code::Aborted, Reason::StaleEtag, message).with("etag", now)
         }
-        Rejection::QuoteDrifted(_) => Problem::new(
-            Code::FailedPrecondition,
-            Reason::QuoteDrifted,
-            message.clone(),
-        )
-        .with_precondition("QUOTE_DRIFTED", format!("{at}quote_id"), message),
-        Rejection::QuoteInvalid(_) => Problem::new(
-            Code::FailedPrecondition,
-            Reason::QuoteInvalid,
-            message.clone(),
-        )
-        .with_precondition("QUOTE_INVALID", format!("{at}quote_id"), message),
+        Rejection::QuoteDrifted(_) => quote_refused(Reason::QuoteDrifted, message, at),
+        Rejection::QuoteInvalid(_) => quote_refused(Reason::QuoteInvalid, message, at),
         Rejection::ImplausibleSeries(violations) => {
             Problem::new(Code::FailedPrecondition, Reason::ImplausibleSeries, message)
                 .with_implausible(below(at, violations))
@@ -245,6 +235,18 @@ fn key_reused(key: String, job: Option<JobId>, message: String) -> Problem {
         Some(job) => reused.with("job_id", job),
         None => reused,
     }
+}
+
+fn quote_refused(reason: v1::ErrorReason, message: String, at: &str) -> Problem {
+    let kind = match reason {
+        v1::ErrorReason::QuoteDrifted => "QUOTE_DRIFTED",
+        _ => "QUOTE_INVALID",
+    };
+    Problem::new(Code::FailedPrecondition, reason, message.clone()).with_precondition(
+        kind,
+        format!("{at}quote_id"),
+        message,
+    )
 }
 
 /// The same wrong fields below a path, but for those that stand below an item already.

@@ -398,7 +398,7 @@ async fn the_server_says_what_it_is_and_which_bounds_it_keeps() {
     assert_eq!((live.value, live.unit.as_str()), (1_000, "jobs"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn errors_of_the_transport_carry_the_promised_codes() {
     let stage = Stage::new();
     let mut jobs = JobServiceClient::new(connect(stage.handle.clone()).await);

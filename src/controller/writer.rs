@@ -557,7 +557,7 @@ mod tests {
     fn what_was_due_when_the_program_ended_is_due_after_a_start() {
         let options = Options::new(settings());
         let mut batch = Batch::default();
-        let mut writer = Writer::new(Core::new(settings()), options, NOW);
+        let mut writer = Writer::new(Core::new(settings()), options, Vec::new(), NOW);
         for id in ["here", "there"] {
             let mut site = site(id);
             // Where no rule of data is in the way.
@@ -574,7 +574,7 @@ mod tests {
         let cordon = site_command(&left, SiteVerb::Cordon { reason });
         writer.change_site(&cordon, NOW, &mut batch).unwrap();
         // The program ends before it has had an idle moment.
-        let mut writer = Writer::new(writer.core, options, NOW);
+        let mut writer = Writer::new(writer.core, options, Vec::new(), NOW);
         while writer.replanning.is_due() {
             writer.replan(NOW, &mut batch).unwrap();
         }

@@ -1,6 +1,7 @@
 //! Crashes of real servers: killed, without power, without disk, stopped, restarted.
 //!
 //! The oracle is what the clients were told: nothing acknowledged is ever lost, nothing is ever applied twice.
+//! For a long run set `CRASH_KILL_ROUNDS` and `CRASH_POWER_ROUNDS`; `CRASH_SEED` repeats what a failure printed.
 
 mod backup;
 mod client;

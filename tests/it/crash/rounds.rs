@@ -27,6 +27,7 @@ const ROUNDS_PER_STORE: u64 = 20;
 
 /// Longest wait for a crash in recovery, milliseconds: most starts take longer.
 const RECOVERY_MS_MAX: u64 = 150;
+const FIRST_RECOVERY_MS_MAX: u64 = 5;
 
 /// Records between snapshots: at the small end a round writes several.
 const SNAPSHOT_EVERY_RECORDS: [u64; 4] = [100, 100, 400, 100_000];
@@ -144,7 +145,14 @@ impl Rounds {
     }
 
     fn crash_in_recovery(&mut self, fault: &dyn Fault) {
-        let patience = Duration::from_millis(self.rng.below(RECOVERY_MS_MAX));
+        // The first for certain: no server is ready so soon.
+        let is_first = self.n_crashes_in_recovery == 0;
+        let longest = if is_first {
+            FIRST_RECOVERY_MS_MAX
+        } else {
+            RECOVERY_MS_MAX
+        };
+        let patience = Duration::from_millis(self.rng.below(longest));
         match ServerProcess::launch_within(patience, self.command()) {
             // It was faster; then it is an idle server that crashes.
             Ok(mut server) => drop(server.kill()),

@@ -151,6 +151,7 @@ fn horizon() -> SlotRange {
 
 fn window(from: u32, to: u32) -> Window {
     Window {
+        current: Slot(START - 1),
         not_before: Slot(START + from),
         start_by: Slot(START + to),
         end_by: Slot(START + to),
@@ -315,8 +316,16 @@ fn worst(_: &mut Criterion) {
     let cases = [
         ("rigid, no green", week, None, 1_000, 500),
         ("pieces, no green", week, Some((1, 0)), 1_000, 500),
+        ("pieces, nearly green enough", week, Some((24, 8)), 850, 60),
+        ("pieces, too large chunks", week, Some((160, 1)), 700, 60),
         ("pieces, little green", week, Some((1, 0)), 500, 500),
-        ("pieces, long and green", week, Some((week / 2 - 8, 1)), 700, 500),
+        (
+            "pieces, long and green",
+            week,
+            Some((week / 2 - 8, 1)),
+            700,
+            500,
+        ),
         ("pieces, feasible", week, Some((4, 1)), 0, 500),
     ];
     for (name, n_slots, cut, share, watts) in cases {
@@ -336,18 +345,16 @@ fn worst(_: &mut Criterion) {
             window: window(0, SLOTS),
             decided_revision: Revision(1),
         };
-        let start = Instant::now();
-        let placed = black_box(timetable.place(&request));
-        let suggestions = match &placed {
-            Ok(_) => vec![],
-            Err(_) => timetable.suggest(&request),
-        };
-        println!(
-            "worst decision ({name}): {} us, placed {}, {} suggestions",
-            start.elapsed().as_micros(),
-            placed.is_ok(),
-            suggestions.len()
-        );
+        // The best of some: what else runs on the machine is not the question.
+        let micros = (0..5).map(|_| {
+            let start = Instant::now();
+            let placed = black_box(timetable.place(&request));
+            if placed.is_err() {
+                black_box(timetable.suggest(&request));
+            }
+            start.elapsed().as_micros()
+        });
+        println!("worst decision ({name}): {} us", micros.min().unwrap());
     }
 }
 
@@ -377,15 +384,17 @@ fn replans(_: &mut Criterion) {
         let options = ReplanOptions {
             min_gain_permille: 50,
             max_moves: 1_000,
+            work_max: limits::REPLAN_WORK_MAX,
             decided_revision: Revision(2),
         };
-        let start = Instant::now();
-        let moves = black_box(replan(&mut world.timetable, &candidates, &options));
-        println!(
-            "replan of {n} ({name}): {} us, {} changes",
-            start.elapsed().as_micros(),
-            moves.len()
-        );
+        let runs = (0..3).map(|_| {
+            let mut timetable = world.timetable.clone();
+            let start = Instant::now();
+            let moves = black_box(replan(&mut timetable, &candidates, &options));
+            (start.elapsed().as_micros(), moves.len())
+        });
+        let (micros, n_changes) = runs.min().unwrap();
+        println!("replan of {n} ({name}): {micros} us, {n_changes} changes");
     }
 }
 

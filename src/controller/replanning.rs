@@ -246,6 +246,7 @@ impl Writer {
         let options = ReplanOptions {
             min_gain_permille: self.options.replan_min_gain_permille,
             max_moves: self.replanning.moves_left,
+            work_max: limits::REPLAN_WORK_MAX,
             decided_revision: self.core.state().revision(),
         };
         let moves = replan(&mut self.plan.timetable, &candidates, &options);

@@ -101,6 +101,18 @@ pub const HTTP2_STREAMS_MAX: u32 = 256;
 pub const QUOTE_ALTERNATIVES_MAX: usize = 16;
 /// Work of the exact search for interruptible jobs, in table cells for one site; longer cases use coarser pieces.
 pub const INTERRUPTIBLE_CELLS_MAX: usize = 4_000_000;
+/// Slots of runtime whose placements share one record: at worst about 8 bytes each, half of what the store takes.
+pub const RECORD_SLOTS_MAX: u64 = 4_000_000;
+/// Ended jobs that are kept; beyond it the oldest go before their time.
+pub const ENDED_JOBS_MAX: usize = 500_000;
+/// Request ids that are remembered; beyond it new ones are refused until old ones are forgotten.
+pub const REQUEST_IDS_MAX: usize = 1_000_000;
+/// Things that one record forgets: the writer goes on with the next one when it is idle.
+pub const FORGET_EVENTS_MAX: usize = 4_000;
+/// Round-trip times that are kept: 256 sites and a thousand cities.
+pub const LATENCIES_MAX: usize = 262_144;
+/// Records before a stop after which a change may still be due for re-planning at the next start.
+pub const RECENT_RECORDS_MAX: u64 = 1_000;
 /// Jobs that one step of re-planning looks at: the mailbox waits no longer than that takes.
 pub const REPLAN_CANDIDATES_MAX: usize = 4_096;
 /// Wrong fields or refusals in the details of one status: more than a form has, little enough for any client's headers.

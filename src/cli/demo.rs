@@ -32,6 +32,7 @@ use crate::{
 mod draft;
 mod jobs;
 mod report;
+mod standing;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -103,6 +104,7 @@ async fn present(server: &str, args: &DemoArgs) -> Result<(), Failure> {
 async fn drive(channel: &Channel, now: Timestamp, view: &View) -> Result<Vec<Row>, Failure> {
     seed(channel, now, view).await?;
     let mut jobs = JobServiceClient::new(channel.clone()).max_decoding_message_size(64 << 20);
+    submit_standing_load(&mut jobs, now).await?;
     let demo_jobs = jobs::all(now);
     talk(&format!(
         "Submitting {} jobs from across the border:\n",
@@ -113,6 +115,24 @@ async fn drive(channel: &Channel, now: Timestamp, view: &View) -> Result<Vec<Row
         rows.push(submit(&mut jobs, demo_job).await?);
     }
     Ok(rows)
+}
+
+async fn submit_standing_load(
+    jobs: &mut JobServiceClient<Channel>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let items = standing::submissions(&starter::sites()?, now);
+    let n_jobs = items.len();
+    let request = v1::SubmitJobsRequest {
+        items,
+        all_or_nothing: true,
+    };
+    jobs.submit_jobs(request).await?;
+    talk(&format!(
+        "The sites carry three quarters of their power already: {n_jobs} standing jobs, one a site and day, bound to \
+         their sites and first to claim the green power."
+    ));
+    Ok(())
 }
 
 /// Creates sites, zones and round-trip times, and puts the week.

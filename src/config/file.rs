@@ -50,7 +50,8 @@ pub struct FileLog {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileForecast {
-    /// Age in minutes from which an issue counts as stale.
+    /// Age in minutes from which an issue counts as stale. The default, 40 hours, keeps a day-ahead issue of 09:00 fresh
+    /// until the end of the day that it is for.
     pub stale_after_minutes: u32,
 }
 
@@ -119,7 +120,7 @@ impl Default for FileConfig {
                 filter: "info".to_owned(),
             },
             forecast: FileForecast {
-                stale_after_minutes: 1560,
+                stale_after_minutes: 2400,
             },
             replan: FileReplan {
                 max_moves_per_revision: 1000,

@@ -57,7 +57,7 @@ impl Options {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            stale_after_ms: 26 * 3_600_000,
+            stale_after_ms: 40 * 3_600_000,
             replan_min_gain_permille: 50,
             replan_max_moves: 1_000,
             quote_valid_ms: 300_000,

@@ -2,12 +2,15 @@
 //!
 //! What cannot be read stops the start; nothing is skipped.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    controller::{Commit, ControllerError, Published, VerifyReport, batch::publish},
+    controller::{
+        Commit, ControllerError, Published, VerifyReport, batch::publish, replanning::Due,
+    },
     domain::{ids::Revision, interner::Interner},
-    state::{Core, Settings, State},
+    limits,
+    state::{Core, Settings, State, event::Record},
     store::{Loaded, Store, StoreError, codec, snapshot},
 };
 
@@ -17,6 +20,8 @@ pub(super) struct Opened {
     pub(super) core: Core,
     pub(super) published: Published,
     pub(super) n_records: u64,
+    /// What may still have been due for re-planning when the last writer stopped.
+    pub(super) recent: Vec<Due>,
 }
 
 /// Reads everything.
@@ -28,6 +33,7 @@ pub(super) fn open(store: &mut dyn Store, settings: Settings) -> Result<Opened, 
         base: Revision(0),
         commits: Vec::new(),
         n_records: 0,
+        recent: VecDeque::new(),
         interner: Interner::new(),
         failed: None,
     };
@@ -48,6 +54,7 @@ pub(super) fn open(store: &mut dyn Store, settings: Settings) -> Result<Opened, 
         published: publish(&base, &core, reading.commits),
         core,
         n_records: reading.n_records,
+        recent: reading.recent.into_iter().map(|(_, due)| due).collect(),
     })
 }
 
@@ -92,6 +99,7 @@ struct Reading {
     base: Revision,
     commits: Vec<Arc<Commit>>,
     n_records: u64,
+    recent: VecDeque<(Revision, Due)>,
     interner: Interner,
     failed: Option<ControllerError>,
 }
@@ -128,6 +136,7 @@ impl Reading {
                 let core = self.core.get_or_insert_with(|| Core::new(self.settings));
                 let deltas = core.apply(&record);
                 self.n_records += 1;
+                self.remember(&record);
                 if !deltas.is_empty() {
                     self.commits.push(Arc::new(Commit {
                         revision: record.revision,
@@ -138,6 +147,17 @@ impl Reading {
             }
         }
         Ok(())
+    }
+
+    /// Keeps what the last records may have left to be re-planned.
+    fn remember(&mut self, record: &Record) {
+        let dues = record.events.iter().filter_map(Due::after_restart);
+        self.recent.extend(dues.map(|due| (record.revision, due)));
+        while let Some((revision, _)) = self.recent.front()
+            && revision.0 + limits::RECENT_RECORDS_MAX < record.revision.0
+        {
+            self.recent.pop_front();
+        }
     }
 
     fn end_snapshot(&mut self) -> Result<(), ControllerError> {

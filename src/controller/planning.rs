@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Plan {
     pub(super) timetable: Timetable,
     options: Options,
+    /// Whether a placement reaches beyond the horizon, so that the timetable holds only a part of it.
+    is_cut: bool,
 }
 
 impl Plan {
@@ -33,6 +35,7 @@ impl Plan {
         let mut plan = Self {
             timetable: Timetable::new(settings.grid, settings.horizon(now)),
             options,
+            is_cut: false,
         };
         plan.timetable.set_latencies(state.latencies().clone());
         for site in state.sites().values() {
@@ -41,6 +44,7 @@ impl Plan {
         for job in state.jobs().values() {
             if let Some(placement) = job.placement() {
                 plan.timetable.reserve(placement);
+                plan.is_cut |= placement.end() > plan.timetable.horizon().end;
             }
         }
         plan
@@ -60,6 +64,11 @@ impl Plan {
 
     /// Moves the horizon on to `now`.
     pub(super) fn advance(&mut self, state: &State, now: TimeMs) {
+        if self.is_cut {
+            // Slots that open now may be taken already: only the state knows.
+            *self = Self::new(state, self.options, now);
+            return;
+        }
         self.timetable.advance(self.options.settings.horizon(now));
         for site in state.sites().values() {
             self.set_outlook(state, site, now);

@@ -17,7 +17,7 @@ use crate::{
     limits,
     planner::{Candidate, Move, MoveKind, ReplanOptions, Window, replan},
     slot::{Slot, SlotRange, TimeMs},
-    state::{Rejection, Settings, command::PlanChange},
+    state::{Rejection, Settings, command::PlanChange, event::Event},
 };
 
 /// Something that may change where jobs are best placed.
@@ -36,8 +36,12 @@ pub(super) enum Scope {
     Queued,
     /// Those that draw grid energy.
     Improvable,
-    /// Those placed at a site in these slots, and those that draw grid energy.
-    Site { site: SiteId, range: SlotRange },
+    /// Those placed at a site in these slots, and where it may help them those that draw grid energy.
+    Site {
+        site: SiteId,
+        range: SlotRange,
+        or_improvable: bool,
+    },
     /// All.
     Everything,
 }
@@ -51,12 +55,39 @@ pub(super) struct Replanning {
 }
 
 impl Due {
-    /// Room became free.
-    pub(super) fn room() -> Self {
-        Self {
-            cause: ChangeCause::Room,
-            trigger: Arc::default(),
-            scope: Scope::Queued,
+    /// What an event may have left to be done if the writer stopped right after it; `None` when nothing.
+    pub(super) fn after_restart(event: &Event) -> Option<Self> {
+        let everywhere = |site: &SiteId| Scope::Site {
+            site: site.clone(),
+            range: SlotRange::new(Slot(0), Slot(u32::MAX)),
+            or_improvable: true,
+        };
+        match event {
+            Event::SitePut(site) => Some(Self {
+                cause: match site.cordon {
+                    Some(_) => ChangeCause::Cordon,
+                    None => ChangeCause::SiteChanged,
+                },
+                trigger: site.id.as_str().into(),
+                scope: everywhere(&site.id),
+            }),
+            Event::ForecastPut(issue) => Some(Self {
+                cause: ChangeCause::Forecast,
+                trigger: issue.id.to_string().into(),
+                scope: everywhere(&SiteId::parse(issue.id.supply.site_part()).ok()?),
+            }),
+            Event::LatenciesPut(_) => Some(Self {
+                cause: ChangeCause::Latency,
+                trigger: Arc::default(),
+                scope: Scope::Everything,
+            }),
+            Event::JobSubmitted(_)
+            | Event::JobChanged(_)
+            | Event::JobForgotten(_)
+            | Event::ForecastForgotten(_)
+            | Event::ActualsPut(_)
+            | Event::ActualsForgotten(..)
+            | Event::RequestForgotten(_) => None,
         }
     }
 }
@@ -77,7 +108,7 @@ impl Replanning {
 
 impl Writer {
     /// Moves time on: a new slot opens the horizon and closes windows.
-    pub(super) fn tick(&mut self, now: TimeMs, batch: &mut Batch) {
+    pub(super) fn tick(&mut self, now: TimeMs) {
         let slot = self.options.settings.grid.slot_at(now);
         if slot <= self.horizon().start {
             return;
@@ -88,11 +119,17 @@ impl Writer {
             trigger: Arc::default(),
             scope: Scope::Queued,
         });
+        self.forgetting = true;
+    }
+
+    /// Forgets some of what is older than it is kept; the rest with the next call.
+    pub(super) fn forget(&mut self, now: TimeMs, batch: &mut Batch) {
         let forgotten = self.core.decide_forget(
             now,
             self.options.ended_jobs_kept_ms,
             super::REQUESTS_KEPT_MS,
         );
+        self.forgetting = forgotten.is_some();
         if let Some(record) = forgotten {
             self.commit(record, batch);
         }
@@ -106,12 +143,7 @@ impl Writer {
         if !self.replanning.due.is_empty() {
             self.fill_queue(now);
         }
-        let n_next = self
-            .replanning
-            .queue
-            .len()
-            .min(limits::REPLAN_CANDIDATES_MAX);
-        let next: Vec<_> = self.replanning.queue.drain(..n_next).collect();
+        let next = self.next_step();
         let changes = self.plan_changes(&next, now);
         match self.core.decide_plan(&changes, now) {
             Ok(Some(record)) => self.commit(record, batch),
@@ -122,6 +154,20 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// The next jobs of the queue: so many as one step may look at and one record may hold.
+    fn next_step(&mut self) -> Vec<(JobId, ChangeCause, Arc<str>)> {
+        let grid = self.options.settings.grid;
+        let state = self.core.state();
+        let mut n_slots = 0;
+        let within = self.replanning.queue.iter().take_while(|(id, ..)| {
+            let runtime_ms = state.job(*id).map_or(0, |job| job.spec.timing.runtime_ms);
+            n_slots += u64::from(grid.slots_for_ms(runtime_ms));
+            n_slots <= limits::RECORD_SLOTS_MAX
+        });
+        let n_next = within.take(limits::REPLAN_CANDIDATES_MAX).count();
+        self.replanning.queue.drain(..n_next).collect()
     }
 
     /// Lists the jobs that are due: those without a sound placement first.
@@ -144,8 +190,10 @@ impl Writer {
                 sound.push(entry);
             }
         }
+        if !sound.is_empty() {
+            self.replanning.moves_left = self.options.replan_max_moves;
+        }
         self.replanning.queue.extend(sound);
-        self.replanning.moves_left = self.options.replan_max_moves;
     }
 
     fn plan_changes(
@@ -170,7 +218,7 @@ impl Writer {
                 if let Some(placement) = &current {
                     self.plan.timetable.release(placement);
                 }
-                changes.push(expiry(job.id, current, trigger));
+                changes.push(expiry(job.id, current));
             } else if job.state != JobState::Held {
                 candidates.push(Candidate {
                     id: job.id,
@@ -223,13 +271,17 @@ fn touches(placement: &Placement, scope: &Scope) -> bool {
         Scope::Queued => false,
         Scope::Improvable => improvable,
         Scope::Everything => true,
-        Scope::Site { site, range } => {
+        Scope::Site {
+            site,
+            range,
+            or_improvable,
+        } => {
             let there = placement.site == *site
                 && placement
                     .runs
                     .iter()
                     .any(|run| !run.intersect(*range).is_empty());
-            there || improvable
+            there || (*or_improvable && improvable)
         }
     }
 }
@@ -240,14 +292,14 @@ fn is_closed(job: &Job, window: &Window, settings: Settings) -> bool {
     window.not_before > window.start_by || window.not_before.plus(needed) > window.end_by
 }
 
-fn expiry(id: JobId, from: Option<Arc<Placement>>, trigger: &Arc<str>) -> PlanChange {
+fn expiry(id: JobId, from: Option<Arc<Placement>>) -> PlanChange {
     PlanChange {
         id,
         from,
         to: None,
         expired: true,
         cause: ChangeCause::Deadline,
-        trigger: trigger.clone(),
+        trigger: Arc::default(),
     }
 }
 

@@ -78,9 +78,13 @@ fn run(
         .build()
         .map_err(ControllerError::Spawn)?;
     let Opened {
-        core, n_records, ..
+        core,
+        n_records,
+        recent,
+        ..
     } = opened;
-    let now = clock.now();
+    // A wall clock that jumped back while nobody ran must not reopen slots.
+    let now = clock.now().max(core.state().changed_at());
     info!(
         revision = core.state().revision().0,
         records = n_records,
@@ -88,7 +92,7 @@ fn run(
         "state is open"
     );
     let mut controller = Controller {
-        writer: Writer::new(core, options, now),
+        writer: Writer::new(core, options, recent, now),
         snapshots: Snapshots::after(n_records),
         store,
         clock,
@@ -112,7 +116,9 @@ struct Controller<'a> {
 impl Controller<'_> {
     async fn serve(&mut self) -> Result<(), ControllerError> {
         loop {
-            let busy = self.writer.replanning.is_due() || self.snapshots.is_busy();
+            let busy = self.writer.replanning.is_due()
+                || self.writer.forgetting
+                || self.snapshots.is_busy();
             let wait = if busy { Duration::ZERO } else { IDLE_WAIT };
             let first = match tokio::time::timeout(wait, self.messages.recv()).await {
                 Ok(Some(message)) => Some(message),
@@ -121,7 +127,7 @@ impl Controller<'_> {
             };
             let mut batch = Batch::default();
             let now = self.now();
-            self.writer.tick(now, &mut batch);
+            self.writer.tick(now);
             let idle = first.is_none();
             let stop = self.turn(first, now, &mut batch);
             // Between bursts, as a burst's own writes come first; but a load without end must not hold it off.
@@ -135,6 +141,9 @@ impl Controller<'_> {
                 && let Err(defect) = self.writer.replan(now, &mut batch)
             {
                 error!(%defect, "a change of plan was given up and the timetable built anew");
+            }
+            if idle && self.writer.forgetting {
+                self.writer.forget(now, &mut batch);
             }
             self.commit(batch)?;
             if stop {

@@ -13,11 +13,13 @@ use crate::{
     },
     domain::{
         ids::SiteId,
-        job::{ChangeCause, Job},
+        interner::Interner,
+        job::{ChangeCause, Job, JobSpec},
         placement::Placement,
         site::Site,
     },
     energy::{coverage, plausibility, sun::Place},
+    limits,
     slot::{SlotRange, TimeMs},
     state::{
         Core, Rejection,
@@ -37,25 +39,48 @@ pub(super) struct Writer {
     pub(super) plan: Plan,
     pub(super) replanning: Replanning,
     pub(super) options: Options,
+    /// Whether something may be older than it is kept.
+    pub(super) forgetting: bool,
+    interner: Interner,
 }
 
 impl Writer {
     /// A writer that goes on from `core` at `now`.
-    pub(super) fn new(core: Core, options: Options, now: TimeMs) -> Self {
+    ///
+    /// `recent` is what may still have been due when whoever wrote the state stopped.
+    pub(super) fn new(core: Core, options: Options, recent: Vec<Due>, now: TimeMs) -> Self {
         let plan = Plan::new(core.state(), options, now);
         let mut writer = Self {
             core,
             plan,
             replanning: Replanning::default(),
             options,
+            forgetting: true,
+            interner: Interner::new(),
         };
-        // Time has passed since the last turn of whoever wrote the state.
-        writer.replanning.note(Due {
+        writer.note_what_a_stop_left(recent);
+        writer
+    }
+
+    /// What was due when the program ended is not kept, and time has passed.
+    fn note_what_a_stop_left(&mut self, recent: Vec<Due>) {
+        self.replanning.note(Due {
             cause: ChangeCause::StartMissed,
             trigger: Arc::default(),
             scope: Scope::Queued,
         });
-        writer
+        let sites = self.core.state().sites().values();
+        let cordoned = sites.filter(|site| site.cordon.is_some());
+        let left: Vec<Due> = cordoned
+            .map(|site| Due {
+                cause: ChangeCause::Cordon,
+                trigger: site.id.as_str().into(),
+                scope: self.all_of(&site.id, false),
+            })
+            .collect();
+        for due in left.into_iter().chain(recent) {
+            self.replanning.note(due);
+        }
     }
 
     /// Submits jobs.
@@ -111,6 +136,7 @@ impl Writer {
     ) -> Result<Vec<Submitted>, Rejection> {
         let mut planned: Vec<PlannedSubmission> = Vec::new();
         let mut ids = Vec::with_capacity(submissions.len());
+        self.check_record_size(&submissions)?;
         let outcome = submissions.into_iter().try_for_each(|submission| {
             if let Some(job) = self.core.repeat_of(&submission)? {
                 ids.push((job.id, true));
@@ -144,6 +170,23 @@ impl Writer {
             .collect()
     }
 
+    /// One record holds all placements of the batch, and a record has a size that the store takes.
+    fn check_record_size(&self, submissions: &[Submission]) -> Result<(), Rejection> {
+        let grid = self.options.settings.grid;
+        let n_slots: u64 = submissions
+            .iter()
+            .map(|submission| u64::from(grid.slots_for_ms(submission.spec.timing.runtime_ms)))
+            .sum();
+        if n_slots > limits::RECORD_SLOTS_MAX {
+            return Err(Rejection::LimitReached {
+                what: "slots of runtime in one all-or-nothing batch",
+                max: limits::RECORD_SLOTS_MAX,
+                remedy: "send a smaller batch or accept each job on its own",
+            });
+        }
+        Ok(())
+    }
+
     /// Finds a placement and reserves it; a job that is to be held must be feasible too, but reserves nothing.
     fn plan_submission(
         &mut self,
@@ -151,6 +194,10 @@ impl Writer {
         now: TimeMs,
     ) -> Result<PlannedSubmission, Rejection> {
         self.core.check_references(&submission.spec)?;
+        let submission = Submission {
+            spec: self.shared(submission.spec),
+            ..submission
+        };
         let end_by = self
             .options
             .settings
@@ -174,6 +221,21 @@ impl Writer {
         })
     }
 
+    /// The same description, with what many jobs have in common held once.
+    fn shared(&mut self, spec: Arc<JobSpec>) -> Arc<JobSpec> {
+        let mut spec = Arc::unwrap_or_clone(spec);
+        let policy = Arc::unwrap_or_clone(spec.data_policy);
+        spec.data_policy = self.interner.policy(policy);
+        for (key, value) in &mut spec.labels {
+            *key = self.interner.text(key);
+            *value = self.interner.text(value);
+        }
+        if let Some(model) = &mut spec.task.gpu_model {
+            *model = self.interner.text(model);
+        }
+        Arc::new(spec)
+    }
+
     fn check_quote(
         &self,
         terms: &QuoteTerms,
@@ -184,7 +246,7 @@ impl Writer {
             return Err(Rejection::QuoteInvalid("it has expired".into()));
         }
         let end = self.options.settings.grid.start_of(placement.end());
-        let delay_ms = u64::try_from(end.0 - terms.end.0).unwrap_or(0);
+        let delay_ms = u64::try_from(end.0.saturating_sub(terms.end.0)).unwrap_or(0);
         if delay_ms > terms.max_delay_ms {
             let seconds = delay_ms / 1_000;
             return Err(Rejection::QuoteDrifted(format!(
@@ -219,11 +281,14 @@ impl Writer {
             JobStep::Unchanged(job) => return Ok(job),
             JobStep::Decided(record) => {
                 let job = self.core.known_job(command.id)?.clone();
-                if let Some(placement) = job.placement() {
+                // Labels alone, or the mark of a request that changes nothing, leave the placement as it is.
+                if let Some(placement) = job.placement()
+                    && record.ends_placement_of(command.id)
+                {
                     self.plan.timetable.release(placement);
-                    self.replanning.note(Due::room());
                 }
                 self.commit(record, batch);
+                self.note_room();
             }
             JobStep::Plan { job, spec, end_by } => {
                 let old = job.placement().cloned();
@@ -233,8 +298,8 @@ impl Writer {
                 let revision = self.core.state().revision();
                 let placed = match self.plan.place(&spec, end_by, now, revision) {
                     Ok(placement) => Ok(Some(Arc::new(placement))),
-                    // A released job was accepted before: it waits for room instead of being refused.
-                    Err(_) if old.is_none() && spec == job.spec => Ok(None),
+                    // A job that waits was accepted before: it goes on waiting instead of being refused.
+                    Err(_) if old.is_none() => Ok(None),
                     Err(why) => Err(Rejection::Infeasible(why)),
                 };
                 let decided = placed.and_then(|placed| {
@@ -248,10 +313,8 @@ impl Writer {
                         if let Some(placement) = &placed {
                             self.plan.timetable.reserve(placement);
                         }
-                        if old.is_some() {
-                            self.replanning.note(Due::room());
-                        }
                         self.commit(record, batch);
+                        self.note_room();
                     }
                     Err(rejection) => {
                         if let Some(old) = &old {
@@ -275,15 +338,19 @@ impl Writer {
         let Some(record) = self.core.decide_site(command, now)? else {
             return self.core.known_site(&command.id).cloned();
         };
+        let is_changed = !record.events.is_empty();
         self.commit(record, batch);
+        if !is_changed {
+            return self.core.known_site(&command.id).cloned();
+        }
         let site = self.core.known_site(&command.id)?.clone();
         self.plan.set_site(self.core.state(), &site, now);
         let (cause, scope) = match &command.verb {
             SiteVerb::Create(_) | SiteVerb::Uncordon => {
                 (ChangeCause::SiteAvailable, Scope::Improvable)
             }
-            SiteVerb::Cordon { .. } => (ChangeCause::Cordon, self.all_of(&site.id)),
-            SiteVerb::Update(_) => (ChangeCause::SiteChanged, self.all_of(&site.id)),
+            SiteVerb::Cordon { .. } => (ChangeCause::Cordon, self.all_of(&site.id, false)),
+            SiteVerb::Update(_) => (ChangeCause::SiteChanged, self.all_of(&site.id, true)),
         };
         self.replanning.note(Due {
             cause,
@@ -333,17 +400,21 @@ impl Writer {
             if let Some(record) = self.core.decide_forecast(issue, now)? {
                 self.commit(record, batch);
             }
-            self.follow_forecast(command, now)?;
         }
         let state = self.core.state();
         let others = state.issues_of(&issue.id.supply).map(Arc::as_ref);
-        Ok(ForecastReceipt {
+        let receipt = ForecastReceipt {
             id: issue.id.clone(),
             covered_slots: issue.range.len(),
             ruling_slots: coverage::ruling_slots(issue, others),
             already_existed,
             revision: state.revision(),
-        })
+        };
+        // One that rules nothing is no reason to look at any job.
+        if !already_existed && receipt.ruling_slots > 0 {
+            self.follow_forecast(command, now)?;
+        }
+        Ok(receipt)
     }
 
     fn check_plausible(&self, command: &ForecastCommand, now: TimeMs) -> Result<(), Rejection> {
@@ -381,6 +452,7 @@ impl Writer {
             scope: Scope::Site {
                 site: site.id.clone(),
                 range,
+                or_improvable: true,
             },
         });
         Ok(())
@@ -426,10 +498,22 @@ impl Writer {
         batch.records.push(record);
     }
 
-    fn all_of(&self, site: &SiteId) -> Scope {
+    /// Room became free; only jobs that wait can use it at once.
+    fn note_room(&mut self) {
+        if self.core.state().n_queued_jobs() > 0 {
+            self.replanning.note(Due {
+                cause: ChangeCause::Room,
+                trigger: Arc::default(),
+                scope: Scope::Queued,
+            });
+        }
+    }
+
+    fn all_of(&self, site: &SiteId, or_improvable: bool) -> Scope {
         Scope::Site {
             site: site.clone(),
             range: self.plan.timetable.horizon(),
+            or_improvable,
         }
     }
 

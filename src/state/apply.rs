@@ -1,15 +1,16 @@
 //! Records into state: cannot refuse, and the same records always give the same state.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     domain::{
-        ids::{JobId, Revision, SupplyId},
+        ids::{CityId, JobId, PoolId, Revision, SiteId, SupplyId},
         job::{Job, PlacementChange},
         latency::LatencyTable,
+        placement::Placement,
     },
     limits,
-    slot::{Slot, TimeMs},
+    slot::{Slot, SlotRange, TimeMs},
     state::{
         Core, RequestMark, State,
         command::LatencyUpdate,
@@ -164,8 +165,8 @@ fn changed_job(before: &Job, change: &JobChange, revision: Revision, at: TimeMs)
     if let Some(note) = &change.note {
         job.note = note.clone();
     }
-    let moved = before.state.placement() != change.state.placement();
-    if moved {
+    // New figures for the same window are no move.
+    if seat(before.state.placement()) != seat(change.state.placement()) {
         job.history = longer_history(before, change, revision, at);
         let by_server = before.placement().is_some() && change.state.placement().is_some();
         // An update by its owner plans a job anew; only the server's own moves count as churn.
@@ -181,6 +182,11 @@ fn changed_job(before: &Job, change: &JobChange, revision: Revision, at: TimeMs)
     job.updated_at = at;
     job.revision = revision;
     job
+}
+
+/// Where and when a placement is, whatever its energy.
+fn seat(placement: Option<&Arc<Placement>>) -> Option<(&SiteId, &PoolId, &[SlotRange])> {
+    placement.map(|placement| (&placement.site, &placement.pool, &*placement.runs))
 }
 
 fn longer_history(
@@ -219,4 +225,14 @@ fn apply_latencies(table: &mut LatencyTable, update: &LatencyUpdate) {
             .or_default()
             .insert(city.clone(), *round_trip);
     }
+    // A city that no zone lists any more takes its times with it.
+    let cities: BTreeSet<&CityId> = table
+        .zones
+        .values()
+        .flat_map(|zone| zone.cities.iter().map(|city| &city.id))
+        .collect();
+    for times in table.round_trips.values_mut() {
+        times.retain(|city, _| cities.contains(city));
+    }
+    table.round_trips.retain(|_, times| !times.is_empty());
 }

@@ -52,10 +52,25 @@ impl Core {
             return Err(Rejection::ForecastExists(issue.id.to_string()));
         }
         let n_kept = self.state.issues_of(&issue.id.supply).count();
+        let oldest = self.state.issues_of(&issue.id.supply).next();
+        if n_kept >= limits::ISSUES_PER_SUPPLY_MAX
+            && oldest.is_some_and(|oldest| issue.id < oldest.id)
+        {
+            return Err(Rejection::LimitReached {
+                what: "forecast issues of a supply",
+                max: u64::try_from(limits::ISSUES_PER_SUPPLY_MAX).unwrap_or(u64::MAX),
+                remedy: "an issue older than all that are kept is not needed any more",
+            });
+        }
         let n_over = (n_kept + 1).saturating_sub(limits::ISSUES_PER_SUPPLY_MAX);
-        // The oldest issues go: they rule the fewest slots to come.
-        let oldest = self.state.issues_of(&issue.id.supply).take(n_over);
-        let mut events: Vec<Event> = oldest
+        // What covers past slots only rules nothing any more and goes first; then the oldest.
+        let first_slot = self.state.settings.grid.slot_at(now);
+        let kept = || self.state.issues_of(&issue.id.supply);
+        let past = kept().filter(|old| old.range.end <= first_slot);
+        let others = kept().filter(|old| old.range.end > first_slot);
+        let mut events: Vec<Event> = past
+            .chain(others)
+            .take(n_over)
             .map(|old| Event::ForecastForgotten(old.id.clone()))
             .collect();
         events.insert(0, Event::ForecastPut(Arc::new(issue.clone())));
@@ -106,15 +121,17 @@ impl Core {
         ended_jobs_kept_ms: i64,
         requests_kept_ms: i64,
     ) -> Option<Record> {
-        // One record stays small: the rest goes with the next tick.
-        const FORGET_MAX: usize = 1_000;
         let state = &self.state;
         let ended_before = now.plus_ms(-ended_jobs_kept_ms);
+        let n_ended = usize::try_from(state.n_ended_jobs()).unwrap_or(usize::MAX);
+        let n_over = n_ended.saturating_sub(limits::ENDED_JOBS_MAX);
         let jobs = state
             .jobs
             .values()
-            .filter(|job| job.state.is_terminal() && job.updated_at < ended_before)
-            .map(|job| Event::JobForgotten(job.id));
+            .filter(|job| job.state.is_terminal())
+            .enumerate()
+            .filter(|(i, job)| *i < n_over || job.updated_at < ended_before)
+            .map(|(_, job)| Event::JobForgotten(job.id));
         let used_before = now.plus_ms(-requests_kept_ms);
         let requests = state
             .requests
@@ -130,10 +147,12 @@ impl Core {
             .iter()
             .filter(|(_, readings)| readings.get_min().is_some_and(|(slot, _)| *slot < oldest))
             .map(|(supply, _)| Event::ActualsForgotten(supply.clone(), oldest));
+        // Each kind has its share, so that none holds off the others.
+        let share = limits::FORGET_EVENTS_MAX / 2;
         let events: Vec<Event> = jobs
-            .chain(requests)
+            .take(share)
+            .chain(requests.take(share))
             .chain(readings)
-            .take(FORGET_MAX)
             .collect();
         (!events.is_empty()).then(|| self.record(now, None::<RequestKey>, events))
     }

@@ -10,6 +10,7 @@ use crate::{
         job::{ChangeCause, ClientPlace, Job, JobSpec, JobState},
         placement::Placement,
     },
+    limits,
     slot::TimeMs,
     state::{
         Core, Rejection,
@@ -35,7 +36,7 @@ pub struct PlannedSubmission {
 pub enum JobStep {
     /// Nothing to do: the job is as asked already.
     Unchanged(Arc<Job>),
-    /// Decided.
+    /// Decided; a record without events only remembers the request, so that a late repeat of it does nothing either.
     Decided(Record),
     /// The job has to be planned with this description; then [`Core::finish_job`] decides.
     Plan {
@@ -75,6 +76,13 @@ impl Core {
             return Ok(false);
         };
         match self.state.requests.get(&request.id) {
+            None if self.state.requests.len() >= limits::REQUEST_IDS_MAX => {
+                Err(Rejection::LimitReached {
+                    what: "request ids remembered",
+                    max: u64::try_from(limits::REQUEST_IDS_MAX).unwrap_or(u64::MAX),
+                    remedy: "send the request without an id or retry when old ones are forgotten",
+                })
+            }
             None => Ok(false),
             Some(mark) if mark.payload_sha256 == request.payload_sha256 => Ok(true),
             Some(_) => Err(Rejection::KeyReused {
@@ -160,34 +168,13 @@ impl Core {
                 now: format!("r{}", job.revision),
             });
         }
-        match &command.verb {
-            JobVerb::Update(patch) => self.begin_update(job, command, patch, now),
-            JobVerb::Hold { note } => Ok(match &job.state {
-                JobState::Held => JobStep::Unchanged(job.clone()),
-                JobState::Queued | JobState::Planned(_) => {
-                    let change = job_change(job, JobState::Held, ChangeCause::Held, note);
-                    self.decided(command, change, now)
-                }
-                JobState::Cancelled | JobState::Expired => return Err(wrong_state(job, "held")),
-            }),
-            JobVerb::Release => match &job.state {
-                JobState::Held => Ok(JobStep::Plan {
-                    job: job.clone(),
-                    spec: job.spec.clone(),
-                    end_by: job.end_by,
-                }),
-                JobState::Queued | JobState::Planned(_) => Ok(JobStep::Unchanged(job.clone())),
-                JobState::Cancelled | JobState::Expired => Err(wrong_state(job, "released")),
-            },
-            JobVerb::Cancel { note } => Ok(match &job.state {
-                JobState::Cancelled => JobStep::Unchanged(job.clone()),
-                JobState::Held | JobState::Queued | JobState::Planned(_) => {
-                    let change = job_change(job, JobState::Cancelled, ChangeCause::Cancelled, note);
-                    self.decided(command, change, now)
-                }
-                JobState::Expired => return Err(wrong_state(job, "cancelled")),
-            }),
-        }
+        let step = self.begin_verb(job, command, now)?;
+        Ok(match step {
+            JobStep::Unchanged(_) if command.request.is_some() => {
+                JobStep::Decided(self.record(now, command.request.clone(), Vec::new()))
+            }
+            step => step,
+        })
     }
 
     /// Ends a command on a job that had to be planned.
@@ -254,6 +241,42 @@ impl Core {
         Ok(())
     }
 
+    fn begin_verb(
+        &self,
+        job: &Arc<Job>,
+        command: &JobCommand,
+        now: TimeMs,
+    ) -> Result<JobStep, Rejection> {
+        match &command.verb {
+            JobVerb::Update(patch) => self.begin_update(job, command, patch, now),
+            JobVerb::Hold { note } => Ok(match &job.state {
+                JobState::Held => JobStep::Unchanged(job.clone()),
+                JobState::Queued | JobState::Planned(_) => {
+                    let change = job_change(job, JobState::Held, ChangeCause::Held, note);
+                    self.decided(command, change, now)
+                }
+                JobState::Cancelled | JobState::Expired => return Err(wrong_state(job, "held")),
+            }),
+            JobVerb::Release => match &job.state {
+                JobState::Held => Ok(JobStep::Plan {
+                    job: job.clone(),
+                    spec: job.spec.clone(),
+                    end_by: job.end_by,
+                }),
+                JobState::Queued | JobState::Planned(_) => Ok(JobStep::Unchanged(job.clone())),
+                JobState::Cancelled | JobState::Expired => Err(wrong_state(job, "released")),
+            },
+            JobVerb::Cancel { note } => Ok(match &job.state {
+                JobState::Cancelled => JobStep::Unchanged(job.clone()),
+                JobState::Held | JobState::Queued | JobState::Planned(_) => {
+                    let change = job_change(job, JobState::Cancelled, ChangeCause::Cancelled, note);
+                    self.decided(command, change, now)
+                }
+                JobState::Expired => return Err(wrong_state(job, "cancelled")),
+            }),
+        }
+    }
+
     fn begin_update(
         &self,
         job: &Arc<Job>,
@@ -281,9 +304,10 @@ impl Core {
         if spec == *job.spec && end_by == job.end_by {
             return Ok(JobStep::Unchanged(job.clone()));
         }
+        let labels_only = end_by == job.end_by && differs_in_labels_only(&spec, &job.spec);
         let spec = Arc::new(spec);
-        if job.state == JobState::Held {
-            let mut change = job_change(job, JobState::Held, ChangeCause::Updated, &job.note);
+        if job.state == JobState::Held || labels_only {
+            let mut change = job_change(job, job.state.clone(), ChangeCause::Updated, &job.note);
             change.spec = Some((spec, end_by));
             return Ok(self.decided(command, change, now));
         }
@@ -380,6 +404,14 @@ fn wrong_state(job: &Job, verb: &'static str) -> Rejection {
         state: job.state.name(),
         verb,
     }
+}
+
+fn differs_in_labels_only(new: &JobSpec, old: &JobSpec) -> bool {
+    let relabelled = JobSpec {
+        labels: new.labels.clone(),
+        ..old.clone()
+    };
+    *new == relabelled
 }
 
 fn patched_spec(spec: &JobSpec, patch: &JobPatch) -> JobSpec {

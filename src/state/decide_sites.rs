@@ -24,7 +24,8 @@ use crate::{
 };
 
 impl Core {
-    /// Decides a command on a site; `None` when it is as asked already.
+    /// Decides a command on a site; `None` when it is as asked already, or a record without events when only the request
+    /// is to be remembered.
     ///
     /// # Errors
     /// When the site is not known, exists already, has changed since it was read, or would be wrong.
@@ -61,7 +62,9 @@ impl Core {
             SiteVerb::Uncordon => changed.cordon = None,
         }
         if changed == **site {
-            return Ok(None);
+            // A request is remembered all the same, so that a late repeat of it does nothing either.
+            let request = command.request.clone();
+            return Ok(request.map(|request| self.record(now, Some(request), Vec::new())));
         }
         let violations = changed.violations();
         if !violations.is_empty() {
@@ -124,6 +127,18 @@ impl Core {
             if !zone_of.contains_key(city) {
                 return Err(Rejection::not_found(Missing::City, city, zone_of.keys()));
             }
+        }
+        let n_new = update
+            .round_trips
+            .iter()
+            .filter(|(site, city, _)| table.round_trip(site, city).is_none())
+            .count();
+        if table.n_round_trips() + n_new > limits::LATENCIES_MAX {
+            return Err(Rejection::LimitReached {
+                what: "round-trip times",
+                max: u64::try_from(limits::LATENCIES_MAX).unwrap_or(u64::MAX),
+                remedy: "take cities that are not needed out of their zones",
+            });
         }
         let unchanged = zones == table.zones
             && update

@@ -28,6 +28,17 @@ pub struct Record {
     pub events: Vec<Event>,
 }
 
+impl Record {
+    /// Whether the job has no placement after it that it had before.
+    #[must_use]
+    pub fn ends_placement_of(&self, id: JobId) -> bool {
+        self.events.iter().any(|event| match event {
+            Event::JobChanged(change) => change.id == id && change.state.placement().is_none(),
+            _ => false,
+        })
+    }
+}
+
 /// One fact.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {

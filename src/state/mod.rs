@@ -209,6 +209,18 @@ impl State {
         std::array::from_fn(|i| (names[i], self.n_jobs_by_state[i]))
     }
 
+    /// Number of jobs that wait for a placement.
+    #[must_use]
+    pub fn n_queued_jobs(&self) -> u64 {
+        self.n_jobs_by_state[1]
+    }
+
+    /// Number of jobs that have ended and are still kept.
+    #[must_use]
+    pub fn n_ended_jobs(&self) -> u64 {
+        self.n_jobs_by_state[3..].iter().sum()
+    }
+
     /// Number of jobs that have not ended.
     #[must_use]
     pub fn n_live_jobs(&self) -> u64 {

@@ -5,7 +5,9 @@
     reason = "a helper of a test fails the test where it stands"
 )]
 
+mod api;
 mod cli;
+mod crash;
 mod grpcurl;
 mod harness;
 mod support;

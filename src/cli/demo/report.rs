@@ -98,7 +98,8 @@ fn why_here(placed: &Placed) -> String {
         .zip(placed.create_time.as_ref())
         .map_or(0, |(start, created)| start.seconds - created.seconds);
     // The next slot boundary is as soon as can be.
-    parts.push(if wait <= 3600 {
+    let at_once = wait <= 3_600;
+    parts.push(if at_once {
         "runs at once".to_owned()
     } else {
         let quarters = wait / 900;
@@ -110,9 +111,11 @@ fn why_here(placed: &Placed) -> String {
     if placed.placement.runs.len() > 1 {
         parts.push(format!("{} pieces", placed.placement.runs.len()));
     }
-    if let Some(run_now) = &placed.run_now {
+    // Where the plan is to run at once there is nothing to compare it with.
+    let instead = placed.run_now.as_ref().filter(|_| !at_once);
+    if let Some(run_now) = instead {
         parts.push(format!(
-            "at once {} green",
+            "at once it would be {} green",
             permille(run_now.green_share_permille)
         ));
     }

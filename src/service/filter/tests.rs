@@ -1,3 +1,7 @@
+//! Tests of the filter: what it reads, what it matches, and how it refuses the rest.
+//!
+//! Every refusal names the position in the text.
+
 use super::*;
 use crate::{
     domain::{

@@ -1,3 +1,7 @@
+//! Tests of reading requests: every wrong field is named, all of them at once.
+//!
+//! One line for each wrong field, with the path that a client sees.
+
 use std::collections::BTreeMap;
 
 use prost_types::{Duration, FieldMask, Timestamp};

@@ -1,3 +1,7 @@
+//! Tests of statuses: each refusal has its code, its reason and its details.
+//!
+//! The details are read back as a client would.
+
 use tonic_types::StatusExt;
 
 use super::*;

@@ -1,3 +1,7 @@
+//! Tests of watches over a history that the test makes.
+//!
+//! Time stands still until a test moves it.
+
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;

@@ -7,6 +7,12 @@ fn every_verb_in_every_state_does_what_the_table_says() {
     let states = ["HELD", "QUEUED", "PLANNED", "CANCELLED", "EXPIRED"];
     let hold = || JobVerb::Hold { note: "n".into() };
     let cancel = || JobVerb::Cancel { note: "n".into() };
+    let deadline = || {
+        JobVerb::Update(Box::new(JobPatch {
+            finish_deadline: Some(Some(NOW.plus_ms(86_400_000))),
+            ..JobPatch::default()
+        }))
+    };
     for (i, state) in states.into_iter().enumerate() {
         let core = core_with(state);
         let check = |verb: JobVerb, expected: [&str; 5]| {
@@ -24,7 +30,9 @@ fn every_verb_in_every_state_does_what_the_table_says() {
         let no = "not cancelled";
         check(cancel(), [ended, ended, ended, "unchanged", no]);
         let no = "not updated";
-        check(labels("other"), ["HELD", "plan", "plan", no, no]);
+        // Labels alone need no plan; a deadline does.
+        check(labels("other"), ["HELD", "QUEUED", "PLANNED", no, no]);
+        check(deadline(), ["HELD", "plan", "plan", no, no]);
         check(
             labels("film"),
             ["unchanged", "unchanged", "unchanged", no, no],

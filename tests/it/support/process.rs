@@ -59,7 +59,15 @@ impl ServerProcess {
     }
 
     /// Starts a command that says, as the server does, where it listens.
-    pub(crate) fn launch(mut command: Command) -> Result<Self, StartFailure> {
+    pub(crate) fn launch(command: Command) -> Result<Self, StartFailure> {
+        Self::launch_within(START_MAX, command)
+    }
+
+    /// The same for a server that is killed when it is not ready within `patience`.
+    pub(crate) fn launch_within(
+        patience: Duration,
+        mut command: Command,
+    ) -> Result<Self, StartFailure> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -81,7 +89,7 @@ impl ServerProcess {
             log,
         };
         // The channel closes at once when the server ends, since its outputs do.
-        match ready.recv_timeout(START_MAX) {
+        match ready.recv_timeout(patience) {
             Ok(port) => {
                 server.port = port;
                 Ok(server)
@@ -186,7 +194,7 @@ impl fmt::Debug for StartFailure {
                 f,
                 "the server ended before it was ready, {status}; it said:"
             )?,
-            None => writeln!(f, "the server was not ready within {START_MAX:?}; it said:")?,
+            None => writeln!(f, "the server was not ready in time; it said:")?,
         }
         f.write_str(&self.log)
     }

@@ -29,7 +29,11 @@ pub(crate) struct PathUse {
 impl Source {
     pub(crate) fn new(path: &str, raw: &str) -> Self {
         let code = blank_comments_and_strings(raw);
-        let production = blank_test_items(&code);
+        let production = if is_test_file(path) {
+            code.chars().map(blank).collect()
+        } else {
+            blank_test_items(&code)
+        };
         Self {
             path: path.to_owned(),
             raw: raw.to_owned(),
@@ -209,6 +213,14 @@ fn char_end(chars: &[char], at: usize) -> Option<usize> {
         (_, '\'') => Some(at + 3),
         _ => None,
     }
+}
+
+/// Whether a file below `src` is a module of tests by its name: `tests`, `testing`, or one that ends with `_tests`,
+/// or a part of such a module. The line that declares it is under `#[cfg(test)]` in its parent.
+fn is_test_file(path: &str) -> bool {
+    let mut segments = path.trim_end_matches(".rs").split('/');
+    segments.next() == Some("src")
+        && segments.any(|name| ["tests", "testing"].contains(&name) || name.ends_with("_tests"))
 }
 
 /// Blanks every item under `#[cfg(test)]`, from the attribute to the end of the item.

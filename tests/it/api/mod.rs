@@ -1,0 +1,16 @@
+//! What the API promises, through the generated client, on a server in memory whose clock the tests move.
+//!
+//! Every expected number is worked out by hand in a comment next to it.
+
+mod checks;
+mod client;
+mod history;
+mod world;
+
+mod limits;
+mod listing;
+mod plan;
+mod replan;
+mod submit;
+mod verbs;
+mod watch;

@@ -14,10 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     grpcurl::{Client, Shared, column, hydro_of, job_at, number, time},
-    support::{
-        process::ServerProcess,
-        samples::{slot_start, with},
-    },
+    support::{process::ServerProcess, samples::with},
 };
 
 /// The site of the jobs of this module.
@@ -401,9 +398,7 @@ fn readings_and_skill_go_through_the_command_line() {
     client.site("metered", 30_000);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("actuals.csv");
-    let rows: Vec<String> = (-4..4)
-        .map(|slot| format!("{},10", slot_start(slot)))
-        .collect();
+    let rows: Vec<String> = (-4..4).map(|slot| format!("{},10", time(slot))).collect();
     fs::write(&path, format!("ts,metered_hydro\n{}", rows.join("\n"))).unwrap();
     let actuals = [
         "forecast",

@@ -6,12 +6,10 @@
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{
-    Client, WAIT_SLOTS, after, column, exercises, hydro_of, job_at, job_from, number, time,
-};
+use super::{Client, after, column, exercises, first, hydro_of, job_at, job_from, number, time};
 use crate::support::{
     grpcurl::Grpcurl,
-    samples::{put_forecast, slot_start, with},
+    samples::{put_forecast, with},
 };
 
 exercises! {
@@ -158,7 +156,7 @@ fn a_quote_stores_nothing_and_can_be_redeemed(client: &Client) {
         client.site("quote-grey", 600),
         client.site("quote-green", 0),
     );
-    let first = slot_start(WAIT_SLOTS);
+    let first = first();
     // Dark for an hour after the earliest start, then more than enough.
     let sunrise = with(
         put_forecast(&hydro_of(&green), 12, 30_000),
@@ -333,7 +331,7 @@ fn an_explanation_names_every_site(client: &Client) {
 
 fn an_update_plans_anew(client: &Client) {
     let site = client.site("update", 30_000);
-    let first = slot_start(WAIT_SLOTS);
+    let first = first();
     let job = client.submit("update-1", &job_from(&[&site], first));
     let request = json!({
         "job_id": job["jobId"],

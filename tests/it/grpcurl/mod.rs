@@ -14,7 +14,7 @@ mod readme;
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
 };
 
 use jiff::{Timestamp, ToSpan};
@@ -46,8 +46,12 @@ macro_rules! exercises {
 }
 use exercises;
 
-/// Slots from now to the earliest start of a job of these tests: two hours, so that no test outlasts the wait.
+/// Slots from the beginning of the tests to the earliest start of their jobs: two hours, so that no test outlasts them.
 pub(super) const WAIT_SLOTS: i64 = 8;
+
+/// The beginning of the slot in which the tests began. All times are told from it, so that a slot that ends meanwhile
+/// moves no time against another.
+static BEGIN: LazyLock<Timestamp> = LazyLock::new(|| slot_start(0));
 
 /// A server with its directory; both are gone when the last test that uses them has ended.
 pub(super) struct World {
@@ -234,7 +238,12 @@ pub(super) fn hydro_of(site_id: &str) -> String {
 
 /// The usual job for these sites only, which starts in two hours at the earliest.
 pub(super) fn job_at(site_ids: &[&str]) -> Value {
-    job_from(site_ids, slot_start(WAIT_SLOTS))
+    job_from(site_ids, first())
+}
+
+/// The earliest start of the usual job.
+pub(super) fn first() -> Timestamp {
+    *BEGIN + (WAIT_SLOTS * SLOT_S).seconds()
 }
 
 /// The usual job for these sites only, between `first` and 16 slots later.
@@ -251,9 +260,9 @@ pub(super) fn after(moment: Timestamp, slots: i64) -> String {
     (moment + (slots * SLOT_S).seconds()).to_string()
 }
 
-/// The start of a slot from now on as the server writes it.
+/// The start of a slot, counted from the beginning of the tests, as the server writes it.
 pub(super) fn time(slots_ahead: i64) -> String {
-    slot_start(slots_ahead).to_string()
+    after(*BEGIN, slots_ahead)
 }
 
 /// The moment this many seconds from now.

@@ -5,10 +5,10 @@
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{Client, WAIT_SLOTS, after, column, exercises, hydro_of, job_at, job_from, number};
+use super::{Client, after, column, exercises, first, hydro_of, job_at, job_from, number};
 use crate::support::{
     grpcurl::Grpcurl,
-    samples::{put_forecast, slot_start, with},
+    samples::{put_forecast, with},
 };
 
 exercises! {
@@ -124,7 +124,7 @@ fn all_jobs_come_first_when_asked_for(client: &Client) {
 
 fn a_new_forecast_shows_the_old_and_the_new_plan(client: &Client) {
     let site = client.site("watch-plan", 600);
-    let first = slot_start(WAIT_SLOTS);
+    let first = first();
     let job = client.submit("watch-plan", &job_from(&[&site], first));
     assert_eq!(job["placement"]["greenSharePermille"], 500);
     // Water comes two hours after the earliest start, for as long as the job may wait.

@@ -7,8 +7,8 @@ use tonic::Code;
 
 use super::{Case, Details, SUBMIT, check, invalid, refused, submission};
 use crate::{
-    grpcurl::{Client, Shared, after, hydro_of, job_at, job_from},
-    support::samples::{SITE, create_site, put_forecast, put_latencies, slot_start, with},
+    grpcurl::{Client, Shared, after, first, hydro_of, job_at, job_from},
+    support::samples::{SITE, create_site, put_forecast, put_latencies, with},
 };
 
 static WORLD: Shared = Shared::new(|client| {
@@ -22,20 +22,33 @@ fn item(key: &str) -> Value {
     with(submission(&job_at(&[SITE])), "/idempotency_key", key)
 }
 
-fn all_or_nothing(items: &[Value]) -> Value {
-    json!({ "items": items, "all_or_nothing": true })
+/// An item with one thing set.
+fn item_with(key: &str, pointer: &str, value: impl Into<Value>) -> Value {
+    with(item(key), &format!("/spec/{pointer}"), value)
+}
+
+fn items_1001() -> Vec<Value> {
+    (0..1_001)
+        .map(|i| json!({ "idempotency_key": format!("k{i}") }))
+        .collect()
+}
+
+calls! { batches();
+    "batch of nothing": BATCH {} => ["items"];
+    "batch of 1001": BATCH { "items": items_1001() } => ["items"];
+    "two of three wrong": BATCH {
+        "items": [item("a"), item_with("b", "task_count", 0), item_with("c", "task_power_watts", 0)],
+        "all_or_nothing": true,
+    } => ["items[1].spec.task_count", "items[2].spec.task_power_watts"];
+    "one from an unknown city": BATCH {
+        "items": [item("a"), item_with("b", "origin/city_id", "atlantis")],
+        "all_or_nothing": true,
+    } => (CITY_NOT_FOUND of "atlantis");
 }
 
 #[test]
-fn batches() {
+fn a_batch_is_all_or_nothing() {
     let client = WORLD.get();
-    let many: Vec<Value> = (0..1_001)
-        .map(|i| json!({ "idempotency_key": format!("k{i}") }))
-        .collect();
-    let without_tasks = with(item("b"), "/spec/task_count", 0);
-    let without_power = with(item("c"), "/spec/task_power_watts", 0);
-    let elsewhere = with(item("d"), "/spec/origin/city_id", "atlantis");
-    let hopeless = with(item("e"), "/spec/task_count", 1_000);
     let twice = Case {
         reason: "DUPLICATE_KEY_IN_BATCH",
         ..invalid(
@@ -45,29 +58,12 @@ fn batches() {
             &["items[2].idempotency_key"],
         )
     };
-    check(
-        &client,
-        &[
-            invalid("batch of nothing", BATCH, json!({}), &["items"]),
-            invalid("batch of 1001", BATCH, json!({ "items": many }), &["items"]),
-            twice,
-            invalid(
-                "two of three wrong",
-                BATCH,
-                all_or_nothing(&[item("a"), without_tasks, without_power]),
-                &["items[1].spec.task_count", "items[2].spec.task_power_watts"],
-            ),
-            refused(
-                "one from an unknown city",
-                BATCH,
-                all_or_nothing(&[item("a"), elsewhere]),
-                (Code::NotFound, "CITY_NOT_FOUND"),
-                Details::Resource("atlantis".to_owned()),
-            ),
-        ],
-    );
+    check(&client, [batches(), vec![twice]].concat());
+
     let before = client.info()["revision"].clone();
-    let output = client.call(BATCH, &all_or_nothing(&[item("a"), hopeless]));
+    let hopeless = item_with("b", "task_count", 1_000);
+    let request = json!({ "items": [item("a"), hopeless], "all_or_nothing": true });
+    let output = client.call(BATCH, &request);
     output.assert_error(Code::FailedPrecondition, "JOB_INFEASIBLE");
     assert_eq!(client.info()["revision"], before);
     let listed = client.ok("JobService/ListJobs", &json!({}));
@@ -75,119 +71,101 @@ fn batches() {
 }
 
 #[test]
-fn streams() {
-    let client = WORLD.get();
-    let message = |sequence: u64| json!({ "sequence": sequence, "submission": {} });
-    let falling = Case {
-        messages: vec![message(5), message(5)],
-        ..invalid(
-            "sequence that does not rise",
-            "JobService/SubmitJobStream",
-            json!({}),
-            &["sequence"],
-        )
+fn a_sequence_rises() {
+    let falling = |name, method, messages: Vec<Value>| Case {
+        messages,
+        ..invalid(name, method, json!({}), &["sequence"])
     };
+    let job = |sequence: u64| json!({ "sequence": sequence, "submission": {} });
     let forecast = |sequence: u64| json!({ "sequence": sequence });
-    let forecasts_falling = Case {
-        messages: vec![forecast(2), forecast(1)],
-        ..invalid(
-            "sequence of forecasts that falls",
+    let rows = vec![
+        falling(
+            "jobs that stand still",
+            "JobService/SubmitJobStream",
+            vec![job(5), job(5)],
+        ),
+        falling(
+            "forecasts that fall",
             "ForecastService/StreamForecasts",
-            json!({}),
-            &["sequence"],
+            vec![forecast(2), forecast(1)],
+        ),
+    ];
+    check(&WORLD.get(), rows);
+}
+
+/// Redeems a quote for the usual job at the site.
+fn redeem(quote: &str) -> Value {
+    with(submission(&quoted()), "/quote_id", quote)
+}
+
+fn quoted() -> Value {
+    job_from(&["quoted"], first())
+}
+
+/// The same quote with its last digit turned.
+fn turned(quote: &str) -> String {
+    match quote.split_at(quote.len() - 1) {
+        (head, "0") => format!("{head}1"),
+        (head, _) => format!("{head}0"),
+    }
+}
+
+/// A drift of so many seconds and of any green share.
+fn drift(seconds: u32) -> Value {
+    json!({ "max_delay": format!("{seconds}s"), "max_green_share_drop_permille": 1_000 })
+}
+
+fn quotes(quote: &str) -> Vec<Case> {
+    let redeeming = |name, pointer: &str, value: Value, field| {
+        invalid(name, SUBMIT, with(redeem(quote), pointer, value), &[field])
+    };
+    let refusing = |name, message, reason| {
+        let subject = Details::Precondition("quote_id".to_owned());
+        refused(
+            name,
+            SUBMIT,
+            message,
+            (Code::FailedPrecondition, reason),
+            subject,
         )
     };
-    check(&client, &[falling, forecasts_falling]);
+    let unquoted = with(submission(&quoted()), "/drift", drift(60));
+    let other = with(redeem(quote), "/spec/name", "other");
+    let soon = with(redeem(quote), "/drift", drift(3_599));
+    let share = "drift.max_green_share_drop_permille";
+    let (too_much, backwards) = (json!({ share[6..]: 1_001 }), json!({ "max_delay": "-1s" }));
+    vec![
+        invalid("drift without a quote", SUBMIT, unquoted, &["drift"]),
+        invalid("quote of nobody", SUBMIT, redeem("q-17"), &["quote_id"]),
+        invalid(
+            "quote with a digit turned",
+            SUBMIT,
+            redeem(&turned(quote)),
+            &["quote_id"],
+        ),
+        redeeming("drift above all", "/drift", too_much, share),
+        redeeming("negative drift", "/drift", backwards, "drift.max_delay"),
+        refusing("quote of another job", other, "QUOTE_INVALID"),
+        refusing("quote that has drifted", redeem(quote), "QUOTE_DRIFTED"),
+        refusing("drift of a second too little", soon, "QUOTE_DRIFTED"),
+    ]
 }
 
 #[test]
-fn quotes() {
-    // Alone, for it changes what was quoted.
+fn a_quote_is_kept_within_its_drift() {
     let client = Client::alone();
     let site = client.site("quoted", 1_200);
-    let first = slot_start(8);
-    let spec = with(job_from(&[&site], first), "/name", "quoted");
-    let quoted = client.ok("JobService/QuoteJob", &json!({ "spec": spec }));
-    let quote = quoted["quoteId"].as_str().unwrap();
-    let redeem = |quote: &str| with(submission(&spec), "/quote_id", quote);
-    let turned = match quote.split_at(quote.len() - 1) {
-        (head, "0") => format!("{head}1"),
-        (head, _) => format!("{head}0"),
-    };
-    // The water is gone in the quoted hour, and comes back later.
-    let dry = with(
-        put_forecast(&hydro_of(&site), 4, 0),
-        "/forecast/start_time",
-        first.to_string(),
-    );
+    let quote = client.ok("JobService/QuoteJob", &json!({ "spec": quoted() }));
+    let quote = quote["quoteId"].as_str().unwrap();
+    // The water is gone in the quoted hour.
+    let dry = put_forecast(&hydro_of(&site), 4, 0);
+    let dry = with(dry, "/forecast/start_time", first().to_string());
     client.ok("ForecastService/PutForecast", &dry);
-    let (code, drifted) = (Code::FailedPrecondition, "QUOTE_DRIFTED");
-    let subject = || Details::Precondition("quote_id".to_owned());
-    let other = with(redeem(quote), "/spec/name", "other");
-    let soon = with(
-        redeem(quote),
-        "/drift",
-        json!({ "max_delay": "3599s", "max_green_share_drop_permille": 1_000 }),
-    );
-    check(
-        &client,
-        &[
-            invalid(
-                "drift without a quote",
-                SUBMIT,
-                with(submission(&spec), "/drift/max_delay", "60s"),
-                &["drift"],
-            ),
-            invalid(
-                "quote of another kind",
-                SUBMIT,
-                redeem("q-17"),
-                &["quote_id"],
-            ),
-            invalid(
-                "quote with a digit turned",
-                SUBMIT,
-                redeem(&turned),
-                &["quote_id"],
-            ),
-            invalid(
-                "drift above all",
-                SUBMIT,
-                with(redeem(quote), "/drift/max_green_share_drop_permille", 1_001),
-                &["drift.max_green_share_drop_permille"],
-            ),
-            invalid(
-                "negative drift",
-                SUBMIT,
-                with(redeem(quote), "/drift/max_delay", "-1s"),
-                &["drift.max_delay"],
-            ),
-            refused(
-                "quote of another job",
-                SUBMIT,
-                other,
-                (code, "QUOTE_INVALID"),
-                subject(),
-            ),
-            refused(
-                "quote that has drifted",
-                SUBMIT,
-                redeem(quote),
-                (code, drifted),
-                subject(),
-            ),
-            refused(
-                "drift of a second too little",
-                SUBMIT,
-                soon,
-                (code, drifted),
-                subject(),
-            ),
-        ],
-    );
+    check(&client, quotes(quote));
+
     // An hour later is what the hour without water costs.
-    let welcome = with(redeem(quote), "/drift/max_delay", "3600s");
+    let welcome = with(redeem(quote), "/drift", drift(3_600));
     let job = &client.ok(SUBMIT, &welcome)["job"];
-    assert_eq!(job["placement"]["runs"][0]["startTime"], after(first, 4));
+    assert_eq!(job["placement"]["runs"][0]["startTime"], after(first(), 4));
     assert_eq!(job["placement"]["greenSharePermille"], 1_000);
 }

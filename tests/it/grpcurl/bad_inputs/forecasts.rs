@@ -3,7 +3,7 @@
 //! Hydro power has 60,000 W and a monthly factor of 500 thousandths, so 30,000 W are its usual level; the creek has 2
 //! thousandths, 120 W, so that its nameplate is a level from another world.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -14,6 +14,9 @@ use crate::{
 };
 
 const CREEK: &str = "kunming/creek";
+
+/// No supply has this name.
+const TIDAL: &str = "kunming/tidal";
 
 static WORLD: Shared = Shared::new(|client| {
     let site = create_site();
@@ -51,12 +54,6 @@ fn base() -> Value {
     )
 }
 
-/// The base with one thing set, and the fields that are then wrong.
-fn set(name: &'static str, field: &str, value: impl Into<Value>, fields: &[&'static str]) -> Case {
-    let pointer = format!("/forecast/{field}");
-    invalid(name, PUT, with(base(), &pointer, value), fields)
-}
-
 /// A forecast that could be true of no supply.
 fn implausible(name: &'static str, forecast: Value, fields: &[&'static str]) -> Case {
     let why = (Code::FailedPrecondition, "IMPLAUSIBLE_SERIES");
@@ -77,137 +74,66 @@ fn bands(supply_id: &str, [p10, p50, p90]: [u64; 3]) -> Value {
     with(forecast, "/forecast/p90_watts", vec![p90; 4])
 }
 
-#[test]
-fn malformed_issues() {
-    let client = WORLD.get();
-    let unset = |name, field: &str, wrong: &'static str| {
-        invalid(
-            name,
-            PUT,
-            without(base(), &format!("/forecast/{field}")),
-            &[wrong],
-        )
-    };
-    let supply = |name, id: &str| set(name, "supply_id", id, &["forecast.supply_id"]);
-    let (start, step) = (&["forecast.start_time"], &["forecast.step_seconds"]);
-    let p50 = &["forecast.p50_watts"];
-    let long = with(
-        put_forecast(HYDRO, 2_689, 30_000),
-        "/forecast/start_time",
-        time(1),
-    );
-    // 673 hours are 2692 slots.
+/// Hours instead of slots.
+fn hours_673() -> Value {
     let hours = with(
         put_forecast(HYDRO, 673, 30_000),
         "/forecast/step_seconds",
         3_600,
     );
-    let empty = json!({ "forecast": {
-        "supply_id": HYDRO,
-        "product": "FORECAST_PRODUCT_INTRADAY",
-        "issued_at": from_now(0),
-        "start_time": time(1),
-        "step_seconds": 900,
-    }});
-    let nothing = [
-        "forecast.supply_id",
-        "forecast.product",
-        "forecast.issued_at",
-        "forecast.start_time",
-        "forecast.step_seconds",
-        "forecast.p50_watts",
+    hours["forecast"].clone()
+}
+
+/// A forecast without a step.
+fn without_steps() -> Value {
+    let forecast = without(base(), "/forecast/p10_watts");
+    let forecast = without(forecast, "/forecast/p90_watts");
+    without(forecast, "/forecast/p50_watts")["forecast"].clone()
+}
+
+changes! { malformed, PUT, base();
+    "no forecast": "forecast" = Value::Null;
+    "forecast of nothing": "forecast" = json!({}) => [
+        "forecast.supply_id", "forecast.product", "forecast.issued_at", "forecast.start_time", "forecast.step_seconds",
+        "forecast.p50_watts"
     ];
-    check(
-        &client,
-        &[
-            invalid("no forecast", PUT, json!({}), &["forecast"]),
-            invalid(
-                "forecast of nothing",
-                PUT,
-                json!({ "forecast": {} }),
-                &nothing,
-            ),
-            set(
-                "forecast with an id",
-                "forecast_id",
-                "a/b:DA:0",
-                &["forecast.forecast_id"],
-            ),
-            supply("supply without a name", ""),
-            supply("supply without a site", "hydro"),
-            supply("supply as a path", "kunming/../hydro"),
-            supply("supply in capitals", "Kunming/hydro"),
-            missing(
-                "unknown supply",
-                PUT,
-                with(base(), "/forecast/supply_id", "kunming/tidal"),
-                "SUPPLY_NOT_FOUND",
-                "kunming/tidal",
-            ),
-            unset("no product", "product", "forecast.product"),
-            set("unknown product", "product", 99, &["forecast.product"]),
-            unset("no time of issue", "issued_at", "forecast.issued_at"),
-            unset("no start", "start_time", "forecast.start_time"),
-            set(
-                "start within a slot",
-                "start_time",
-                "2026-11-24T08:07:30Z",
-                start,
-            ),
-            set(
-                "start a nanosecond late",
-                "start_time",
-                "2026-11-24T08:00:00.000000001Z",
-                start,
-            ),
-            set(
-                "start in the year 1",
-                "start_time",
-                "0001-01-01T00:00:00Z",
-                start,
-            ),
-            unset("no step", "step_seconds", "forecast.step_seconds"),
-            set("step of a minute", "step_seconds", 60, step),
-            set("step of a slot and a second", "step_seconds", 901, step),
-            set(
-                "one p10 too few",
-                "p10_watts",
-                vec![1; 3],
-                &["forecast.p10_watts"],
-            ),
-            set(
-                "one p90 too many",
-                "p90_watts",
-                vec![60_000; 5],
-                &["forecast.p90_watts"],
-            ),
-            set(
-                "p10 above p50 in the third step",
-                "p10_watts",
-                vec![1, 1, 30_001, 1],
-                &["forecast.p50_watts[2]"],
-            ),
-            set(
-                "p50 above p90 in all steps",
-                "p90_watts",
-                vec![29_999; 4],
-                &[
-                    "forecast.p50_watts[0]",
-                    "forecast.p50_watts[1]",
-                    "forecast.p50_watts[2]",
-                    "forecast.p50_watts[3]",
-                ],
-            ),
-            invalid("forecast without steps", PUT, empty, p50),
-            invalid("forecast of 2689 slots", PUT, long, p50),
-            invalid("forecast of 673 hours", PUT, hours, p50),
-        ],
-    );
+    "forecast with an id": "forecast.forecast_id" = "a/b:DA:0";
+    "supply without a name": "forecast.supply_id" = "";
+    "supply without a site": "forecast.supply_id" = "hydro";
+    "supply as a path": "forecast.supply_id" = "kunming/../hydro";
+    "supply in capitals": "forecast.supply_id" = "Kunming/hydro";
+    "no product": "forecast.product" = Value::Null;
+    "unknown product": "forecast.product" = 99;
+    "no time of issue": "forecast.issued_at" = Value::Null;
+    "issued in the year 1": "forecast.issued_at" = "0001-01-01T00:00:00Z";
+    "no start": "forecast.start_time" = Value::Null;
+    "start within a slot": "forecast.start_time" = "2026-11-24T08:07:30Z";
+    "start a nanosecond late": "forecast.start_time" = "2026-11-24T08:00:00.000000001Z";
+    "start in the year 1": "forecast.start_time" = "0001-01-01T00:00:00Z";
+    "no step": "forecast.step_seconds" = Value::Null;
+    "step of a minute": "forecast.step_seconds" = 60;
+    "step of a slot and a second": "forecast.step_seconds" = 901;
+    "one p10 too few": "forecast.p10_watts" = vec![1; 3];
+    "one p90 too many": "forecast.p90_watts" = vec![60_000; 5];
+    "p10 above p50 in the third step": "forecast.p10_watts" = vec![1, 1, 30_001, 1] => ["forecast.p50_watts[2]"];
+    "p50 above p90 in all steps": "forecast.p90_watts" = vec![29_999; 4] => [
+        "forecast.p50_watts[0]", "forecast.p50_watts[1]", "forecast.p50_watts[2]", "forecast.p50_watts[3]"
+    ];
+    "forecast without steps": "forecast" = without_steps() => ["forecast.p50_watts"];
+    "forecast of 2689 slots": "forecast" = put_forecast(HYDRO, 2_689, 30_000)["forecast"].clone() => ["forecast.p50_watts"];
+    // 673 hours are 2692 slots.
+    "forecast of 673 hours": "forecast" = hours_673() => ["forecast.p50_watts"];
 }
 
 #[test]
-fn implausible_issues() {
-    let client = WORLD.get();
+fn the_form_of_an_issue_is_checked() {
+    let unknown = with(base(), "/forecast/supply_id", TIDAL);
+    let unknown = missing("unknown supply", PUT, unknown, "SUPPLY_NOT_FOUND", TIDAL);
+    check(&WORLD.get(), [malformed(), vec![unknown]].concat());
+}
+
+#[test]
+fn the_values_of_an_issue_are_checked() {
     let above = [
         "p90_watts[0]",
         "p90_watts[1]",
@@ -222,8 +148,8 @@ fn implausible_issues() {
     let changed = with(stored(), "/forecast/p10_watts/0", 0);
     let id = forecast_id(&stored());
     check(
-        &client,
-        &[
+        &WORLD.get(),
+        vec![
             implausible(
                 "power above the nameplate",
                 bands(HYDRO, [0, 30_000, 60_001]),
@@ -290,148 +216,99 @@ fn forecast_id(request: &Value) -> String {
     format!("{supply}:DA:{}", issued_at.as_millisecond())
 }
 
+/// Three readings of an hour ago.
+fn readings() -> Value {
+    json!({ "supply_id": HYDRO, "start_time": time(-4), "watts": [1, 2, 3] })
+}
+
+changes! { malformed_readings, ACTUALS, readings();
+    "readings of a site": "supply_id" = "kunming";
+    "readings from within a slot": "start_time" = "2026-11-24T08:07:30Z";
+    "readings of no time": "start_time" = Value::Null;
+    "no readings": "watts" = Value::Null;
+    "2689 readings": "watts" = vec![1; 2_689];
+    "readings under a long id": "request_id" = "r".repeat(129);
+}
+
 #[test]
-fn readings() {
-    let client = WORLD.get();
-    let good = json!({ "supply_id": HYDRO, "start_time": time(-4), "watts": [1, 2, 3] });
-    let wrong =
-        |name, message: Value, field: &'static str| invalid(name, ACTUALS, message, &[field]);
-    let implausible = |name, message: Value, fields: &[&'static str]| {
+fn readings_are_checked() {
+    let implausible = |name, field: &str, value: Value, wrong| {
+        let message = with(readings(), field, value);
         let why = (Code::FailedPrecondition, "IMPLAUSIBLE_SERIES");
         refused(
             name,
             ACTUALS,
             message,
             why,
-            Details::Implausible(fields.to_vec()),
+            Details::Implausible(vec![wrong]),
         )
     };
-    check(
-        &client,
-        &[
-            invalid(
-                "readings of nothing",
-                ACTUALS,
-                json!({}),
-                &["supply_id", "start_time", "watts"],
-            ),
-            wrong(
-                "readings of a site",
-                with(good.clone(), "/supply_id", "kunming"),
-                "supply_id",
-            ),
-            missing(
-                "readings of an unknown supply",
-                ACTUALS,
-                with(good.clone(), "/supply_id", "kunming/tidal"),
-                "SUPPLY_NOT_FOUND",
-                "kunming/tidal",
-            ),
-            wrong(
-                "readings from within a slot",
-                with(good.clone(), "/start_time", from_now(-3_601)),
-                "start_time",
-            ),
-            wrong("no readings", without(good.clone(), "/watts"), "watts"),
-            wrong(
-                "2689 readings",
-                with(good.clone(), "/watts", vec![1; 2_689]),
-                "watts",
-            ),
-            wrong(
-                "readings under a long id",
-                with(good.clone(), "/request_id", "r".repeat(129)),
-                "request_id",
-            ),
-            implausible(
-                "readings of tomorrow",
-                with(good.clone(), "/start_time", time(96)),
-                &["start_time"],
-            ),
-            implausible(
-                "readings that run into the future",
-                with(good.clone(), "/watts", vec![1; 96]),
-                &["watts"],
-            ),
-            implausible(
-                "reading above the nameplate",
-                with(good.clone(), "/watts", vec![1, 60_001, 1]),
-                &["watts[1]"],
-            ),
-            implausible(
-                "reading of 64 bits",
-                with(good, "/watts", vec![u64::MAX, 1, 1]),
-                &["watts[0]"],
-            ),
-        ],
-    );
+    let (start, watts) = ("/start_time", "/watts");
+    let unknown = with(readings(), "/supply_id", TIDAL);
+    let others = vec![
+        invalid(
+            "nothing",
+            ACTUALS,
+            json!({}),
+            &["supply_id", "start_time", "watts"],
+        ),
+        missing(
+            "readings of an unknown supply",
+            ACTUALS,
+            unknown,
+            "SUPPLY_NOT_FOUND",
+            TIDAL,
+        ),
+        implausible("readings of tomorrow", start, json!(time(96)), "start_time"),
+        implausible(
+            "readings into the future",
+            watts,
+            vec![1; 96].into(),
+            "watts",
+        ),
+        implausible(
+            "reading above the nameplate",
+            watts,
+            json!([1, 60_001, 1]),
+            "watts[1]",
+        ),
+        implausible(
+            "reading of 64 bits",
+            watts,
+            json!([u64::MAX, 1, 1]),
+            "watts[0]",
+        ),
+    ];
+    check(&WORLD.get(), [malformed_readings(), others].concat());
+}
+
+/// An issue of the hydro power that was never put.
+fn never() -> String {
+    format!("{HYDRO}:WA:0")
+}
+
+calls! { questions();
+    "forecast of nobody": GET {} => ["supply_id"];
+    "forecast without a time": GET { "forecast_id": "kunming/hydro:DA" } => ["forecast_id"];
+    "forecast of another product": GET { "forecast_id": "kunming/hydro:XX:1" } => ["forecast_id"];
+    "forecast as a path": GET { "forecast_id": "../kunming/hydro:DA:1" } => ["forecast_id"];
+    "forecast of a time in words": GET { "forecast_id": "kunming/hydro:DA:noon" } => ["forecast_id"];
+    "forecast by id, supply and time": GET {
+        "forecast_id": forecast_id(&stored()), "supply_id": HYDRO, "start_time": time(1),
+    } => ["supply_id", "start_time"];
+    "forecast that was never issued": GET { "forecast_id": never() } => (FORECAST_NOT_FOUND of &never());
+    "bands of an unknown supply": GET { "supply_id": TIDAL } => (SUPPLY_NOT_FOUND of TIDAL);
+    "bands backwards": GET { "supply_id": HYDRO, "start_time": time(8), "end_time": time(4) } => ["end_time"];
+    "bands of no slot": GET { "supply_id": HYDRO, "start_time": time(4), "end_time": time(4) } => ["end_time"];
+    "bands beyond the horizon": GET { "supply_id": HYDRO, "start_time": time(0), "end_time": time(1_345) } => ["end_time"];
+    "skill of nobody": SKILL {} => ["supply_id"];
+    "skill of an unknown supply": SKILL { "supply_id": TIDAL } => (SUPPLY_NOT_FOUND of TIDAL);
+    "skill of an unknown product": SKILL { "supply_id": HYDRO, "product": 99 } => ["product"];
+    "skill backwards": SKILL { "supply_id": HYDRO, "start_time": time(8), "end_time": time(4) } => ["end_time"];
+    "skill of 63 days": SKILL { "supply_id": HYDRO, "start_time": time(-63 * 96) } => ["end_time"];
 }
 
 #[test]
-fn questions() {
-    let client = WORLD.get();
-    let by_id = |name, id: &str| invalid(name, GET, json!({ "forecast_id": id }), &["forecast_id"]);
-    let window = |from: i64, to: i64| json!({ "supply_id": HYDRO, "start_time": time(from), "end_time": time(to) });
-    let nobody = format!("{HYDRO}:WA:0");
-    let id = forecast_id(&stored());
-    let days_62 = SignedDuration::from_hours(63 * 24).as_secs();
-    check(
-        &client,
-        &[
-            invalid("forecast of nobody", GET, json!({}), &["supply_id"]),
-            by_id("forecast without a time", "kunming/hydro:DA"),
-            by_id("forecast of another product", "kunming/hydro:XX:1"),
-            by_id("forecast as a path", "../kunming/hydro:DA:1"),
-            by_id("forecast of a time in words", "kunming/hydro:DA:noon"),
-            missing(
-                "forecast that was never issued",
-                GET,
-                json!({ "forecast_id": nobody }),
-                "FORECAST_NOT_FOUND",
-                &nobody,
-            ),
-            invalid(
-                "forecast by id and supply",
-                GET,
-                json!({ "forecast_id": id, "supply_id": HYDRO, "start_time": time(1) }),
-                &["supply_id", "start_time"],
-            ),
-            missing(
-                "bands of an unknown supply",
-                GET,
-                json!({ "supply_id": "kunming/tidal" }),
-                "SUPPLY_NOT_FOUND",
-                "kunming/tidal",
-            ),
-            invalid("bands backwards", GET, window(8, 4), &["end_time"]),
-            invalid("bands of no slot", GET, window(4, 4), &["end_time"]),
-            invalid(
-                "bands beyond the horizon",
-                GET,
-                window(0, 1_345),
-                &["end_time"],
-            ),
-            invalid("skill of nobody", SKILL, json!({}), &["supply_id"]),
-            missing(
-                "skill of an unknown supply",
-                SKILL,
-                json!({ "supply_id": "kunming/tidal" }),
-                "SUPPLY_NOT_FOUND",
-                "kunming/tidal",
-            ),
-            invalid(
-                "skill of an unknown product",
-                SKILL,
-                json!({ "supply_id": HYDRO, "product": 99 }),
-                &["product"],
-            ),
-            invalid("skill backwards", SKILL, window(8, 4), &["end_time"]),
-            invalid(
-                "skill of 63 days",
-                SKILL,
-                json!({ "supply_id": HYDRO, "start_time": from_now(-days_62) }),
-                &["end_time"],
-            ),
-        ],
-    );
+fn questions_are_checked() {
+    check(&WORLD.get(), questions());
 }

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{Case, Details, check, invalid, missing, refused, submission};
+use super::{Details, check, refused, submission};
 use crate::{
     grpcurl::{Client, World, job_at, number},
     support::{
@@ -65,189 +65,100 @@ fn restarted() -> (Client, Value) {
     (client, token)
 }
 
-fn filter(name: &'static str, text: &str) -> Case {
-    invalid(name, LIST, json!({ "filter": text }), &["filter"])
+fn nested(depth: usize) -> String {
+    format!("{}state = PLANNED{}", "(".repeat(depth), ")".repeat(depth))
+}
+
+calls! { filters_and_orders();
+    "filter above 2048 characters": LIST { "filter": format!("name = {}", "n".repeat(2_048)) } => ["filter"];
+    "filter of 64 KiB": LIST { "filter": "a".repeat(64 << 10) } => ["filter"];
+    "filter nested 33 deep": LIST { "filter": nested(33) } => ["filter"];
+    "filter of 1000 parentheses": LIST { "filter": "(".repeat(1_000) } => ["filter"];
+    "filter by an unknown field": LIST { "filter": "colour = green" } => ["filter"];
+    "filter by a word for a number": LIST { "filter": "task_count = many" } => ["filter"];
+    "filter by a negative number": LIST { "filter": "replan_count > -1" } => ["filter"];
+    "filter by a number for a time": LIST { "filter": "create_time > 17" } => ["filter"];
+    "filter by an unknown state": LIST { "filter": "state = DONE" } => ["filter"];
+    "filter by an unknown cause": LIST { "filter": "cause = WEATHER" } => ["filter"];
+    "filter by half a job id": LIST { "filter": "job_id = 0189" } => ["filter"];
+    "filter that orders names": LIST { "filter": "name < b" } => ["filter"];
+    "filter that orders states": LIST { "filter": "state >= PLANNED" } => ["filter"];
+    "filter without an operator": LIST { "filter": "name" } => ["filter"];
+    "filter without a value": LIST { "filter": "name = " } => ["filter"];
+    "filter with an open quote": LIST { "filter": "name = 'a" } => ["filter"];
+    "filter with an open parenthesis": LIST { "filter": "(name = a" } => ["filter"];
+    "filter with a second end": LIST { "filter": "name = a)" } => ["filter"];
+    "filter by a label without a key": LIST { "filter": "labels. = a" } => ["filter"];
+    "filter of an injection": LIST { "filter": "name = a; DROP TABLE jobs" } => ["filter"];
+    "filter with NUL": LIST { "filter": "name \0= a" } => ["filter"];
+    "watch by a wrong filter": WATCH { "filter": "=" } => ["filter"];
+    "order by an unknown field": LIST { "order_by": "colour" } => ["order_by"];
+    "order with a wrong direction": LIST { "order_by": "name asc" } => ["order_by"];
+    "order by two fields": LIST { "order_by": "name, create_time" } => ["order_by"];
+}
+
+calls! { pages();
+    "negative page": LIST { "page_size": -1 } => ["page_size"];
+    "most negative page": LIST { "page_size": i32::MIN } => ["page_size"];
+    "negative page of sites": LIST_SITES { "page_size": -5 } => ["page_size"];
+    "negative page of forecasts": LIST_FORECASTS { "page_size": -5 } => ["page_size"];
+    "token of nobody": LIST { "page_token": "abc" } => ["page_token"];
+    "token of 64 KiB": LIST { "page_token": "0".repeat(64 << 10) } => ["page_token"];
+    "all wrong in a listing of forecasts": LIST_FORECASTS { "supply_id": "hydro", "product": 99 } => ["supply_id", "product"];
+    "forecasts of an unknown product": LIST_FORECASTS { "product": 99 } => ["product"];
+    "forecasts of a supply without a site": LIST_FORECASTS { "supply_id": "hydro" } => ["supply_id"];
+    "forecasts of an unknown supply": LIST_FORECASTS { "supply_id": "kunming/tidal" } => (SUPPLY_NOT_FOUND of "kunming/tidal");
+}
+
+calls! { watches();
+    "watch from a revision and from all jobs": WATCH { "after_revision": 1, "initial_jobs": true } => ["initial_jobs"];
+    "bookmarks too often": WATCH { "bookmark_interval": "0.999s" } => ["bookmark_interval"];
+    "bookmarks too seldom": WATCH { "bookmark_interval": "3601s" } => ["bookmark_interval"];
+    "bookmarks backwards": WATCH { "bookmark_interval": "-30s" } => ["bookmark_interval"];
+}
+
+calls! { tokens(jobs: &str, sites: &str, turned: &str);
+    "token that was turned": LIST { "order_by": ORDER, "page_token": turned } => ["page_token"];
+    "token of another order": LIST { "page_token": jobs } => ["page_token"];
+    "token of another filter": LIST { "order_by": ORDER, "filter": "state = HELD", "page_token": jobs } => ["page_token"];
+    "token of sites for jobs": LIST { "order_by": ORDER, "page_token": sites } => ["page_token"];
+    "token of jobs for sites": LIST_SITES { "page_token": jobs } => ["page_token"];
+    "token of jobs for forecasts": LIST_FORECASTS { "page_token": jobs } => ["page_token"];
 }
 
 #[test]
-fn filters_and_orders() {
+fn filters_orders_pages_and_watches_are_checked() {
     let client = Client::alone();
-    let nested = format!("{}state = PLANNED{}", "(".repeat(33), ")".repeat(33));
-    let deep = format!("{}state = PLANNED", "(".repeat(1_000));
-    let long = format!("name = \"{}\"", "n".repeat(2_048));
-    let order = |name, text: &str| invalid(name, LIST, json!({ "order_by": text }), &["order_by"]);
-    check(
-        &client,
-        &[
-            filter("filter above 2048 characters", &long),
-            filter("filter of 64 KiB", &"a".repeat(64 << 10)),
-            filter("filter nested 33 deep", &nested),
-            filter("filter of 1000 parentheses", &deep),
-            filter("filter by an unknown field", "colour = green"),
-            filter("filter by a word for a number", "task_count = many"),
-            filter("filter by a negative number", "replan_count > -1"),
-            filter("filter by a number for a time", "create_time > 17"),
-            filter("filter by an unknown state", "state = DONE"),
-            filter("filter by an unknown cause", "cause = WEATHER"),
-            filter("filter by half a job id", "job_id = 0189"),
-            filter("filter that orders names", "name < b"),
-            filter("filter that orders states", "state >= PLANNED"),
-            filter("filter without an operator", "name"),
-            filter("filter without a value", "name = "),
-            filter("filter with an open quote", "name = 'a"),
-            filter("filter with an open parenthesis", "(name = a"),
-            filter("filter with a second end", "name = a)"),
-            filter("filter by a label without a key", "labels. = a"),
-            filter("filter of an injection", "name = a; DROP TABLE jobs"),
-            filter("filter with NUL", "name \0= a"),
-            invalid(
-                "watch by a wrong filter",
-                WATCH,
-                json!({ "filter": "=" }),
-                &["filter"],
-            ),
-            order("order by an unknown field", "colour"),
-            order("order with a wrong direction", "name asc"),
-            order("order by two fields", "name, create_time"),
-        ],
-    );
+    check(&client, [filters_and_orders(), pages(), watches()].concat());
 }
 
 #[test]
-fn pages_and_watches() {
-    let (client, old_token) = restarted();
+fn a_token_and_a_revision_open_only_what_is_kept() {
+    let (client, before) = restarted();
     let oldest = client.info()["oldestRevision"].as_str().unwrap().to_owned();
-    let page = json!({ "page_size": 1, "order_by": ORDER });
-    let token = client.ok(LIST, &page)["nextPageToken"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let sites = client.ok(LIST_SITES, &json!({ "page_size": 1 }))["nextPageToken"].clone();
-    let turned = format!("{}{token}", if token.starts_with('0') { "1" } else { "0" });
-    let page_of = |token: Value| with(page.clone(), "/page_token", token);
-    let bookmarks = |interval: &str| json!({ "bookmark_interval": interval });
-    let wrong_token = &["page_token"];
-    check(
-        &client,
-        &[
-            invalid(
-                "negative page",
-                LIST,
-                json!({ "page_size": -1 }),
-                &["page_size"],
-            ),
-            invalid(
-                "most negative page",
-                LIST,
-                json!({ "page_size": i32::MIN }),
-                &["page_size"],
-            ),
-            invalid(
-                "negative page of sites",
-                LIST_SITES,
-                json!({ "page_size": -5 }),
-                &["page_size"],
-            ),
-            invalid(
-                "negative page of forecasts",
-                LIST_FORECASTS,
-                json!({ "page_size": -5 }),
-                &["page_size"],
-            ),
-            invalid("token of nobody", LIST, page_of(json!("abc")), wrong_token),
-            invalid(
-                "token of 64 KiB",
-                LIST,
-                page_of(json!("0".repeat(64 << 10))),
-                wrong_token,
-            ),
-            invalid(
-                "token that was turned",
-                LIST,
-                page_of(json!(turned[..token.len()])),
-                wrong_token,
-            ),
-            invalid(
-                "token of another order",
-                LIST,
-                json!({ "page_token": token }),
-                wrong_token,
-            ),
-            invalid(
-                "token of another filter",
-                LIST,
-                with(page_of(json!(token)), "/filter", "state = PLANNED"),
-                wrong_token,
-            ),
-            invalid(
-                "token of a listing of sites",
-                LIST,
-                page_of(sites),
-                wrong_token,
-            ),
-            invalid(
-                "token of jobs for sites",
-                LIST_SITES,
-                json!({ "page_token": token }),
-                wrong_token,
-            ),
-            refused(
-                "token from before the restart",
-                LIST,
-                page_of(old_token),
-                (Code::OutOfRange, "PAGE_TOKEN_EXPIRED"),
-                Details::None,
-            ),
-            invalid(
-                "forecasts of an unknown product",
-                LIST_FORECASTS,
-                json!({ "product": 99 }),
-                &["product"],
-            ),
-            invalid(
-                "forecasts of a supply without a site",
-                LIST_FORECASTS,
-                json!({ "supply_id": "hydro" }),
-                &["supply_id"],
-            ),
-            missing(
-                "forecasts of an unknown supply",
-                LIST_FORECASTS,
-                json!({ "supply_id": "kunming/tidal" }),
-                "SUPPLY_NOT_FOUND",
-                "kunming/tidal",
-            ),
-            invalid(
-                "watch from a revision and from all jobs",
-                WATCH,
-                json!({ "after_revision": 1, "initial_jobs": true }),
-                &["initial_jobs"],
-            ),
-            invalid(
-                "bookmarks too often",
-                WATCH,
-                bookmarks("0.999s"),
-                &["bookmark_interval"],
-            ),
-            invalid(
-                "bookmarks too seldom",
-                WATCH,
-                bookmarks("3601s"),
-                &["bookmark_interval"],
-            ),
-            invalid(
-                "bookmarks backwards",
-                WATCH,
-                bookmarks("-30s"),
-                &["bookmark_interval"],
-            ),
-            refused(
-                "watch after a revision that is compacted",
-                WATCH,
-                json!({ "after_revision": 1 }),
-                (Code::OutOfRange, "REVISION_COMPACTED"),
-                Details::Metadata("oldest_revision", oldest),
-            ),
-        ],
-    );
+    let token = |method, request: Value| {
+        let page = client.ok(method, &request);
+        page["nextPageToken"].as_str().unwrap().to_owned()
+    };
+    let jobs = token(LIST, json!({ "page_size": 1, "order_by": ORDER }));
+    let sites = token(LIST_SITES, json!({ "page_size": 1 }));
+    let last = if jobs.ends_with('0') { "1" } else { "0" };
+    let turned = format!("{}{last}", &jobs[..jobs.len() - 1]);
+    let gone = vec![
+        refused(
+            "token from before the restart",
+            LIST,
+            json!({ "order_by": ORDER, "page_token": before }),
+            (Code::OutOfRange, "PAGE_TOKEN_EXPIRED"),
+            Details::None,
+        ),
+        refused(
+            "watch after a revision that is compacted",
+            WATCH,
+            json!({ "after_revision": 1 }),
+            (Code::OutOfRange, "REVISION_COMPACTED"),
+            Details::Metadata("oldest_revision", oldest),
+        ),
+    ];
+    check(&client, [tokens(&jobs, &sites, &turned), gone].concat());
 }

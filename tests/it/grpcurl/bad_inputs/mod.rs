@@ -2,6 +2,53 @@
 //!
 //! A table a subject; each row is called through grpcurl, and after each the server holds exactly what it held before.
 
+/// Declares a table of requests with one thing changed: `"name": "path" = value;`.
+///
+/// The field at the path is then the wrong one, unless others are named: `=> ["a", "b"];`. `Value::Null` takes it out.
+macro_rules! changes {
+    ($table:ident, $method:expr, $base:expr; $($name:literal: $path:literal = $value:expr $(=> [$($field:literal),+])?;)+) => {
+        fn $table() -> Vec<crate::grpcurl::bad_inputs::Case> {
+            vec![$(
+                crate::grpcurl::bad_inputs::changed($name, $method, $base, $path, $value)
+                    $(.with_fields(&[$($field),+]))?
+            ),+]
+        }
+    };
+}
+
+/// Declares a table of requests: `"name": METHOD {message} => ["wrong field"];` or `=> (REASON of "missing thing");`.
+macro_rules! calls {
+    ($table:ident($($arg:ident: $type:ty),*); $($name:literal: $method:ident $message:tt => $expected:tt;)+) => {
+        fn $table($($arg: $type),*) -> Vec<crate::grpcurl::bad_inputs::Case> {
+            vec![$(calls!(@row $name, $method, serde_json::json!($message), $expected)),+]
+        }
+    };
+    (@row $name:literal, $method:ident, $message:expr, [$($field:literal),+]) => {
+        crate::grpcurl::bad_inputs::invalid($name, $method, $message, &[$($field),+])
+    };
+    (@row $name:literal, $method:ident, $message:expr, ($reason:ident of $id:expr)) => {
+        crate::grpcurl::bad_inputs::missing($name, $method, $message, stringify!($reason), $id)
+    };
+}
+
+/// Declares a table of jobs that no site can run: `"name" at "site": spec => REASON "part of its sentence";`, with more
+/// reasons after a comma, and with parts of the suggestions' sentences after a plus.
+macro_rules! refusals {
+    ($table:ident; $($name:literal at $site:literal: $spec:expr => $($reason:ident $part:literal),+ $(+ $help:literal)*;)+) => {
+        fn $table() -> Vec<crate::grpcurl::bad_inputs::Case> {
+            vec![$(
+                crate::grpcurl::bad_inputs::infeasible(
+                    $name,
+                    $site,
+                    &$spec,
+                    &[$((stringify!($reason), $part)),+],
+                    &[$($help),*],
+                )
+            ),+]
+        }
+    };
+}
+
 mod batches;
 mod forecasts;
 mod listings;
@@ -24,6 +71,7 @@ use crate::support::{
 pub(super) const SUBMIT: &str = "JobService/SubmitJob";
 
 /// A request that is refused, and how.
+#[derive(Clone)]
 struct Case {
     name: &'static str,
     method: &'static str,
@@ -35,6 +83,7 @@ struct Case {
 }
 
 /// What the details of a refusal must be.
+#[derive(Clone)]
 enum Details {
     /// Nothing beside the reason.
     None,
@@ -53,6 +102,7 @@ enum Details {
 }
 
 /// How one site refuses a job.
+#[derive(Clone)]
 struct Refused {
     site: &'static str,
     /// Typed reasons in order of precedence, each with a part of its sentence.
@@ -76,6 +126,19 @@ fn invalid(
         reason: "INVALID_FIELDS",
         details: Details::Fields(fields.to_vec()),
     }
+}
+
+/// A row for a request in which the thing at a path is wrong.
+fn changed(
+    name: &'static str,
+    method: &'static str,
+    base: Value,
+    path: &'static str,
+    value: impl Into<Value>,
+) -> Case {
+    let pointer = path.replace(['.', '['], "/").replace(']', "");
+    let message = with(base, &format!("/{pointer}"), value);
+    invalid(name, method, message, &[path])
 }
 
 /// A row for something that does not exist.
@@ -114,9 +177,38 @@ fn refused(
     }
 }
 
+/// A row for a job that no site can run.
+fn infeasible(
+    name: &'static str,
+    site: &'static str,
+    spec: &Value,
+    reasons: &[(&'static str, &'static str)],
+    suggestions: &[&'static str],
+) -> Case {
+    let expected = Refused {
+        site,
+        reasons: reasons.to_vec(),
+        suggestions: suggestions.to_vec(),
+    };
+    let why = (Code::FailedPrecondition, "JOB_INFEASIBLE");
+    refused(
+        name,
+        SUBMIT,
+        submission(spec),
+        why,
+        Details::Refusals(expected),
+    )
+}
+
 /// Calls every row and fails with all that is wrong.
 #[track_caller]
-fn check(client: &Client, cases: &[Case]) {
+fn check(client: &Client, cases: Vec<Case>) {
+    check_all(client, &cases);
+}
+
+/// As `check`, for who looks at the rows again.
+#[track_caller]
+fn check_all(client: &Client, cases: &[Case]) {
     let names: BTreeSet<&str> = cases.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases.len(), "two rows have the same name");
     let mut failures = Vec::new();
@@ -130,7 +222,7 @@ fn check(client: &Client, cases: &[Case]) {
         let output = call.run();
         let after = holdings(client);
         let verdict = case.verdict(&output).and_then(|()| {
-            let changed = changed(&before, &after);
+            let changed = differences(&before, &after);
             same("what has changed", changed, Vec::new())
         });
         if let Err(why) = verdict {
@@ -154,7 +246,7 @@ fn holdings(client: &Client) -> Value {
 }
 
 /// The fields that differ, with both values.
-fn changed(before: &Value, after: &Value) -> Vec<String> {
+fn differences(before: &Value, after: &Value) -> Vec<String> {
     let fields = after.as_object().into_iter().flatten();
     fields
         .filter(|(field, value)| before[field.as_str()] != **value)
@@ -163,6 +255,12 @@ fn changed(before: &Value, after: &Value) -> Vec<String> {
 }
 
 impl Case {
+    /// The same row with other wrong fields.
+    fn with_fields(mut self, fields: &[&'static str]) -> Self {
+        self.details = Details::Fields(fields.to_vec());
+        self
+    }
+
     /// Says how the answer differs from what is expected.
     fn verdict(&self, output: &GrpcurlOutput) -> Result<(), String> {
         same("code", output.code, Some(self.code))?;

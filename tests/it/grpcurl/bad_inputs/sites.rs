@@ -17,488 +17,264 @@ static WORLD: Shared = Shared::new(|client| {
 });
 
 const CREATE: &str = "SiteService/CreateSite";
+const GET: &str = "SiteService/GetSite";
 const UPDATE: &str = "SiteService/UpdateSite";
 const CORDON: &str = "SiteService/CordonSite";
 const UNCORDON: &str = "SiteService/UncordonSite";
-const LATENCIES: &str = "SiteService/PutLatencies";
+const PUT_LATENCIES: &str = "SiteService/PutLatencies";
+const GET_LATENCIES: &str = "SiteService/GetLatencies";
 
+/// The largest number of 64 bits.
 const MAX: &str = "18446744073709551615";
 
 fn base() -> Value {
     create_site_named("dali")
 }
 
-/// A new site with one thing set, and the fields that are then wrong.
-fn set(
-    name: &'static str,
-    pointer: &str,
-    value: impl Into<Value>,
-    fields: &[&'static str],
-) -> Case {
-    let pointer = format!("/site/{pointer}");
-    invalid(name, CREATE, with(base(), &pointer, value), fields)
+/// A supply begins with the id of its site, so only without supplies a wrong id is all that is wrong.
+fn without_supplies() -> Value {
+    without(base(), "/site/supplies")
+}
+
+changes! { ids, CREATE, without_supplies();
+    "no site": "site" = Value::Null;
+    "no id": "site.site_id" = Value::Null;
+    "id in capitals": "site.site_id" = "Dali";
+    "id as a path": "site.site_id" = "../dali";
+    "id as an option": "site.site_id" = "-dali";
+    "id of 64 characters": "site.site_id" = "d".repeat(64);
+    "id with a dot": "site.site_id" = "dali.cn";
+    "id in Chinese": "site.site_id" = "大理";
+    "request id of 129 characters": "request_id" = "r".repeat(129);
+}
+
+changes! { names_and_places, CREATE, base();
+    "display name of 129 bytes": "site.display_name" = "d".repeat(129);
+    "display name that turns round": "site.display_name" = "Dali\u{202e}";
+    "display name with a line break": "site.display_name" = "Da\nli";
+    "display name with a byte order mark": "site.display_name" = "\u{feff}Dali";
+    "no country": "site.country" = Value::Null;
+    "province for a country": "site.country" = "CN-53";
+    "country in small letters": "site.country" = "cn";
+    "country of three letters": "site.country" = "CHN";
+    "north of the pole": "site.latitude_microdegrees" = 90_000_001;
+    "west of the date line": "site.longitude_microdegrees" = -180_000_001;
+    "latitude of 32 bits": "site.latitude_microdegrees" = i32::MIN;
+    "civil time of nowhere": "site.utc_offset_minutes" = 841;
+    "gateway in capitals": "site.gateway_id" = "Mohan";
+    "etag of a new site": "site.etag" = "r1";
+    "new site that is cordoned": "site.cordon" = json!({ "cordoned": true });
+    "time of a new site": "site.create_time" = "2026-01-01T00:00:00Z";
+}
+
+fn pool() -> Value {
+    base()["site"]["pools"][0].clone()
+}
+
+fn pools_17() -> Vec<Value> {
+    (0..17)
+        .map(|i| with(pool(), "/pool_id", format!("p{i}")))
+        .collect()
+}
+
+changes! { pools_and_power, CREATE, base();
+    "no pools": "site.pools" = Value::Null;
+    "17 pools": "site.pools" = pools_17();
+    "pool twice": "site.pools" = vec![pool(), pool()] => ["site.pools[1].pool_id"];
+    "pool without an id": "site.pools[0].pool_id" = "";
+    "pool without nodes": "site.pools[0].nodes" = 0;
+    "pool of 32 bits of nodes": "site.pools[0].nodes" = u32::MAX;
+    "nodes without cores": "site.pools[0].cpu_cores_per_node" = 0;
+    "nodes of 64 bits of memory": "site.pools[0].memory_mib_per_node" = MAX;
+    "257 GPUs": "site.pools[0]" = with(with(pool(), "/gpus_per_node", 257), "/gpu_model", "h100") => ["site.pools[0].gpus_per_node"];
+    "GPUs without a model": "site.pools[0].gpus_per_node" = 8 => ["site.pools[0].gpu_model"];
+    "model without GPUs": "site.pools[0].gpu_model" = "h100";
+    "cap above the connection": "site.power_cap_watts" = 200_001;
+    "cap of 64 bits": "site.power_cap_watts" = MAX;
+    "no connection": "site.grid_limit_watts" = 0 => ["site.grid_limit_watts", "site.power_cap_watts"];
+    "connection of 64 bits": "site.grid_limit_watts" = MAX;
+    "PUE of 0": "site.pue_permille" = 0;
+    "PUE below 1": "site.pue_permille" = 999;
+    "PUE above 3": "site.pue_permille" = 3_001;
+    "carbon above any plant": "site.grid_location_mg_per_kwh" = 2_000_001;
+    "marginal carbon of 5 months": "site.grid_marginal_mg_per_kwh" = vec![1; 5];
+}
+
+fn supply() -> Value {
+    base()["site"]["supplies"][0].clone()
+}
+
+changes! { supplies, CREATE, base();
+    "supply of another site": "site.supplies[0].supply_id" = "kunming/wind";
+    "supply without a site": "site.supplies[0].supply_id" = "hydro";
+    "supply as a path": "site.supplies[0].supply_id" = "dali/../hydro";
+    "supply twice": "site.supplies" = vec![supply(), supply()] => ["site.supplies[1].supply_id"];
+    "supply of no kind": "site.supplies[0].kind" = 0;
+    "supply of an unknown kind": "site.supplies[0].kind" = 4;
+    "supply without power": "site.supplies[0].nameplate_watts" = 0;
+    "supply of 64 bits": "site.supplies[0].nameplate_watts" = MAX;
+    "year of 11 months": "site.supplies[0].monthly_capacity_permille" = vec![500; 11];
+    "month above all": "site.supplies[0].monthly_capacity_permille" = vec![1_001; 12];
+    "price above the caps": "site.supplies[0].price_micro_cny_per_kwh" = 2_000_001;
+}
+
+fn period(start: u32, end: u32) -> Value {
+    json!({ "start_minute": start, "end_minute": end })
+}
+
+/// A period of all days with one thing set.
+fn all_day(field: &str, value: impl Into<Value>) -> Vec<Value> {
+    vec![with(period(0, 1_440), field, value)]
+}
+
+changes! { tariffs, CREATE, base();
+    "tariff with a gap": "site.tariff" = vec![period(0, 480), period(481, 1_440)];
+    "tariff that overlaps": "site.tariff" = vec![period(0, 481), period(480, 1_440)];
+    "tariff without an evening": "site.tariff" = vec![period(0, 1_439)];
+    "tariff for January only": "site.tariff" = all_day("/months", vec![1]);
+    "tariff beyond the day": "site.tariff" = vec![period(0, 1_441)] => ["site.tariff[0].end_minute"];
+    "tariff backwards": "site.tariff" = vec![period(8, 8)] => ["site.tariff[0].end_minute"];
+    "tariff for a 13th month": "site.tariff" = all_day("/months", vec![13]) => ["site.tariff[0].months"];
+    "tariff above the caps": "site.tariff" = all_day("/price_micro_cny_per_kwh", MAX) => ["site.tariff[0].price_micro_cny_per_kwh"];
 }
 
 #[test]
-fn names_and_places() {
-    let client = WORLD.get();
-    let id = &["site.site_id"];
-    // A supply begins with the id of its site, so a wrong id is the only thing wrong without supplies.
-    let named = |name, text: &str| {
-        let site = with(base(), "/site/supplies", json!([]));
-        invalid(name, CREATE, with(site, "/site/site_id", text), id)
-    };
-    let display = |name, text: &str| set(name, "display_name", text, &["site.display_name"]);
-    let country = |name, text: &str| set(name, "country", text, &["site.country"]);
+fn new_sites_are_checked() {
+    let taken = with(create_site(), "/site/display_name", "other");
+    let taken = refused(
+        "id that is taken",
+        CREATE,
+        taken,
+        (Code::AlreadyExists, "SITE_EXISTS"),
+        Details::Resource(SITE.to_owned()),
+    );
     check(
-        &client,
-        &[
-            invalid("no site", CREATE, json!({}), &["site"]),
-            named("no id", ""),
-            named("id in capitals", "Dali"),
-            named("id as a path", "../dali"),
-            named("id as an option", "-dali"),
-            named("id of 64 characters", &"d".repeat(64)),
-            named("id with a dot", "dali.cn"),
-            named("id in Chinese", "大理"),
-            display("display name of 129 bytes", &"d".repeat(129)),
-            display("display name that turns round", "Dali\u{202e}"),
-            display("display name with a line break", "Da\nli"),
-            display("display name with a byte order mark", "\u{feff}Dali"),
-            country("no country", ""),
-            country("province for a country", "CN-53"),
-            country("country in small letters", "cn"),
-            country("country of three letters", "CHN"),
-            set(
-                "north of the pole",
-                "latitude_microdegrees",
-                90_000_001,
-                &["site.latitude_microdegrees"],
-            ),
-            set(
-                "west of the date line",
-                "longitude_microdegrees",
-                -180_000_001,
-                &["site.longitude_microdegrees"],
-            ),
-            set(
-                "civil time of nowhere",
-                "utc_offset_minutes",
-                841,
-                &["site.utc_offset_minutes"],
-            ),
-            set(
-                "gateway in capitals",
-                "gateway_id",
-                "Mohan",
-                &["site.gateway_id"],
-            ),
-            set("etag of a new site", "etag", "r1", &["site.etag"]),
-            set(
-                "new site that is cordoned",
-                "cordon",
-                json!({ "cordoned": true }),
-                &["site.cordon"],
-            ),
-            set(
-                "time of a new site",
-                "create_time",
-                "2026-01-01T00:00:00Z",
-                &["site.create_time"],
-            ),
-            invalid(
-                "request id of 129 characters",
-                CREATE,
-                with(base(), "/request_id", "r".repeat(129)),
-                &["request_id"],
-            ),
-            refused(
-                "id that is taken",
-                CREATE,
-                with(create_site(), "/site/display_name", "other"),
-                (Code::AlreadyExists, "SITE_EXISTS"),
-                Details::Resource(SITE.to_owned()),
-            ),
-        ],
+        &WORLD.get(),
+        [ids(), names_and_places(), vec![taken]].concat(),
     );
 }
 
 #[test]
-fn pools_and_power() {
-    let client = WORLD.get();
-    let pool = base()["site"]["pools"][0].clone();
-    let pools: Vec<Value> = (0..17)
-        .map(|i| with(pool.clone(), "/pool_id", format!("p{i}")))
-        .collect();
-    let in_pool = |name, field: &str, value: Value, wrong: &'static str| {
-        set(name, &format!("pools/0/{field}"), value, &[wrong])
-    };
-    let cap = &["site.power_cap_watts"];
-    let pue = &["site.pue_permille"];
-    let limit = "site.grid_limit_watts";
-    let marginal = "grid_marginal_mg_per_kwh";
+fn pools_supplies_and_tariffs_are_checked() {
     check(
-        &client,
-        &[
-            set("no pools", "pools", json!([]), &["site.pools"]),
-            set("17 pools", "pools", pools, &["site.pools"]),
-            set(
-                "pool twice",
-                "pools",
-                json!([pool, pool]),
-                &["site.pools[1].pool_id"],
-            ),
-            in_pool(
-                "pool without an id",
-                "pool_id",
-                json!(""),
-                "site.pools[0].pool_id",
-            ),
-            in_pool(
-                "pool without nodes",
-                "nodes",
-                json!(0),
-                "site.pools[0].nodes",
-            ),
-            in_pool(
-                "pool of 32 bits of nodes",
-                "nodes",
-                json!(u32::MAX),
-                "site.pools[0].nodes",
-            ),
-            in_pool(
-                "nodes without cores",
-                "cpu_cores_per_node",
-                json!(0),
-                "site.pools[0].cpu_cores_per_node",
-            ),
-            in_pool(
-                "nodes of 64 bits of memory",
-                "memory_mib_per_node",
-                json!(MAX),
-                "site.pools[0].memory_mib_per_node",
-            ),
-            in_pool(
-                "GPUs without a model",
-                "gpus_per_node",
-                json!(8),
-                "site.pools[0].gpu_model",
-            ),
-            in_pool(
-                "model without GPUs",
-                "gpu_model",
-                json!("h100"),
-                "site.pools[0].gpu_model",
-            ),
-            set("cap above the connection", "power_cap_watts", 200_001, cap),
-            set("cap of 64 bits", "power_cap_watts", MAX, cap),
-            set("no connection", "grid_limit_watts", 0, &[limit, cap[0]]),
-            set("connection of 64 bits", "grid_limit_watts", MAX, &[limit]),
-            set("PUE of 0", "pue_permille", 0, pue),
-            set("PUE below 1", "pue_permille", 999, pue),
-            set("PUE above 3", "pue_permille", 3_001, pue),
-            set(
-                "carbon above any plant",
-                "grid_location_mg_per_kwh",
-                2_000_001,
-                &["site.grid_location_mg_per_kwh"],
-            ),
-            set(
-                "marginal carbon of 5 months",
-                marginal,
-                vec![1; 5],
-                &["site.grid_marginal_mg_per_kwh"],
-            ),
-        ],
+        &WORLD.get(),
+        [pools_and_power(), supplies(), tariffs()].concat(),
     );
 }
 
-#[test]
-fn supplies_and_tariffs() {
-    let client = WORLD.get();
-    let hydro = base()["site"]["supplies"][0].clone();
-    let in_supply = |name, field: &str, value: Value, wrong: &'static str| {
-        set(name, &format!("supplies/0/{field}"), value, &[wrong])
-    };
-    let period = |start: u32, end: u32| json!({ "start_minute": start, "end_minute": end });
-    let tariff = |name, periods: &[Value], wrong: &'static str| {
-        set(name, "tariff", periods.to_vec(), &[wrong])
-    };
-    let january = with(period(0, 1_440), "/months", vec![1]);
-    let id = "site.supplies[0].supply_id";
-    let months = "site.supplies[0].monthly_capacity_permille";
-    check(
-        &client,
-        &[
-            in_supply(
-                "supply of another site",
-                "supply_id",
-                json!("kunming/wind"),
-                id,
-            ),
-            in_supply("supply without a site", "supply_id", json!("hydro"), id),
-            in_supply("supply as a path", "supply_id", json!("dali/../hydro"), id),
-            set(
-                "supply twice",
-                "supplies",
-                json!([hydro, hydro]),
-                &["site.supplies[1].supply_id"],
-            ),
-            in_supply(
-                "supply of no kind",
-                "kind",
-                json!(0),
-                "site.supplies[0].kind",
-            ),
-            in_supply(
-                "supply of an unknown kind",
-                "kind",
-                json!(4),
-                "site.supplies[0].kind",
-            ),
-            in_supply(
-                "supply without power",
-                "nameplate_watts",
-                json!(0),
-                "site.supplies[0].nameplate_watts",
-            ),
-            in_supply(
-                "supply of 64 bits",
-                "nameplate_watts",
-                json!(MAX),
-                "site.supplies[0].nameplate_watts",
-            ),
-            in_supply(
-                "year of 11 months",
-                "monthly_capacity_permille",
-                vec![500; 11].into(),
-                months,
-            ),
-            in_supply(
-                "month above all",
-                "monthly_capacity_permille",
-                vec![1_001; 12].into(),
-                months,
-            ),
-            in_supply(
-                "price above the caps",
-                "price_micro_cny_per_kwh",
-                json!(2_000_001),
-                "site.supplies[0].price_micro_cny_per_kwh",
-            ),
-            tariff(
-                "tariff with a gap",
-                &[period(0, 480), period(481, 1_440)],
-                "site.tariff",
-            ),
-            tariff(
-                "tariff that overlaps",
-                &[period(0, 481), period(480, 1_440)],
-                "site.tariff",
-            ),
-            tariff(
-                "tariff without an evening",
-                &[period(0, 1_439)],
-                "site.tariff",
-            ),
-            tariff("tariff for January only", &[january], "site.tariff"),
-            tariff(
-                "tariff beyond the day",
-                &[period(0, 1_441)],
-                "site.tariff[0].end_minute",
-            ),
-            tariff(
-                "tariff backwards",
-                &[period(8, 8)],
-                "site.tariff[0].end_minute",
-            ),
-            tariff(
-                "tariff for a 13th month",
-                &[with(period(0, 1_440), "/months", vec![13])],
-                "site.tariff[0].months",
-            ),
-            tariff(
-                "tariff above the caps",
-                &[with(period(0, 1_440), "/price_micro_cny_per_kwh", MAX)],
-                "site.tariff[0].price_micro_cny_per_kwh",
-            ),
-        ],
-    );
+calls! { verbs();
+    "get of nowhere": GET { "site_id": "nowhere" } => (SITE_NOT_FOUND of "nowhere");
+    "get of a path": GET { "site_id": "../kunming" } => ["site_id"];
+    "cordon of nowhere": CORDON { "site_id": "nowhere" } => (SITE_NOT_FOUND of "nowhere");
+    "cordon of nothing": CORDON {} => ["site_id"];
+    "cordon for 513 bytes": CORDON { "site_id": SITE, "reason": "r".repeat(513) } => ["reason"];
+    "cordon for an escape sequence": CORDON { "site_id": SITE, "reason": "\u{1b}[2J" } => ["reason"];
+    "uncordon of nowhere": UNCORDON { "site_id": "nowhere" } => (SITE_NOT_FOUND of "nowhere");
+    "uncordon in capitals": UNCORDON { "site_id": "KUNMING" } => ["site_id"];
+}
+
+/// An update of the power cap of the one site to what it is.
+fn cap() -> Value {
+    mask(vec!["power_cap_watts"])
+}
+
+fn mask(paths: Vec<&str>) -> Value {
+    json!({
+        "site": { "site_id": SITE, "power_cap_watts": 100_000 },
+        "update_mask": { "paths": paths },
+    })
+}
+
+changes! { updates, UPDATE, cap();
+    "update of no site": "site" = Value::Null;
+    "update of nothing": "update_mask" = json!({ "paths": [] });
+    "update of an unknown field": "update_mask" = json!({ "paths": ["colour"] });
+    "update of the id": "update_mask" = json!({ "paths": ["site_id"] });
+    "update of the country": "update_mask" = json!({ "paths": ["country"] });
+    "update of the cordon": "update_mask" = json!({ "paths": ["cordon"] });
+    "update of the etag": "update_mask" = json!({ "paths": ["etag"] });
+    "update by a star": "update_mask" = json!({ "paths": ["*"] });
+    "update by a cap above the connection": "site.power_cap_watts" = 200_001;
+    "update by a wrong etag": "etag" = "W/1";
+    "update by an etag with a space": "etag" = "r1 ";
 }
 
 #[test]
-fn changes() {
+fn changes_of_sites_are_checked() {
     let client = WORLD.get();
-    let read = client.ok("SiteService/GetSite", &json!({ "site_id": SITE }));
+    let read = client.ok(GET, &json!({ "site_id": SITE }));
     let etag = read["site"]["etag"].as_str().unwrap().to_owned();
-    let update = |paths: &[&str], site: Value| {
-        let site = with(site, "/site_id", SITE);
-        json!({ "site": site, "update_mask": { "paths": paths } })
-    };
-    let cap = update(&["power_cap_watts"], json!({ "power_cap_watts": 5 }));
-    let frozen =
-        |name, path: &str| invalid(name, UPDATE, update(&[path], json!({})), &["update_mask"]);
-    let nowhere = |name, method| {
-        let request = json!({ "site_id": "nowhere" });
-        missing(name, method, request, "SITE_NOT_FOUND", "nowhere")
-    };
-    let by_id =
-        |name, method, id: &str| invalid(name, method, json!({ "site_id": id }), &["site_id"]);
-    check(
-        &client,
-        &[
-            nowhere("get of nowhere", "SiteService/GetSite"),
-            by_id("get of a path", "SiteService/GetSite", "../kunming"),
-            nowhere("cordon of nowhere", CORDON),
-            by_id("cordon of nothing", CORDON, ""),
-            nowhere("uncordon of nowhere", UNCORDON),
-            by_id("uncordon in capitals", UNCORDON, "KUNMING"),
-            invalid(
-                "cordon for 513 bytes",
-                CORDON,
-                json!({ "site_id": SITE, "reason": "r".repeat(513) }),
-                &["reason"],
-            ),
-            invalid(
-                "update of no site",
-                UPDATE,
-                without(cap.clone(), "/site"),
-                &["site"],
-            ),
-            missing(
-                "update of nowhere",
-                UPDATE,
-                with(cap.clone(), "/site/site_id", "nowhere"),
-                "SITE_NOT_FOUND",
-                "nowhere",
-            ),
-            invalid(
-                "update of nothing",
-                UPDATE,
-                update(&[], json!({})),
-                &["update_mask"],
-            ),
-            frozen("update of an unknown field", "colour"),
-            frozen("update of the id", "site_id"),
-            frozen("update of the country", "country"),
-            frozen("update of the cordon", "cordon"),
-            frozen("update of the etag", "etag"),
-            invalid(
-                "update by a cap above the connection",
-                UPDATE,
-                with(cap.clone(), "/site/power_cap_watts", 200_001),
-                &["site.power_cap_watts"],
-            ),
-            invalid(
-                "update to no pools",
-                UPDATE,
-                update(&["pools"], json!({})),
-                &["site.pools"],
-            ),
-            invalid(
-                "update by a wrong etag",
-                UPDATE,
-                with(cap.clone(), "/etag", "W/1"),
-                &["etag"],
-            ),
-            refused(
-                "update by a stale etag",
-                UPDATE,
-                with(cap, "/etag", "r0"),
-                (Code::Aborted, "STALE_ETAG"),
-                Details::Metadata("etag", etag),
-            ),
-        ],
+    let stale = refused(
+        "update by a stale etag",
+        UPDATE,
+        with(with(cap(), "/site/power_cap_watts", 5), "/etag", "r0"),
+        (Code::Aborted, "STALE_ETAG"),
+        Details::Metadata("etag", etag),
     );
+    let nowhere = with(cap(), "/site/site_id", "nowhere");
+    let others = vec![
+        stale,
+        missing(
+            "update of nowhere",
+            UPDATE,
+            nowhere,
+            "SITE_NOT_FOUND",
+            "nowhere",
+        ),
+        invalid(
+            "update to no pools",
+            UPDATE,
+            mask(vec!["pools"]),
+            &["site.pools"],
+        ),
+    ];
+    check(&client, [verbs(), updates(), others].concat());
+}
+
+/// A new zone of one city.
+fn zone() -> Value {
+    let cities = json!([{ "city_id": "hue", "country": "VN" }]);
+    json!({ "zones": [{ "zone_id": "east", "budget_us": 1, "cities": cities }] })
+}
+
+/// The round-trip times between the one site and a city.
+fn trip() -> Value {
+    let (p50, p95) = (20, 20);
+    json!({ "latencies": [{
+        "site_id": SITE, "city_id": "bangkok", "leased_p50_us": p50, "leased_p95_us": p95,
+    }] })
+}
+
+changes! { zones, PUT_LATENCIES, zone();
+    "zone without an id": "zones[0].zone_id" = "";
+    "zone in capitals": "zones[0].zone_id" = "East";
+    "zone without a budget": "zones[0].budget_us" = 0;
+    "zone with a budget above 10 s": "zones[0].budget_us" = 10_000_001;
+    "city as a path": "zones[0].cities[0].city_id" = "../hue";
+    "city in small letters of a country": "zones[0].cities[0].country" = "vn";
+    "city of another zone": "zones[0].cities[0].city_id" = "bangkok" => ["zones"];
+    "zone twice": "zones" = vec![zone()["zones"][0].clone(), with(zone()["zones"][0].clone(), "/cities", json!([]))];
+    "city twice in a zone": "zones[0].cities" = vec![json!({ "city_id": "hue", "country": "VN" }); 2] => ["zones"];
+    "257 cities": "zones[0].cities" = vec![json!({ "city_id": "hue", "country": "VN" }); 257];
+}
+
+changes! { trips, PUT_LATENCIES, trip();
+    "quantile below the median": "latencies[0].leased_p95_us" = 19;
+    "round trip above 10 s": "latencies[0].internet_p95_us" = 10_000_001;
+    "round trip to a path": "latencies[0].site_id" = "../kunming";
+    "round trip twice": "latencies" = vec![trip()["latencies"][0].clone(), trip()["latencies"][0].clone()];
+}
+
+calls! { latencies();
+    "latencies of nothing": PUT_LATENCIES {} => ["zones"];
+    "round trip to nowhere": PUT_LATENCIES { "latencies": [{ "site_id": "nowhere", "city_id": "bangkok" }] } => (SITE_NOT_FOUND of "nowhere");
+    "round trip from an unknown city": PUT_LATENCIES { "latencies": [{ "site_id": SITE, "city_id": "atlantis" }] } => (CITY_NOT_FOUND of "atlantis");
+    "latencies of nowhere": GET_LATENCIES { "site_id": "nowhere" } => (SITE_NOT_FOUND of "nowhere");
+    "latencies in capitals": GET_LATENCIES { "site_id": "KUNMING" } => ["site_id"];
 }
 
 #[test]
-fn zones_and_round_trips() {
-    let client = WORLD.get();
-    let zone = |id: &str, city: &str| {
-        let cities = json!([{ "city_id": city, "country": "VN" }]);
-        json!({ "zones": [{ "zone_id": id, "budget_us": 1, "cities": cities }] })
-    };
-    let trip = |site: &str, city: &str| {
-        let trip =
-            json!({ "site_id": site, "city_id": city, "leased_p50_us": 20, "leased_p95_us": 20 });
-        json!({ "latencies": [trip] })
-    };
-    let wrong =
-        |name, message: Value, field: &'static str| invalid(name, LATENCIES, message, &[field]);
-    let good = trip(SITE, "bangkok")["latencies"][0].clone();
-    check(
-        &client,
-        &[
-            wrong("latencies of nothing", json!({}), "zones"),
-            wrong("zone without an id", zone("", "hue"), "zones[0].zone_id"),
-            wrong("zone in capitals", zone("East", "hue"), "zones[0].zone_id"),
-            wrong(
-                "zone without a budget",
-                with(zone("east", "hue"), "/zones/0/budget_us", 0),
-                "zones[0].budget_us",
-            ),
-            wrong(
-                "zone with a budget above 10 s",
-                with(zone("east", "hue"), "/zones/0/budget_us", 10_000_001),
-                "zones[0].budget_us",
-            ),
-            wrong(
-                "city as a path",
-                zone("east", "../hue"),
-                "zones[0].cities[0].city_id",
-            ),
-            wrong(
-                "city in a country in small letters",
-                with(zone("east", "hue"), "/zones/0/cities/0/country", "vn"),
-                "zones[0].cities[0].country",
-            ),
-            wrong("city of another zone", zone("east", "bangkok"), "zones"),
-            wrong(
-                "zone twice",
-                json!({ "zones": [zone("east", "hue")["zones"][0], zone("east", "danang")["zones"][0]] }),
-                "zones",
-            ),
-            wrong(
-                "quantile below the median",
-                with(trip(SITE, "bangkok"), "/latencies/0/leased_p95_us", 19),
-                "latencies[0].leased_p95_us",
-            ),
-            wrong(
-                "round trip above 10 s",
-                with(
-                    trip(SITE, "bangkok"),
-                    "/latencies/0/internet_p95_us",
-                    10_000_001,
-                ),
-                "latencies[0].internet_p95_us",
-            ),
-            wrong(
-                "round trip twice",
-                json!({ "latencies": [good, good] }),
-                "latencies",
-            ),
-            missing(
-                "round trip to nowhere",
-                LATENCIES,
-                trip("nowhere", "bangkok"),
-                "SITE_NOT_FOUND",
-                "nowhere",
-            ),
-            missing(
-                "round trip from an unknown city",
-                LATENCIES,
-                trip(SITE, "atlantis"),
-                "CITY_NOT_FOUND",
-                "atlantis",
-            ),
-            missing(
-                "latencies of nowhere",
-                "SiteService/GetLatencies",
-                json!({ "site_id": "nowhere" }),
-                "SITE_NOT_FOUND",
-                "nowhere",
-            ),
-        ],
-    );
+fn zones_and_round_trips_are_checked() {
+    let all: Vec<Case> = [zones(), trips(), latencies()].concat();
+    check(&WORLD.get(), all);
 }

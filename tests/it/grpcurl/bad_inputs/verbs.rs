@@ -5,10 +5,10 @@
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{Case, Details, check, invalid, missing, refused};
+use super::{Case, Details, check, invalid, refused};
 use crate::{
-    grpcurl::{Client, after, from_now, job_from},
-    support::samples::{SITE, create_site, put_latencies, slot_start, with},
+    grpcurl::{Client, after, first, from_now, job_at},
+    support::samples::{SITE, create_site, put_latencies, with},
 };
 
 const GET: &str = "JobService/GetJob";
@@ -26,7 +26,7 @@ fn set_up() -> (Client, Value, Value) {
     let client = Client::alone();
     client.ok("SiteService/CreateSite", &create_site());
     client.ok("SiteService/PutLatencies", &put_latencies(&[SITE]));
-    let spec = job_from(&[SITE], slot_start(8));
+    let spec = job_at(&[SITE]);
     let planned = client.submit("planned", &spec);
     let cancelled = client.submit("cancelled", &spec);
     let request = json!({ "job_id": cancelled["jobId"] });
@@ -34,213 +34,162 @@ fn set_up() -> (Client, Value, Value) {
     (client, planned, cancelled)
 }
 
-#[test]
-fn ids_and_etags() {
-    let (client, planned, _) = set_up();
-    let id = planned["jobId"].as_str().unwrap();
-    let by_id =
-        |name, method, id: &str| invalid(name, method, json!({ "job_id": id }), &["job_id"]);
-    let nobody = json!({ "job_id": NOBODY });
-    let not_found = |name, method| missing(name, method, nobody.clone(), "JOB_NOT_FOUND", NOBODY);
-    let with_etag = |etag: &str| json!({ "job_id": id, "etag": etag });
-    let labels = json!({
-        "job_id": NOBODY,
-        "spec": { "labels": { "a": "b" } },
-        "update_mask": { "paths": ["labels"] },
-    });
-    let stale = |name, method| {
-        let etag = planned["etag"].as_str().unwrap().to_owned();
-        let why = (Code::Aborted, "STALE_ETAG");
-        refused(
-            name,
-            method,
-            with_etag("r1"),
-            why,
-            Details::Metadata("etag", etag),
-        )
-    };
-    check(
-        &client,
-        &[
-            invalid("no id", GET, json!({}), &["job_id"]),
-            by_id("id in capitals", GET, &id.to_uppercase()),
-            by_id("id as a path", GET, "../jobs"),
-            by_id("id without hyphens", GET, &id.replace('-', "")),
-            by_id("id of a mebibyte", GET, &"0".repeat(1 << 20)),
-            by_id("id with NUL", EXPLAIN, &format!("{id}\0")),
-            by_id("id that is a key", CANCEL, "planned"),
-            invalid("cancel of nothing", CANCEL, json!({}), &["job_id"]),
-            not_found("get of nobody", GET),
-            not_found("explanation of nobody", EXPLAIN),
-            not_found("hold of nobody", HOLD),
-            not_found("release of nobody", RELEASE),
-            not_found("cancel of nobody", CANCEL),
-            missing("update of nobody", UPDATE, labels, "JOB_NOT_FOUND", NOBODY),
-            invalid("etag of nobody", HOLD, with_etag("abc"), &["etag"]),
-            invalid("etag with a sign", CANCEL, with_etag("r-1"), &["etag"]),
-            invalid(
-                "etag above 64 bits",
-                RELEASE,
-                with_etag("r18446744073709551616"),
-                &["etag"],
-            ),
-            stale("hold by a stale etag", HOLD),
-            stale("release by a stale etag", RELEASE),
-            stale("cancel by a stale etag", CANCEL),
-        ],
-    );
+calls! { ids(id: &str);
+    "no id": GET {} => ["job_id"];
+    "id in capitals": GET { "job_id": id.to_uppercase() } => ["job_id"];
+    "id as a path": GET { "job_id": "../jobs" } => ["job_id"];
+    "id without hyphens": GET { "job_id": id.replace('-', "") } => ["job_id"];
+    "id of a mebibyte": GET { "job_id": "0".repeat(1 << 20) } => ["job_id"];
+    "id with NUL": EXPLAIN { "job_id": format!("{id}\0") } => ["job_id"];
+    "id that is a key": CANCEL { "job_id": "planned" } => ["job_id"];
+    "cancel of nothing": CANCEL {} => ["job_id"];
+    "get of nobody": GET { "job_id": NOBODY } => (JOB_NOT_FOUND of NOBODY);
+    "explanation of nobody": EXPLAIN { "job_id": NOBODY } => (JOB_NOT_FOUND of NOBODY);
+    "hold of nobody": HOLD { "job_id": NOBODY } => (JOB_NOT_FOUND of NOBODY);
+    "release of nobody": RELEASE { "job_id": NOBODY } => (JOB_NOT_FOUND of NOBODY);
+    "cancel of nobody": CANCEL { "job_id": NOBODY } => (JOB_NOT_FOUND of NOBODY);
+    "update of nobody": UPDATE {
+        "job_id": NOBODY, "spec": {}, "update_mask": { "paths": ["labels"] },
+    } => (JOB_NOT_FOUND of NOBODY);
+    "etag of nobody": HOLD { "job_id": id, "etag": "abc" } => ["etag"];
+    "etag with a sign": CANCEL { "job_id": id, "etag": "r-1" } => ["etag"];
+    "etag above 64 bits": RELEASE { "job_id": id, "etag": "r18446744073709551616" } => ["etag"];
+    "reason of 513 bytes": HOLD { "job_id": id, "reason": "r".repeat(513) } => ["reason"];
+    "reason with an escape": CANCEL { "job_id": id, "reason": "\u{1b}[2J" } => ["reason"];
+    "reason that turns round": HOLD { "job_id": id, "reason": "\u{202e}" } => ["reason"];
+    "request id of 129 characters": RELEASE { "job_id": id, "request_id": "r".repeat(129) } => ["request_id"];
+    "all wrong in a verb": CANCEL {
+        "job_id": "x", "reason": "\0", "etag": "x", "request_id": "\n",
+    } => ["job_id", "reason", "etag", "request_id"];
 }
 
 #[test]
-fn reasons_keys_and_states() {
+fn ids_etags_and_reasons_are_checked() {
+    let (client, planned, _) = set_up();
+    let id = planned["jobId"].as_str().unwrap();
+    let stale = |name, method| {
+        let request = json!({ "job_id": id, "etag": "r1" });
+        let etag = planned["etag"].as_str().unwrap().to_owned();
+        let why = (Code::Aborted, "STALE_ETAG");
+        refused(name, method, request, why, Details::Metadata("etag", etag))
+    };
+    let stale = vec![
+        stale("hold by a stale etag", HOLD),
+        stale("release by a stale etag", RELEASE),
+        stale("cancel by a stale etag", CANCEL),
+    ];
+    check(&client, [ids(id), stale].concat());
+}
+
+#[test]
+fn keys_and_states_are_checked() {
     let (client, planned, cancelled) = set_up();
-    // Used for the one job, asked for again with the other reason.
+    // Used for the one job, asked for again with another reason.
     let used = json!({ "job_id": planned["jobId"], "request_id": "once", "reason": "a" });
     client.ok(HOLD, &used);
     client.ok(RELEASE, &json!({ "job_id": planned["jobId"] }));
-    let on_planned = |field: &str, value: &str| json!({ "job_id": planned["jobId"], field: value });
-    let ended = |name, method, more: &Value| -> Case {
-        let mut request = json!({ "job_id": cancelled["jobId"] });
-        request
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().cloned().unwrap());
-        let subject = cancelled["jobId"].as_str().unwrap().to_owned();
+    let id = cancelled["jobId"].as_str().unwrap();
+    let ended = |name, method, request: Value| -> Case {
         let why = (Code::FailedPrecondition, "WRONG_JOB_STATE");
-        refused(name, method, request, why, Details::Precondition(subject))
+        refused(
+            name,
+            method,
+            with(request, "/job_id", id),
+            why,
+            Details::Precondition(id.to_owned()),
+        )
     };
-    let update = json!({ "spec": { "labels": {} }, "update_mask": { "paths": ["labels"] } });
-    check(
-        &client,
-        &[
-            invalid(
-                "reason of 513 bytes",
-                HOLD,
-                on_planned("reason", &"r".repeat(513)),
-                &["reason"],
-            ),
-            invalid(
-                "reason with an escape",
-                CANCEL,
-                on_planned("reason", "\u{1b}[2J"),
-                &["reason"],
-            ),
-            invalid(
-                "reason that turns round",
-                HOLD,
-                on_planned("reason", "\u{202e}"),
-                &["reason"],
-            ),
-            invalid(
-                "request id of 129 characters",
-                RELEASE,
-                on_planned("request_id", &"r".repeat(129)),
-                &["request_id"],
-            ),
-            invalid(
-                "all wrong in a verb",
-                CANCEL,
-                json!({ "job_id": "x", "reason": "\0", "etag": "x", "request_id": "\n" }),
-                &["job_id", "reason", "etag", "request_id"],
-            ),
-            refused(
-                "request id with another reason",
-                HOLD,
-                with(used, "/reason", "b"),
-                (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"),
-                Details::Metadata("key", "once".to_owned()),
-            ),
-            ended("hold of a cancelled job", HOLD, &json!({})),
-            ended("release of a cancelled job", RELEASE, &json!({})),
-            ended("update of a cancelled job", UPDATE, &update),
-        ],
-    );
+    let update = json!({ "spec": {}, "update_mask": { "paths": ["labels"] } });
+    let rows = vec![
+        refused(
+            "request id with another reason",
+            HOLD,
+            with(used, "/reason", "b"),
+            (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"),
+            Details::Metadata("key", "once".to_owned()),
+        ),
+        ended("hold of a cancelled job", HOLD, json!({})),
+        ended("release of a cancelled job", RELEASE, json!({})),
+        ended("update of a cancelled job", UPDATE, update),
+    ];
+    check(&client, rows);
+}
+
+/// An update of these fields to what the description says.
+fn update(id: &Value, paths: &[&str], spec: &Value) -> Value {
+    json!({ "job_id": id, "spec": spec, "update_mask": { "paths": paths } })
+}
+
+calls! { masks(id: &Value);
+    "update without a mask": UPDATE { "job_id": id, "spec": {} } => ["update_mask"];
+    "update of nothing": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": [] } } => ["update_mask"];
+    "update of an unknown field": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": ["colour"] } } => ["update_mask"];
+    "update of the name": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": ["name"] } } => ["update_mask"];
+    "update of the size": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": ["task_count"] } } => ["update_mask"];
+    "update of the state": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": ["state"] } } => ["update_mask"];
+    "update of the data rules": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": ["data_policy"] } } => ["update_mask"];
+    "update of all timing": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": ["timing"] } } => ["update_mask"];
+    "update by a star": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": ["*"] } } => ["update_mask"];
+    "update by a path with dots": UPDATE { "job_id": id, "spec": {}, "update_mask": { "paths": ["green..share"] } } => ["update_mask"];
+    "update by three wrong paths": UPDATE {
+        "job_id": id, "spec": {}, "update_mask": { "paths": ["a", "b", "labels", "c"] },
+    } => ["update_mask", "update_mask", "update_mask"];
+    "update without a description": UPDATE { "job_id": id, "update_mask": { "paths": ["labels"] } } => ["spec"];
 }
 
 #[test]
-fn updates() {
+fn updates_are_checked() {
     let (client, planned, _) = set_up();
-    let first = planned["placement"]["runs"][0]["startTime"]
-        .as_str()
-        .unwrap();
-    let first: jiff::Timestamp = first.parse().unwrap();
-    let update = |paths: &[&str], spec: Value| json!({ "job_id": planned["jobId"], "spec": spec, "update_mask": { "paths": paths } });
-    let labels = update(&["labels"], json!({ "labels": { "a": "b" } }));
-    let mask = &["update_mask"];
-    let frozen = |name, path: &str| invalid(name, UPDATE, update(&[path], json!({})), mask);
-    let earlier = json!({ "timing": { "finish_deadline": after(first, 3) } });
-    let past = json!({ "timing": { "earliest_start": null, "finish_deadline": from_now(-60) } });
-    let unmasked = json!({ "job_id": planned["jobId"], "spec": {} });
-    check(
-        &client,
-        &[
-            invalid("update without a mask", UPDATE, unmasked, mask),
-            invalid("update of nothing", UPDATE, update(&[], json!({})), mask),
-            frozen("update of an unknown field", "colour"),
-            frozen("update of the name", "name"),
-            frozen("update of the size", "task_count"),
-            frozen("update of the state", "state"),
-            frozen("update of the data rules", "data_policy"),
-            frozen("update of all timing", "timing"),
-            frozen("update by a star", "*"),
-            frozen("update by a path with dots", "timing..earliest_start"),
-            invalid(
-                "update by three wrong paths",
-                UPDATE,
-                update(&["a", "b", "labels", "c"], json!({})),
-                &["update_mask", "update_mask", "update_mask"],
-            ),
-            invalid(
-                "update without a description",
-                UPDATE,
-                json!({ "job_id": planned["jobId"], "update_mask": { "paths": ["labels"] } }),
-                &["spec"],
-            ),
-            invalid(
-                "update by a wrong label",
-                UPDATE,
-                update(&["labels"], json!({ "labels": { "a b": "c" } })),
-                &["spec.labels"],
-            ),
-            invalid(
-                "update by a share above all",
-                UPDATE,
-                update(
-                    &["green"],
-                    json!({ "green": { "min_share_permille": 1_001 } }),
-                ),
-                &["spec.green.min_share_permille"],
-            ),
-            invalid(
-                "update by a deadline before the end",
-                UPDATE,
-                update(&["timing.finish_deadline"], earlier),
-                &["spec.timing.finish_deadline"],
-            ),
-            invalid(
-                "update by weights of nothing",
-                UPDATE,
-                update(&["weights"], json!({ "weights": {} })),
-                &["spec.weights"],
-            ),
-            refused(
-                "update by a stale etag",
-                UPDATE,
-                with(labels.clone(), "/etag", "r2"),
-                (Code::Aborted, "STALE_ETAG"),
-                Details::Metadata("etag", planned["etag"].as_str().unwrap().to_owned()),
-            ),
-            invalid(
-                "update by a wrong etag",
-                UPDATE,
-                with(labels, "/etag", "2"),
-                &["etag"],
-            ),
-        ],
-    );
+    let id = &planned["jobId"];
+    let to = |name, path: &str, spec: Value, field| {
+        invalid(name, UPDATE, update(id, &[path], &spec), &[field])
+    };
+    let finish = "timing.finish_deadline";
+    let short = json!({ "timing": { "finish_deadline": after(first(), 3) } });
+    let share = json!({ "green": { "min_share_permille": 1_001 } });
+    let label = json!({ "labels": { "a b": "c" } });
+    let labels = update(id, &["labels"], &json!({ "labels": { "a": "b" } }));
+    let etag = planned["etag"].as_str().unwrap().to_owned();
+    let rows = vec![
+        to("update by a wrong label", "labels", label, "spec.labels"),
+        to(
+            "update by a share above all",
+            "green",
+            share,
+            "spec.green.min_share_permille",
+        ),
+        to(
+            "update by too short a time",
+            finish,
+            short,
+            "spec.timing.finish_deadline",
+        ),
+        to(
+            "update by weights of nothing",
+            "weights",
+            json!({ "weights": {} }),
+            "spec.weights",
+        ),
+        invalid(
+            "update by a wrong etag",
+            UPDATE,
+            with(labels.clone(), "/etag", "2"),
+            &["etag"],
+        ),
+        refused(
+            "update by a stale etag",
+            UPDATE,
+            with(labels, "/etag", "r2"),
+            (Code::Aborted, "STALE_ETAG"),
+            Details::Metadata("etag", etag),
+        ),
+    ];
+    check(&client, [masks(id), rows].concat());
+
     // What cannot be done is refused, and the job keeps the place it has.
+    let past = json!({ "timing": { "finish_deadline": from_now(-60) } });
     let paths = ["timing.earliest_start", "timing.finish_deadline"];
-    let output = client.call(UPDATE, &update(&paths, past));
+    let output = client.call(UPDATE, &update(id, &paths, &past));
     output.assert_error(Code::FailedPrecondition, "JOB_INFEASIBLE");
-    assert_eq!(client.job(&planned["jobId"]), planned);
+    assert_eq!(client.job(id), planned);
 }

@@ -253,7 +253,7 @@ fn search_steps(
     plan: &Plan,
     costs: &Costs,
     room: &Room<'_>,
-) -> Option<(Score, Vec<Range<usize>>)> {
+) -> Option<ScoredRuns> {
     let free_before = free_before(offer, plan, room);
     let (found, has_way) = match ask.aim {
         Aim::Strict | Aim::Soonest => {
@@ -278,6 +278,9 @@ fn search_steps(
     solve_and_choose(ask, offer, plan, costs, &steps).0
 }
 
+/// Runs with what they score.
+type ScoredRuns = (Score, Vec<Range<usize>>);
+
 /// The best runs, and whether there are any when the green share is left out of account.
 fn solve_and_choose<K: Key>(
     ask: &Ask<'_>,
@@ -285,7 +288,7 @@ fn solve_and_choose<K: Key>(
     plan: &Plan,
     costs: &Costs,
     steps: &Steps<K>,
-) -> (Option<(Score, Vec<Range<usize>>)>, bool) {
+) -> (Option<ScoredRuns>, bool) {
     ask.work.add_cells(plan.n_cells());
     let solved = solve(steps);
     let has_way = solved.ends.iter().any(Option::is_some);
@@ -335,7 +338,7 @@ fn best_end<K: Key>(
     plan: &Plan,
     costs: &Costs,
     solved: &Solved<K>,
-) -> Option<(Score, Vec<Range<usize>>)> {
+) -> Option<ScoredRuns> {
     let base = offer.slots.start;
     let mut best: Option<(Score, usize)> = None;
     for (end, way) in solved.ends.iter().enumerate() {

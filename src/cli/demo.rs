@@ -5,6 +5,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Channel;
 
 use crate::{
@@ -75,7 +76,11 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         .await
         .map_err(Failure::Start)?;
     let server = format!("http://{}", embedded.address);
-    let outcome = present(&server, &args).await;
+    // Whenever it is told to end, the directory goes too.
+    let outcome = tokio::select! {
+        outcome = present(&server, &args) => outcome,
+        told = told_to_end() => told,
+    };
     embedded.shutdown().await.map_err(Failure::Start)?;
     outcome
 }
@@ -97,7 +102,16 @@ async fn present(server: &str, args: &DemoArgs) -> Result<(), Failure> {
         "\nServing on {server}; Ctrl-C ends it. Next, in another terminal:"
     ));
     talk(&format!("  {}", report::hint(&rows, server)));
-    tokio::signal::ctrl_c().await.map_err(Failure::Runtime)
+    std::future::pending().await
+}
+
+/// Waits for Ctrl-C, or for the signal that asks a process to end.
+async fn told_to_end() -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::Runtime),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Fills a fresh server with the starter data and submits the jobs; what became of each, in order.

@@ -176,84 +176,79 @@ fn tables_are_for_people() {
     assert!(sites.contains(SITE), "{sites}");
 }
 
+/// Commands that fail whatever they are about: exit code, arguments, and a part of what is said.
+const FAILURES: [(i32, &str, &str); 10] = [
+    (1, "backup --out {nowhere}", "cannot create"),
+    (1, "job submit --file {nowhere}", "cannot read"),
+    (
+        4,
+        "job get 01890a5d-ac96-774b-bcce-b302099a8057",
+        "JOB_NOT_FOUND",
+    ),
+    (4, "site get nowhere", "known: baoshan"),
+    (6, "job hold {planned} --etag r1", "STALE_ETAG"),
+    (64, "job get 17", "field job_id"),
+    (64, "job list --filter colour=green", "field filter"),
+    (64, "job list --colour", "--colour"),
+    (64, "job quote --tasks 0", "--runtime"),
+    (64, "jobs", "jobs"),
+];
+
 #[test]
 fn every_exit_code_is_the_documented_one() {
     let client = WORLD.get();
-    let port = client.port();
-    let planned = submitted(&client, "--name cli-exit --idempotency-key cli-exit");
-    let id = text(&planned["jobId"]);
+    let planned = submitted(&client, "--name cli-exit");
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("none/backup").display().to_string();
-    let rows: &[(i32, &[&str], &str)] = &[
-        (0, &["job", "list"], ""),
-        (1, &["backup", "--out", &nowhere], "cannot create"),
-        (1, &["job", "submit", "--file", &nowhere], "cannot read"),
-        (
-            4,
-            &["job", "get", "01890a5d-ac96-774b-bcce-b302099a8057"],
-            "JOB_NOT_FOUND",
-        ),
-        (4, &["site", "get", "nowhere"], "baoshan"),
-        (6, &["job", "hold", id, "--etag", "r1"], "STALE_ETAG"),
-        (64, &["job", "get", "17"], "field job_id"),
-        (
-            64,
-            &["job", "list", "--filter", "colour = green"],
-            "field filter",
-        ),
-        (64, &["job", "list", "--colour"], "--colour"),
-        (64, &["jobs"], "jobs"),
-    ];
-    let mut provoked: BTreeSet<i32> = rows.iter().map(|(exit, ..)| *exit).collect();
-    for (exit, arguments, said) in rows {
-        lancang(port, arguments).exits(*exit).says(said);
-    }
-    let mut exits = |run: Run, exit: i32, said: &str| {
+    let mut provoked = BTreeSet::from([0]);
+    for (exit, line, said) in FAILURES {
+        let line = line.replace("{nowhere}", &nowhere);
+        let line = line.replace("{planned}", text(&planned["jobId"]));
+        let arguments: Vec<&str> = line.split(' ').collect();
+        lancang(client.port(), &arguments).exits(exit).says(said);
         provoked.insert(exit);
-        run.exits(exit).says(said)
-    };
-    let dark = exits(job(&client, "quote", "--tasks 1000"), 64, "--tasks");
-    assert_eq!(dark.stdout, "");
-    let infeasible = "--max-rtt 1ms";
-    let quoted = exits(
-        job(&client, "quote", infeasible),
-        2,
-        "no site can run the job",
-    );
-    assert_eq!(
-        quoted.value().get("placement"),
-        None,
-        "the answer is shown all the same"
-    );
-    let submit = job(&client, "submit", infeasible);
-    exits(submit, 2, "JOB_INFEASIBLE");
-    exits(
-        lancang(NOBODY, &["job", "list"]),
-        69,
-        "cannot reach http://127.0.0.1:9",
-    );
+    }
+    let quoted = job(&client, "quote", "--max-rtt 1ms").exits(2);
+    // The answer is shown all the same.
+    assert_eq!(quoted.value().get("placement"), None);
+    quoted.says("no site can run the job");
+    job(&client, "submit", "--max-rtt 1ms")
+        .exits(2)
+        .says("JOB_INFEASIBLE");
+    lancang(NOBODY, &["job", "list"])
+        .exits(69)
+        .says("cannot reach http://127.0.0.1:9");
+    submit_one_more_than_the_server_takes()
+        .exits(75)
+        .says("LIMIT_REACHED")
+        .says("retry after");
+    // No call is refused for who makes it, which would be 5: there are no roles yet.
+    provoked.extend([2, 5, 69, 75]);
 
-    let data_dir = tempfile::tempdir().unwrap();
-    let mut command = ServerProcess::command(data_dir.path());
-    command.env("LANCANG_LIMITS_MAX_LIVE_JOBS", "1");
-    let server = ServerProcess::launch(command).unwrap();
-    let small = Client::of(&server);
-    small.site(SITE, 30_000);
-    let hold = submitted(&small, "--name first --hold");
-    assert_eq!(hold["state"], "JOB_STATE_HELD");
-    let before = small.info()["revision"].clone();
-    exits(job(&small, "submit", "--name second"), 75, "LIMIT_REACHED").says("retry after");
-    assert_eq!(small.info()["revision"], before);
-
-    // No call is refused for who makes it: there are no roles yet.
-    provoked.insert(5);
-    let help = lancang(port, &["--help"]).exits(0).stdout;
+    let help = lancang(NOBODY, &["--help"]).exits(0).stdout;
     let (_, codes) = help.split_once("Exit codes:").unwrap();
     let documented: BTreeSet<i32> = codes
         .lines()
         .filter_map(|line| line.split_whitespace().next()?.parse().ok())
         .collect();
     assert_eq!(provoked, documented);
+}
+
+/// Submits a second job to a server that takes one.
+#[track_caller]
+fn submit_one_more_than_the_server_takes() -> Run {
+    let data_dir = tempfile::tempdir().unwrap();
+    let mut command = ServerProcess::command(data_dir.path());
+    command.env("LANCANG_LIMITS_MAX_LIVE_JOBS", "1");
+    let server = ServerProcess::launch(command).unwrap();
+    let client = Client::of(&server);
+    client.site(SITE, 30_000);
+    let held = submitted(&client, "--name first --hold");
+    assert_eq!(held["state"], "JOB_STATE_HELD");
+    let before = client.info()["revision"].clone();
+    let run = job(&client, "submit", "--name second");
+    assert_eq!(client.info()["revision"], before);
+    run
 }
 
 #[test]
@@ -521,6 +516,19 @@ fn a_store_is_backed_up_restored_and_verified() {
         assert!(run.stderr.contains("error: "), "{run:?}");
         lancang(NOBODY, &["verify", "--data-dir", &store]).exits(1);
     }
+}
+
+#[test]
+fn the_demonstration_ends_when_it_is_told_to_and_leaves_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
+    command
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", temporary.path());
+    let mut demo = ServerProcess::launch(command).unwrap();
+    assert!(demo.terminate().success(), "{}", demo.log());
+    let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

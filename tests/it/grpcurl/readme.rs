@@ -78,7 +78,7 @@ const ROWS: &[Row] = &[
             let jobs = &json(output)["jobs"];
             assert_eq!(column(jobs, "cause"), ["CHANGE_CAUSE_CORDON"; 3]);
             for job in jobs.as_array().unwrap() {
-                assert_ne!(job["placement"]["siteId"], "cxg-chuxiong");
+                assert_ne!(job["placement"]["siteId"], "dli-dali");
             }
         },
     },

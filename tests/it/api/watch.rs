@@ -1,6 +1,7 @@
 //! Watches: ordered, unique, reliable, atomic, resumable, bookmarked, true to their filter; and what they cannot do.
 
 use std::collections::BTreeMap;
+use tonic_types::StatusExt;
 
 use lancang::proto::v1::{self, watch_jobs_response::Item};
 use proptest::{collection::vec, prelude::*};
@@ -306,19 +307,21 @@ async fn check_resumed(server: &TestServer, jobs: Vec<v1::Job>, revision: u64) {
 }
 
 #[tokio::test]
-async fn a_watch_from_the_future_sends_nothing_older() {
+async fn a_watch_from_the_future_is_refused_with_the_present_revision() {
     let server = TestServer::with_sites(vec![site("a")]).await;
     let now = server.revision().await;
-    let mut stream = watch(&server, after(now + 2)).await.unwrap();
-    for key in ["one", "two", "three"] {
-        server.submit(key, job()).await;
-    }
+    let refused = watch(&server, after(now + 1)).await;
+    let status = assert_refused(refused, Code::OutOfRange, "REVISION_UNKNOWN");
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["revision"], now.to_string());
+    let mut stream = watch(&server, after(now)).await.unwrap();
+    server.submit("one", job()).await;
     let first = loop {
         if let Item::Event(event) = stream.next().await.unwrap().unwrap().item.unwrap() {
             break event;
         }
     };
-    assert_eq!(first.revision, now + 3);
+    assert_eq!(first.revision, now + 1);
     assert!(first.last_in_revision);
 }
 

@@ -1,9 +1,5 @@
 //! All integration tests in one binary: one link, one place for what they share.
 #![expect(
-    clippy::too_many_lines,
-    reason = "tables of cases are long and read from top to bottom"
-)]
-#![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a helper of a test fails the test where it stands"

@@ -1,12 +1,12 @@
 //! Watches: ordered, unique, reliable, atomic, resumable, bookmarked, true to their filter; and what they cannot do.
 
 use std::collections::BTreeMap;
-use tonic_types::StatusExt;
 
 use lancang::proto::v1::{self, watch_jobs_response::Item};
 use proptest::{collection::vec, prelude::*};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt;
 
 use super::{
     client::{assert_refused, metadata},

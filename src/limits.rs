@@ -100,7 +100,7 @@ pub const HTTP2_STREAMS_MAX: u32 = 256;
 /// Placements that a quote answers with besides the best.
 pub const QUOTE_ALTERNATIVES_MAX: usize = 16;
 /// Work of one search for an interruptible job, in table cells over all sites and pools; longer cases use coarser pieces.
-pub const INTERRUPTIBLE_CELLS_MAX: usize = 600_000;
+pub const INTERRUPTIBLE_CELLS_MAX: usize = 1_500_000;
 /// Slots of runtime whose placements share one record: at worst about 8 bytes each, half of what the store takes.
 pub const RECORD_SLOTS_MAX: u64 = 4_000_000;
 /// Ended jobs that are kept; beyond it the oldest go before their time.
@@ -116,7 +116,7 @@ pub const RECENT_RECORDS_MAX: u64 = 1_000;
 /// Work of one step of re-planning, in slots looked at (a table cell counts as eight): about a tenth of a second.
 pub const REPLAN_WORK_MAX: u64 = 50_000_000;
 /// Jobs that one step of re-planning looks at: the mailbox waits no longer than that takes.
-pub const REPLAN_CANDIDATES_MAX: usize = 1_024;
+pub const REPLAN_CANDIDATES_MAX: usize = 768;
 /// Wrong fields or refusals in the details of one status: more than a form has, little enough for any client's headers.
 pub const STATUS_DETAILS_MAX: usize = 128;
 /// Submissions read from a stream that share one message to the controller.

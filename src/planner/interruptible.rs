@@ -41,6 +41,9 @@ struct Plan {
     late: usize,
 }
 
+/// Runs with their rank.
+type Scored = (Score, Vec<Range<usize>>);
+
 /// Cost of all slots of an offer before each, so that a run's is a subtraction.
 #[derive(Debug)]
 struct Costs {
@@ -253,7 +256,7 @@ fn search_steps(
     plan: &Plan,
     costs: &Costs,
     room: &Room<'_>,
-) -> Option<ScoredRuns> {
+) -> Option<Scored> {
     let free_before = free_before(offer, plan, room);
     let (found, has_way) = match ask.aim {
         Aim::Strict | Aim::Soonest => {
@@ -278,9 +281,6 @@ fn search_steps(
     solve_and_choose(ask, offer, plan, costs, &steps).0
 }
 
-/// Runs with what they score.
-type ScoredRuns = (Score, Vec<Range<usize>>);
-
 /// The best runs, and whether there are any when the green share is left out of account.
 fn solve_and_choose<K: Key>(
     ask: &Ask<'_>,
@@ -288,7 +288,7 @@ fn solve_and_choose<K: Key>(
     plan: &Plan,
     costs: &Costs,
     steps: &Steps<K>,
-) -> (Option<ScoredRuns>, bool) {
+) -> (Option<Scored>, bool) {
     ask.work.add_cells(plan.n_cells());
     let solved = solve(steps);
     let has_way = solved.ends.iter().any(Option::is_some);
@@ -338,7 +338,7 @@ fn best_end<K: Key>(
     plan: &Plan,
     costs: &Costs,
     solved: &Solved<K>,
-) -> Option<ScoredRuns> {
+) -> Option<Scored> {
     let base = offer.slots.start;
     let mut best: Option<(Score, usize)> = None;
     for (end, way) in solved.ends.iter().enumerate() {

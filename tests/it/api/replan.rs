@@ -152,7 +152,8 @@ async fn sound_jobs_move_only_so_many_at_a_time() {
     let server = TestServer::with_options(few).await;
     server.create_sites(vec![site("a")]).await;
     for i in 0..5 {
-        server.submit(&format!("job-{i}"), job()).await;
+        // Not before the next slot: what begins in the present one stays.
+        server.submit(&format!("job-{i}"), job_between(1, 96)).await;
     }
     let mut before = server.revision().await;
     let mut moved = Vec::new();

@@ -16,14 +16,15 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lancang::{
     domain::{
         data_policy::{CnFlow, DataPolicy},
-        ids::{CityId, PoolId, Revision, SiteId, SupplyId},
+        ids::{CityId, JobId, PoolId, Revision, SiteId, SupplyId},
         job::{ClientPlace, Flexibility, JobSpec, Origin, TaskResources, Timing},
         latency::{LatencyTable, NetworkPath, RoundTrip, RttQuantile},
         outlook::{Confidence, SiteOutlook},
         placement::Placement,
         site::{Country, Pool, Site, Supply, SupplyKind},
     },
-    planner::{Request, Timetable, Window},
+    limits,
+    planner::{Candidate, ReplanOptions, Request, Timetable, Window, replan},
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
 };
 
@@ -148,11 +149,20 @@ fn horizon() -> SlotRange {
     SlotRange::new(Slot(START), Slot(START + SLOTS))
 }
 
-fn timetable(live: u64) -> Timetable {
+fn window(from: u32, to: u32) -> Window {
+    Window {
+        current: Slot(START - 1),
+        not_before: Slot(START + from),
+        start_by: Slot(START + to),
+        end_by: Slot(START + to),
+    }
+}
+
+fn timetable_of(n_sites: usize, live: u64) -> Timetable {
     let mut dice = Dice(1);
     let mut timetable = Timetable::new(SlotGrid::new(900).unwrap(), horizon());
     let mut latencies = LatencyTable::default();
-    for i in 0..N_SITES {
+    for i in 0..n_sites {
         let site = site(i, live);
         let trips = (0..16).map(|city| {
             let id = CityId::parse(&format!("city-{city}")).unwrap();
@@ -223,12 +233,7 @@ fn job(dice: &mut Dice, mix: Mix) -> (JobSpec, Window) {
         weights: None,
     };
     let from = dice.roll_u32(0, SLOTS - window);
-    let window = Window {
-        not_before: Slot(START + from),
-        start_by: Slot(START + from + window),
-        end_by: Slot(START + from + window),
-    };
-    (spec, window)
+    (spec, self::window(from, from + window))
 }
 
 /// A timetable with so many live jobs, the live placements, and the jobs to come.
@@ -243,7 +248,7 @@ impl World {
     fn new(n_live: usize, mix: Mix) -> Self {
         let mut dice = Dice(2);
         let mut world = Self {
-            timetable: timetable(u64::try_from(n_live).unwrap()),
+            timetable: timetable_of(N_SITES, u64::try_from(n_live).unwrap()),
             live: VecDeque::new(),
             jobs: (0..n_live.min(20_000))
                 .map(|_| job(&mut dice, mix))
@@ -303,6 +308,96 @@ fn percentiles(name: &str, world: &mut World, n: usize) {
     );
 }
 
+/// The dearest decisions and re-plans there are, timed one by one.
+fn worst(_: &mut Criterion) {
+    let mut dice = Dice(3);
+    let timetable = timetable_of(10, 10_000);
+    let week = 7 * 96;
+    let cases = [
+        ("rigid, no green", week, None, 1_000, 500),
+        ("pieces, no green", week, Some((1, 0)), 1_000, 500),
+        ("pieces, nearly green enough", week, Some((24, 8)), 850, 60),
+        ("pieces, too large chunks", week, Some((160, 1)), 700, 60),
+        ("pieces, little green", week, Some((1, 0)), 500, 500),
+        (
+            "pieces, long and green",
+            week,
+            Some((week / 2 - 8, 1)),
+            700,
+            500,
+        ),
+        ("pieces, feasible", week, Some((4, 1)), 0, 500),
+    ];
+    for (name, n_slots, cut, share, watts) in cases {
+        let (mut spec, _) = job(&mut dice, Mix::Short);
+        spec.timing.runtime_ms = n_slots * SLOT_MS;
+        spec.task_count = 100;
+        spec.task_power_watts = watts;
+        spec.min_green_share_permille = share;
+        if let Some((chunk, resume)) = cut {
+            spec.flexibility = Flexibility::Interruptible {
+                min_chunk_ms: chunk * SLOT_MS,
+                resume_cost_ms: resume * SLOT_MS,
+            };
+        }
+        let request = Request {
+            spec: &spec,
+            window: window(0, SLOTS),
+            decided_revision: Revision(1),
+        };
+        // The best of some: what else runs on the machine is not the question.
+        let micros = (0..5).map(|_| {
+            let start = Instant::now();
+            let placed = black_box(timetable.place(&request));
+            if placed.is_err() {
+                black_box(timetable.suggest(&request));
+            }
+            start.elapsed().as_micros()
+        });
+        println!("worst decision ({name}): {} us", micros.min().unwrap());
+    }
+}
+
+/// Re-plans of as many jobs as one step takes, after every outlook changed.
+fn replans(_: &mut Criterion) {
+    for (name, mix) in [("short", Mix::Short), ("long", Mix::Long)] {
+        let n = limits::REPLAN_CANDIDATES_MAX;
+        let mut world = World::new(n, mix);
+        let candidates: Vec<Candidate> = world
+            .live
+            .iter()
+            .zip(&world.jobs)
+            .enumerate()
+            .map(|(i, (placement, (spec, window)))| Candidate {
+                id: JobId(u128::try_from(i).unwrap()),
+                spec: Arc::new(spec.clone()),
+                window: *window,
+                current: Some(Arc::new(placement.clone())),
+            })
+            .collect();
+        let mut dice = Dice(4);
+        for i in 0..N_SITES {
+            let site = site(i, u64::try_from(n).unwrap());
+            let outlook = outlook(site.power_cap_watts, &mut dice);
+            world.timetable.set_outlook(&site.id, outlook);
+        }
+        let options = ReplanOptions {
+            min_gain_permille: 50,
+            max_moves: 1_000,
+            work_max: limits::REPLAN_WORK_MAX,
+            decided_revision: Revision(2),
+        };
+        let runs = (0..3).map(|_| {
+            let mut timetable = world.timetable.clone();
+            let start = Instant::now();
+            let moves = black_box(replan(&mut timetable, &candidates, &options));
+            (start.elapsed().as_micros(), moves.len())
+        });
+        let (micros, n_changes) = runs.min().unwrap();
+        println!("replan of {n} ({name}): {micros} us, {n_changes} changes");
+    }
+}
+
 fn place(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("place_and_reserve");
     group.throughput(Throughput::Elements(1));
@@ -324,5 +419,5 @@ fn place(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, place);
+criterion_group!(benches, worst, replans, place);
 criterion_main!(benches);

@@ -99,8 +99,8 @@ pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 pub const HTTP2_STREAMS_MAX: u32 = 256;
 /// Placements that a quote answers with besides the best.
 pub const QUOTE_ALTERNATIVES_MAX: usize = 16;
-/// Work of the exact search for interruptible jobs, in table cells for one site; longer cases use coarser pieces.
-pub const INTERRUPTIBLE_CELLS_MAX: usize = 4_000_000;
+/// Work of one search for an interruptible job, in table cells over all sites and pools; longer cases use coarser pieces.
+pub const INTERRUPTIBLE_CELLS_MAX: usize = 600_000;
 /// Slots of runtime whose placements share one record: at worst about 8 bytes each, half of what the store takes.
 pub const RECORD_SLOTS_MAX: u64 = 4_000_000;
 /// Ended jobs that are kept; beyond it the oldest go before their time.
@@ -113,8 +113,10 @@ pub const FORGET_EVENTS_MAX: usize = 4_000;
 pub const LATENCIES_MAX: usize = 262_144;
 /// Records before a stop after which a change may still be due for re-planning at the next start.
 pub const RECENT_RECORDS_MAX: u64 = 1_000;
+/// Work of one step of re-planning, in slots looked at (a table cell counts as eight): about a tenth of a second.
+pub const REPLAN_WORK_MAX: u64 = 50_000_000;
 /// Jobs that one step of re-planning looks at: the mailbox waits no longer than that takes.
-pub const REPLAN_CANDIDATES_MAX: usize = 4_096;
+pub const REPLAN_CANDIDATES_MAX: usize = 1_024;
 /// Wrong fields or refusals in the details of one status: more than a form has, little enough for any client's headers.
 pub const STATUS_DETAILS_MAX: usize = 128;
 /// Submissions read from a stream that share one message to the controller.
@@ -123,6 +125,20 @@ pub const STREAM_CHUNK_MAX: usize = 256;
 pub const FORECAST_CHUNK_MAX: usize = 32;
 /// Chunks of one stream that wait for the controller while more is read.
 pub const STREAM_CHUNKS_IN_FLIGHT_MAX: usize = 4;
+/// Bytes of the requests of one chunk, but for the last of them: four chunks stay below what one reader is worth.
+pub const STREAM_CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Bytes of the answer to a batch: below the 4 MiB that clients accept by default.
+pub const BATCH_ANSWER_BYTES_MAX: usize = 3 << 20;
+/// Sites whose first refusal an item of a long batch answer still names.
+pub const BATCH_REFUSAL_SITES_MAX: usize = 8;
+/// Backups at once: each reads a whole state.
+pub const BACKUPS_MAX: usize = 4;
+/// Checks of the whole store at once: the writer waits for each.
+pub const VERIFICATIONS_MAX: usize = 1;
+/// Open connections; above it callers wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Seconds that a new connection has for its HTTP/2 preface; from then on pings find out who is gone.
+pub const PREFACE_SECONDS_MAX: u64 = 10;
 /// Seconds for which a stream may be unable to send before it is cut.
 pub const STREAM_STALL_SECONDS_MAX: u64 = 60;
 /// Commits that a watcher takes from the history at once.

@@ -2,29 +2,29 @@
 //!
 //! A server that stops lets calls in flight finish; one whose writer has failed stops serving and says so.
 
+mod incoming;
+
 use std::{
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
     thread,
     time::Duration,
 };
 
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
     task::JoinHandle,
-    time::{Sleep, sleep, timeout},
+    time::timeout,
 };
-use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::incoming::Incoming;
 pub use crate::controller::VerifyReport;
 use crate::{
     clock::SystemClock,
@@ -143,10 +143,7 @@ pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
         policy_version: controller::POLICY_VERSION.into(),
     };
     let Rim { routes, health } = service::rim(handle.clone(), rim_options).await?;
-    let incoming = Incoming {
-        listener,
-        pause: None,
-    };
+    let incoming = Incoming::new(listener, limits::CONNECTIONS_MAX);
     let server = service::transport().add_routes(routes);
     let stopped = stop.clone().cancelled_owned();
     Ok(Embedded {
@@ -259,35 +256,4 @@ async fn writer_gone(published: &mut watch::Receiver<Arc<Published>>) {
 fn announce(address: SocketAddr) {
     let mut out = io::stdout().lock();
     let _closed = writeln!(out, "listening on {address}").and_then(|()| out.flush());
-}
-
-/// Connections as they come. A failed accept (no file descriptors left) is followed by a pause, not by a busy loop.
-struct Incoming {
-    listener: TcpListener,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl Stream for Incoming {
-    type Item = io::Result<TcpStream>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        const PAUSE: Duration = Duration::from_millis(50);
-        loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
-            match ready!(self.listener.poll_accept(cx)) {
-                Ok((connection, _)) => {
-                    if connection.set_nodelay(true).is_ok() {
-                        return Poll::Ready(Some(Ok(connection)));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    self.pause = Some(Box::pin(sleep(PAUSE)));
-                }
-            }
-        }
-    }
 }

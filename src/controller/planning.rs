@@ -39,7 +39,7 @@ impl Plan {
         };
         plan.timetable.set_latencies(state.latencies().clone());
         for site in state.sites().values() {
-            plan.set_site(state, site, now);
+            plan.set_site(state, site);
         }
         for job in state.jobs().values() {
             if let Some(placement) = job.placement() {
@@ -51,14 +51,14 @@ impl Plan {
     }
 
     /// Takes over a site's traits and its outlook.
-    pub(super) fn set_site(&mut self, state: &State, site: &Arc<Site>, now: TimeMs) {
-        let outlook = self.outlook(state, site, now);
+    pub(super) fn set_site(&mut self, state: &State, site: &Arc<Site>) {
+        let outlook = self.outlook(state, site);
         self.timetable.set_site(site.clone(), outlook);
     }
 
     /// Takes over a site's outlook.
-    pub(super) fn set_outlook(&mut self, state: &State, site: &Arc<Site>, now: TimeMs) {
-        let outlook = self.outlook(state, site, now);
+    pub(super) fn set_outlook(&mut self, state: &State, site: &Arc<Site>) {
+        let outlook = self.outlook(state, site);
         self.timetable.set_outlook(&site.id, outlook);
     }
 
@@ -71,20 +71,20 @@ impl Plan {
         }
         self.timetable.advance(self.options.settings.horizon(now));
         for site in state.sites().values() {
-            self.set_outlook(state, site, now);
+            self.set_outlook(state, site);
         }
     }
 
-    fn outlook(
-        &self,
-        state: &State,
-        site: &Site,
-        now: TimeMs,
-    ) -> crate::domain::outlook::SiteOutlook {
+    fn outlook(&self, state: &State, site: &Site) -> crate::domain::outlook::SiteOutlook {
         let window = OutlookWindow {
             range: self.timetable.horizon(),
             grid: self.options.settings.grid,
-            now,
+            // Issues age slot by slot, so that an outlook is the same whenever in a slot it is made.
+            now: self
+                .options
+                .settings
+                .grid
+                .start_of(self.timetable.horizon().start),
             stale_after_ms: self.options.stale_after_ms,
         };
         site_outlook(

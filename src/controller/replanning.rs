@@ -52,6 +52,8 @@ pub(super) struct Replanning {
     due: Vec<Due>,
     queue: VecDeque<(JobId, ChangeCause, Arc<str>)>,
     moves_left: usize,
+    /// Whether what is due was left by a stop: then only what no longer holds is moved, as a restart is no reason to.
+    is_after_restart: bool,
 }
 
 impl Due {
@@ -98,6 +100,12 @@ impl Replanning {
         if !self.due.contains(&due) {
             self.due.push(due);
         }
+    }
+
+    /// Notes what a stop may have left.
+    pub(super) fn note_after_restart(&mut self, left: impl IntoIterator<Item = Due>) {
+        left.into_iter().for_each(|due| self.note(due));
+        self.is_after_restart = true;
     }
 
     /// Whether there is something to do.
@@ -191,8 +199,13 @@ impl Writer {
             }
         }
         if !sound.is_empty() {
-            self.replanning.moves_left = self.options.replan_max_moves;
+            self.replanning.moves_left = if self.replanning.is_after_restart {
+                0
+            } else {
+                self.options.replan_max_moves
+            };
         }
+        self.replanning.is_after_restart = false;
         self.replanning.queue.extend(sound);
     }
 
@@ -233,6 +246,7 @@ impl Writer {
         let options = ReplanOptions {
             min_gain_permille: self.options.replan_min_gain_permille,
             max_moves: self.replanning.moves_left,
+            work_max: limits::REPLAN_WORK_MAX,
             decided_revision: self.core.state().revision(),
         };
         let moves = replan(&mut self.plan.timetable, &candidates, &options);

@@ -64,23 +64,20 @@ impl Writer {
 
     /// What was due when the program ended is not kept, and time has passed.
     fn note_what_a_stop_left(&mut self, recent: Vec<Due>) {
-        self.replanning.note(Due {
+        let missed = Due {
             cause: ChangeCause::StartMissed,
             trigger: Arc::default(),
             scope: Scope::Queued,
-        });
+        };
         let sites = self.core.state().sites().values();
         let cordoned = sites.filter(|site| site.cordon.is_some());
-        let left: Vec<Due> = cordoned
-            .map(|site| Due {
-                cause: ChangeCause::Cordon,
-                trigger: site.id.as_str().into(),
-                scope: self.all_of(&site.id, false),
-            })
-            .collect();
-        for due in left.into_iter().chain(recent) {
-            self.replanning.note(due);
-        }
+        let cordons = cordoned.map(|site| Due {
+            cause: ChangeCause::Cordon,
+            trigger: site.id.as_str().into(),
+            scope: self.all_of(&site.id, false),
+        });
+        let left: Vec<Due> = [missed].into_iter().chain(cordons).chain(recent).collect();
+        self.replanning.note_after_restart(left);
     }
 
     /// Submits jobs.
@@ -137,13 +134,18 @@ impl Writer {
         let mut planned: Vec<PlannedSubmission> = Vec::new();
         let mut ids = Vec::with_capacity(submissions.len());
         self.check_record_size(&submissions)?;
-        let outcome = submissions.into_iter().try_for_each(|submission| {
-            if let Some(job) = self.core.repeat_of(&submission)? {
+        let mut items = submissions.into_iter().enumerate();
+        let outcome = items.try_for_each(|(index, submission)| {
+            let at_item = |rejection| Rejection::AtItem {
+                index,
+                rejection: Box::new(rejection),
+            };
+            if let Some(job) = self.core.repeat_of(&submission).map_err(at_item)? {
                 ids.push((job.id, true));
                 return Ok(());
             }
             ids.push((submission.id, false));
-            planned.push(self.plan_submission(submission, now)?);
+            planned.push(self.plan_submission(submission, now).map_err(at_item)?);
             Ok(())
         });
         let decided = outcome.and_then(|()| {
@@ -344,7 +346,7 @@ impl Writer {
             return self.core.known_site(&command.id).cloned();
         }
         let site = self.core.known_site(&command.id)?.clone();
-        self.plan.set_site(self.core.state(), &site, now);
+        self.plan.set_site(self.core.state(), &site);
         let (cause, scope) = match &command.verb {
             SiteVerb::Create(_) | SiteVerb::Uncordon => {
                 (ChangeCause::SiteAvailable, Scope::Improvable)
@@ -412,7 +414,7 @@ impl Writer {
         };
         // One that rules nothing is no reason to look at any job.
         if !already_existed && receipt.ruling_slots > 0 {
-            self.follow_forecast(command, now)?;
+            self.follow_forecast(command)?;
         }
         Ok(receipt)
     }
@@ -438,14 +440,14 @@ impl Writer {
         implausible(violations)
     }
 
-    fn follow_forecast(&mut self, command: &ForecastCommand, now: TimeMs) -> Result<(), Rejection> {
+    fn follow_forecast(&mut self, command: &ForecastCommand) -> Result<(), Rejection> {
         let id = &command.issue.id;
         let site = self.core.state().known_supply(&id.supply)?.0.clone();
         let range = command.issue.range.intersect(self.plan.timetable.horizon());
         if range.is_empty() {
             return Ok(());
         }
-        self.plan.set_outlook(self.core.state(), &site, now);
+        self.plan.set_outlook(self.core.state(), &site);
         self.replanning.note(Due {
             cause: ChangeCause::Forecast,
             trigger: id.to_string().into(),
@@ -528,4 +530,58 @@ fn implausible(violations: Vec<crate::domain::violation::Violation>) -> Result<(
         return Ok(());
     }
     Err(Rejection::ImplausibleSeries(violations))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::site::Country,
+        state::testing::{NOW, job_id, latencies, settings, site, submission},
+    };
+
+    fn site_command(id: &SiteId, verb: SiteVerb) -> SiteCommand {
+        SiteCommand {
+            id: id.clone(),
+            etag: None,
+            request: None,
+            verb,
+        }
+    }
+
+    fn job_to_place() -> Submission {
+        let mut submission = submission(1, None).submission;
+        submission.hold = false;
+        submission
+    }
+
+    #[test]
+    fn what_was_due_when_the_program_ended_is_due_after_a_start() {
+        let options = Options::new(settings());
+        let mut batch = Batch::default();
+        let mut writer = Writer::new(Core::new(settings()), options, Vec::new(), NOW);
+        for id in ["here", "there"] {
+            let mut site = site(id);
+            // Where no rule of data is in the way.
+            site.country = Country::parse("LA").unwrap();
+            let create = site_command(&site.id, SiteVerb::Create(Box::new(site.clone())));
+            writer.change_site(&create, NOW, &mut batch).unwrap();
+        }
+        let table = latencies(&["here", "there"]);
+        writer.put_latencies(&table, None, NOW, &mut batch).unwrap();
+        let submitted = writer.submit(vec![job_to_place()], true, NOW, &mut batch);
+        let job = submitted.unwrap().remove(0).unwrap().job;
+        let left = job.placement().unwrap().site.clone();
+        let reason = "maintenance".into();
+        let cordon = site_command(&left, SiteVerb::Cordon { reason });
+        writer.change_site(&cordon, NOW, &mut batch).unwrap();
+        // The program ends before it has had an idle moment.
+        let mut writer = Writer::new(writer.core, options, Vec::new(), NOW);
+        while writer.replanning.is_due() {
+            writer.replan(NOW, &mut batch).unwrap();
+        }
+        let job = writer.core.known_job(job_id(1)).unwrap();
+        assert_ne!(job.placement().unwrap().site, left);
+        assert_eq!(job.cause, ChangeCause::Cordon);
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     domain::{outlook::Confidence, placement::Placement},
     planner::{
         Request, Timetable,
-        feasibility::{Ask, Collected, examine},
+        feasibility::{Ask, Collected, Work, examine},
         site_table::{Booking, SiteTable},
     },
 };
@@ -72,7 +72,11 @@ fn check_site(table: &SiteTable) {
 }
 
 fn check_placement(timetable: &Timetable, request: &Request<'_>, placement: &Placement) {
-    let ask = Ask::new(timetable, request);
+    let work = Work::default();
+    let mut ask = Ask::new(timetable, request, &work);
+    if ask.has_begun(placement) {
+        ask = ask.begun();
+    }
     let site = timetable
         .position(&placement.site)
         .expect("a placement is at a known site");

@@ -2,6 +2,8 @@
 //!
 //! Uses the same examination and search as placing, so that an explanation never disagrees with a decision.
 
+use std::collections::VecDeque;
+
 use crate::{
     domain::{
         placement::Placement,
@@ -11,10 +13,11 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::{Aim, Score},
-        feasibility::{Ask, Collected, Ignored, Offer, examine},
+        feasibility::{Ask, Collected, Effort, Ignored, Offer, Work, examine},
+        fit,
         place::search,
         pools::lacking,
-        site_table::{Booking, SiteTable, to_index},
+        site_table::{Booking, SiteTable, to_index, to_slot},
     },
     slot::TimeMs,
 };
@@ -26,7 +29,11 @@ impl Timetable {
     /// reservation is taken out. Without it the best placement of all is the chosen one.
     #[must_use]
     pub fn verdicts(&self, request: &Request<'_>, current: Option<&Placement>) -> Vec<SiteVerdict> {
-        let ask = Ask::new(self, request);
+        let work = Work::default();
+        self.verdicts_by(&Ask::new(self, request, &work), current)
+    }
+
+    fn verdicts_by(&self, ask: &Ask<'_>, current: Option<&Placement>) -> Vec<SiteVerdict> {
         let mut verdicts = Vec::with_capacity(self.sites.len());
         let mut best: Option<Score> = None;
         let mut chosen = None;
@@ -35,14 +42,14 @@ impl Timetable {
             let (outcome, score) = if let Some(own) = own {
                 let mut freed = table.clone();
                 freed.book(own, Booking::GiveBack);
-                if self.recost_at(&freed, i, &ask, own).is_some() {
+                if self.recost_at(&freed, i, ask, own).is_some() {
                     chosen = Some(i);
                     (Outcome::Feasible(Box::new(own.clone())), None)
                 } else {
-                    self.outcome(&freed, i, &ask)
+                    self.outcome(&freed, i, ask)
                 }
             } else {
-                self.outcome(table, i, &ask)
+                self.outcome(table, i, ask)
             };
             if let Some(score) = score.filter(|&score| best.is_none_or(|best| score < best)) {
                 best = Some(score);
@@ -95,6 +102,7 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
     let any_share = Ask {
         min_share_permille: 0,
         aim: Aim::Strict,
+        effort: Effort::Coarse,
         ..ask.clone()
     };
     if let Some(found) = search(&any_share, offer.clone(), None) {
@@ -108,7 +116,10 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
             ignored: Some(ignored),
             ..offer.clone()
         };
-        search(&any_share, offer, None).is_some()
+        match ask.shape.pieces {
+            Some(pieces) => fit::fits(ask, &offer, pieces),
+            None => search(&any_share, offer, None).is_some(),
+        }
     };
     let capacity_fits = fits_without(Ignored::Power);
     let power_fits = fits_without(Ignored::Pools);
@@ -126,6 +137,7 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
 
 fn too_little_green(ask: &Ask<'_>, offer: &Offer<'_>, have: u32) -> Refusal {
     let need = ask.min_share_permille;
+    let have = have.min(need.saturating_sub(1));
     Refusal::numbers(
         RefusalReason::GreenShareUnreachable,
         RefusalUnit::Permille,
@@ -144,7 +156,7 @@ fn capacity_busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Refusal {
     let best_free = |pool: usize| {
         let capacity = offer.table.site.pools[pool].capacity();
         let of = |kind: fn(&Amounts) -> u64| {
-            greatest_lasting(offer, n_slots, |slot| {
+            greatest_lasting(ask, offer, n_slots, |slot| {
                 kind(&capacity).saturating_sub(kind(&offer.table.pool_used(pool, slot)))
             })
         };
@@ -177,7 +189,7 @@ fn capacity_busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Refusal {
 
 fn power_busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Refusal {
     let cap = offer.table.site.power_cap_watts;
-    let have = greatest_lasting(offer, shortest_run(ask), |slot| {
+    let have = greatest_lasting(ask, offer, shortest_run(ask), |slot| {
         cap.saturating_sub(offer.table.power_used()[slot])
     });
     let need = offer.meter.watts();
@@ -220,8 +232,11 @@ fn free_from(ask: &Ask<'_>, offer: &Offer<'_>, ignored: Ignored) -> Option<TimeM
         ignored: Some(ignored),
         ..later
     };
-    let found = search(&unhurried, later, None)?;
-    Some(ask.grid.start_of(found.score.start))
+    let start = match ask.shape.pieces {
+        Some(pieces) => to_slot(fit::soonest(&unhurried, &later, pieces)?, ask.horizon),
+        None => search(&unhurried, later, None)?.score.start,
+    };
+    Some(ask.grid.start_of(start))
 }
 
 /// Slots that a first run needs at least.
@@ -235,12 +250,32 @@ fn shortest_run(ask: &Ask<'_>) -> usize {
 }
 
 /// The greatest amount that some stretch of `n_slots` slots of the offer has in every slot.
-fn greatest_lasting(offer: &Offer<'_>, n_slots: usize, free: impl Fn(usize) -> u64) -> u64 {
-    let free: Vec<u64> = offer.slots.clone().map(free).collect();
-    free.windows(n_slots)
-        .map(|window| window.iter().copied().min().unwrap_or(0))
-        .max()
-        .unwrap_or(0)
+fn greatest_lasting(
+    ask: &Ask<'_>,
+    offer: &Offer<'_>,
+    n_slots: usize,
+    free: impl Fn(usize) -> u64,
+) -> u64 {
+    ask.work.add_slots(offer.slots.len());
+    let mut greatest = 0;
+    // Slots that may still become the least of a stretch, amounts rising: each enters and leaves once.
+    let mut lows: VecDeque<(usize, u64)> = VecDeque::new();
+    for slot in offer.slots.clone() {
+        let amount = free(slot);
+        while lows.back().is_some_and(|&(_, low)| amount <= low) {
+            lows.pop_back();
+        }
+        lows.push_back((slot, amount));
+        while lows.front().is_some_and(|&(at, _)| at + n_slots <= slot) {
+            lows.pop_front();
+        }
+        if offer.slots.start + n_slots <= slot + 1
+            && let Some(&(_, low)) = lows.front()
+        {
+            greatest = greatest.max(low);
+        }
+    }
+    greatest
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Every rule is asked, also after the first refusal, so that a caller who wants reasons gets all of them; a caller
 //! who only wants to know pays for no text.
 
-use std::ops::Range;
+use std::{cell::Cell, ops::Range};
 
 use crate::{
     domain::{
@@ -12,6 +12,7 @@ use crate::{
         refusal::{Refusal, RefusalReason, RefusalUnit},
         site::{Amounts, Site},
     },
+    limits,
     planner::{
         Request, Timetable, Window,
         column::Room,
@@ -37,6 +38,47 @@ pub(super) struct Ask<'a> {
     pub(super) min_share_permille: u32,
     pub(super) latency: LatencyAsk<'a>,
     pub(super) rules: JobRules<'a>,
+    pub(super) effort: Effort,
+    /// Sites among which the effort is divided.
+    pub(super) n_sites: usize,
+    /// Counts what the answer took.
+    pub(super) work: &'a Work,
+}
+
+/// How finely a search for the runs of an interruptible job looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// For a decision.
+    Full,
+    /// For advice, and for decisions of which there are too many.
+    Coarse,
+}
+
+/// What searches looked at: slots, and table cells, each of which counts as [`CELL_WORK`] slots.
+#[derive(Debug, Default)]
+pub(super) struct Work(Cell<u64>);
+
+/// Slots that one table cell counts as, by the time they take.
+pub(super) const CELL_WORK: u64 = 8;
+
+/// How much smaller the table of a coarse search is.
+const COARSE_DIVISOR: usize = 8;
+
+impl Work {
+    pub(super) fn add_slots(&self, slots: usize) {
+        let slots = u64::try_from(slots).unwrap_or(u64::MAX);
+        self.0.set(self.0.get().saturating_add(slots));
+    }
+
+    pub(super) fn add_cells(&self, cells: usize) {
+        let cells = u64::try_from(cells).unwrap_or(u64::MAX);
+        self.0
+            .set(self.0.get().saturating_add(cells.saturating_mul(CELL_WORK)));
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.0.get()
+    }
 }
 
 /// How long a job runs and how it may be cut, in slots.
@@ -104,7 +146,7 @@ pub(super) struct Collected {
 }
 
 impl<'a> Ask<'a> {
-    pub(super) fn new(timetable: &'a Timetable, request: &'a Request<'a>) -> Self {
+    pub(super) fn new(timetable: &'a Timetable, request: &'a Request<'a>, work: &'a Work) -> Self {
         let spec = request.spec;
         Self {
             request,
@@ -116,7 +158,31 @@ impl<'a> Ask<'a> {
             min_share_permille: spec.min_green_share_permille,
             latency: LatencyAsk::new(&timetable.latencies, &spec.origin),
             rules: JobRules::new(&spec.data_policy),
+            effort: Effort::Full,
+            n_sites: timetable.sites.len(),
+            work,
         }
+    }
+
+    /// Table cells that the search in each of so many pools of a site may take.
+    pub(super) fn cells_max(&self, n_pools: usize) -> usize {
+        let divisor = match self.effort {
+            Effort::Full => 1,
+            Effort::Coarse => COARSE_DIVISOR,
+        };
+        limits::INTERRUPTIBLE_CELLS_MAX / (divisor * self.n_sites.max(1) * n_pools.max(1))
+    }
+
+    /// Whether the placement begins in the slot that is passing: it stays possible until that slot is over.
+    pub(super) fn has_begun(&self, placement: &Placement) -> bool {
+        placement.start() == self.window.current
+    }
+
+    /// The same job with its window open from the slot that is passing.
+    pub(super) fn begun(&self) -> Self {
+        let mut begun = self.clone();
+        begun.window.not_before = self.window.current;
+        begun
     }
 
     pub(super) fn seconds(&self, slots: u32) -> u64 {

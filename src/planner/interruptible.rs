@@ -1,22 +1,20 @@
 //! Finds the best runs of an interruptible job at one site: in one pool, each long enough, never touching.
 //!
 //! Exact up to two stated limits. Above `INTERRUPTIBLE_CELLS_MAX` time is cut into coarser steps of equal length (the
-//! runs stay valid, and no single run is missed). And the best way by score is taken before the green share is
-//! asked: when no best way to any end keeps the share, the greenest ways decide, so that a job whose share can be
-//! kept is always placed.
+//! runs stay valid, no single run is missed, and a job that has room is never refused for it). And the best way by
+//! score is taken before the green share is asked: when no best way to any end keeps the share, the greenest ways
+//! decide, so that a job whose share can be kept by whole steps is always placed.
 
 use std::ops::Range;
 
-use crate::{
-    limits,
-    planner::{
-        column::Room,
-        cost::{Aim, Meter, Score, Sums, weighted},
-        feasibility::{Ask, Offer, Pieces},
-        pieces::{Key, Solved, Steps, n_cells, solve},
-        rigid,
-        site_table::to_index,
-    },
+use crate::planner::{
+    column::Room,
+    cost::{Aim, Score, Sums, weighted},
+    feasibility::{Ask, Offer, Pieces},
+    fit,
+    pieces::{Key, Solved, Steps, n_cells, solve},
+    rigid,
+    site_table::to_index,
 };
 
 /// The best runs found at a site.
@@ -43,6 +41,14 @@ struct Plan {
     late: usize,
 }
 
+/// Cost of all slots of an offer before each, so that a run's is a subtraction.
+#[derive(Debug)]
+struct Costs {
+    /// First slot.
+    base: usize,
+    prefix: Vec<Sums>,
+}
+
 /// The best runs that are better than `beat`, if there are any.
 pub(super) fn search(
     ask: &Ask<'_>,
@@ -50,17 +56,21 @@ pub(super) fn search(
     pieces: Pieces,
     beat: Option<&Score>,
 ) -> Option<Hit> {
-    let plan = Plan::new(ask, offer, pieces);
+    if !can_be_cut(ask, offer, pieces) {
+        return rigid::search(ask, offer, beat).map(|hit| one_run(ask, hit));
+    }
     if beat.is_some_and(|beat| is_hopeless(ask, offer, beat)) {
         return None;
     }
+    let plan = Plan::new(ask, offer, pieces);
+    let costs = Costs::new(ask, offer);
     let mut best: Option<Hit> = None;
     if 1 < plan.step {
         best = rigid::search(ask, offer, beat).map(|hit| one_run(ask, hit));
     }
     for pool in offer.pools.iter() {
         let room = offer.room(ask, pool);
-        let found = search_pool(ask, offer, &plan, pool, &room);
+        let found = search_pool(ask, offer, &plan, &costs, (pool, &room), pieces);
         let is_better = |hit: &Hit| best.as_ref().is_none_or(|best| hit.score < best.score);
         if let Some(hit) = found.filter(is_better) {
             best = Some(hit);
@@ -72,11 +82,20 @@ pub(super) fn search(
     best.filter(|hit| beat.is_none_or(|beat| hit.score < *beat))
 }
 
+/// Whether there is work and time for a second run.
+fn can_be_cut(ask: &Ask<'_>, offer: &Offer<'_>, pieces: Pieces) -> bool {
+    let n_slots = ask.shape.n_slots;
+    // Two runs repeat some work and leave a slot between them.
+    let shortest = to_index(n_slots.saturating_add(pieces.resume).saturating_add(1));
+    pieces.min_chunk.saturating_mul(2) <= n_slots && shortest <= offer.slots.len()
+}
+
 /// Whether even the greenest slots of the site, room or not, take more from the grid than the best known.
 fn is_hopeless(ask: &Ask<'_>, offer: &Offer<'_>, beat: &Score) -> bool {
     if ask.aim != Aim::Strict {
         return false;
     }
+    ask.work.add_slots(offer.slots.len());
     let mut grid: Vec<u64> = offer
         .slots
         .clone()
@@ -99,20 +118,25 @@ fn one_run(ask: &Ask<'_>, hit: rigid::Hit) -> Hit {
 }
 
 impl Plan {
-    /// The finest steps that the limit on table cells allows.
+    /// The finest steps that the limit on table cells allows. Every coarser plan is a finer one with more slots to a
+    /// step, so that runs found coarsely are among those that a finer search looks at.
     fn new(ask: &Ask<'_>, offer: &Offer<'_>, pieces: Pieces) -> Self {
-        let slots = offer.slots.len();
+        let cells_max = ask.cells_max(offer.pools.len());
+        let mut plan = Self::of_step(1, ask, offer, pieces);
+        while cells_max < plan.n_cells() && plan.step < offer.slots.len() {
+            plan = Self::of_step(plan.step * 2, ask, offer, pieces);
+        }
+        plan
+    }
+
+    fn of_step(step: usize, ask: &Ask<'_>, offer: &Offer<'_>, pieces: Pieces) -> Self {
         let work = to_index(ask.shape.n_slots);
-        let is_small = |step: usize| {
-            n_cells(slots / step, work.div_ceil(step)) <= limits::INTERRUPTIBLE_CELLS_MAX
-        };
-        let step = (1..=slots).find(|&step| is_small(step)).unwrap_or(slots);
         let (min_chunk, resume) = (to_index(pieces.min_chunk), to_index(pieces.resume));
         let steps_of_work = work.div_ceil(step);
         let trim = steps_of_work * step - work;
         Self {
             step,
-            n_steps: slots / step,
+            n_steps: offer.slots.len() / step,
             work: steps_of_work,
             // The last run loses `trim` slots and must be long enough even then.
             min_chunk: (min_chunk + trim).div_ceil(step).min(steps_of_work),
@@ -121,6 +145,10 @@ impl Plan {
             trim,
             late: resume.div_ceil(step) * step - resume,
         }
+    }
+
+    fn n_cells(&self) -> usize {
+        n_cells(self.n_steps, self.work, self.resume + self.min_chunk)
     }
 
     /// Runs of steps as runs of slots.
@@ -137,41 +165,134 @@ impl Plan {
     }
 }
 
+impl Costs {
+    fn new(ask: &Ask<'_>, offer: &Offer<'_>) -> Self {
+        ask.work.add_slots(offer.slots.len());
+        let mut prefix = Vec::with_capacity(offer.slots.len() + 1);
+        let mut total = Sums::default();
+        prefix.push(total);
+        for slot in offer.slots.clone() {
+            total = total.plus(offer.meter.sums_at(slot));
+            prefix.push(total);
+        }
+        Self {
+            base: offer.slots.start,
+            prefix,
+        }
+    }
+
+    fn of(&self, run: Range<usize>) -> Sums {
+        self.prefix[run.end - self.base].minus(self.prefix[run.start - self.base])
+    }
+
+    /// Rank and number of slots of some runs.
+    fn score(&self, ask: &Ask<'_>, offer: &Offer<'_>, runs: &[Range<usize>]) -> (Score, u32) {
+        let sums = runs
+            .iter()
+            .fold(Sums::default(), |sums, run| sums.plus(self.of(run.clone())));
+        let (start, end) = (runs[0].start, runs[runs.len() - 1].end);
+        let n_slots: usize = runs.iter().map(Range::len).sum();
+        let n_slots = u32::try_from(n_slots).unwrap_or(u32::MAX);
+        (offer.score(ask.aim, sums, start, end), n_slots)
+    }
+}
+
 fn search_pool(
     ask: &Ask<'_>,
     offer: &Offer<'_>,
     plan: &Plan,
-    pool: usize,
-    room: &Room<'_>,
+    costs: &Costs,
+    (pool, room): (usize, &Room<'_>),
+    pieces: Pieces,
 ) -> Option<Hit> {
+    let any = fit::runs(ask, offer, pieces, room)?;
+    if !can_be_green(ask, offer, room, pieces) {
+        return None;
+    }
+    let found = search_steps(ask, offer, plan, costs, room).or_else(|| {
+        // Whole steps may not fit where single slots do.
+        let (score, n_slots) = costs.score(ask, offer, &any);
+        (score.sums.grid <= offer.grid_bound(ask, n_slots)).then_some((score, any))
+    });
+    found.map(|(score, runs)| Hit { score, pool, runs })
+}
+
+/// Whether the greenest slots with room, apart or not, keep the green share.
+fn can_be_green(ask: &Ask<'_>, offer: &Offer<'_>, room: &Room<'_>, pieces: Pieces) -> bool {
+    if ask.min_share_permille == 0 {
+        return true;
+    }
+    ask.work.add_slots(offer.slots.len());
+    let share = allowed_grid(ask, offer.meter.watts());
+    let mut excesses: Vec<i128> = room
+        .stretches(offer.slots.clone())
+        .flatten()
+        .map(|slot| i128::from(offer.meter.grid_at(slot)) * 1_000 - share)
+        .collect();
+    let n_slots = to_index(ask.shape.n_slots).min(excesses.len());
+    if n_slots < excesses.len() {
+        excesses.select_nth_unstable(n_slots);
+    }
+    let (work, rest) = excesses.split_at(n_slots);
+    // Repeated work counts as well and may lie in greener slots than the share asks for.
+    let repeated: i128 = match pieces.resume {
+        0 => 0,
+        _ => rest.iter().filter(|&&excess| excess < 0).sum(),
+    };
+    work.iter().sum::<i128>() + repeated <= 0
+}
+
+/// Grid power that the share leaves in a slot, thousandths of watts.
+fn allowed_grid(ask: &Ask<'_>, watts: u64) -> i128 {
+    i128::from(1_000 - ask.min_share_permille.min(1_000)) * i128::from(watts)
+}
+
+fn search_steps(
+    ask: &Ask<'_>,
+    offer: &Offer<'_>,
+    plan: &Plan,
+    costs: &Costs,
+    room: &Room<'_>,
+) -> Option<ScoredRuns> {
     let free_before = free_before(offer, plan, room);
-    let meter = offer.meter;
-    let found = match ask.aim {
+    let (found, has_way) = match ask.aim {
         Aim::Strict | Aim::Soonest => {
-            let steps = steps_of(meter, offer, plan, &free_before, |_| ());
-            best_end(ask, offer, plan, &solve(&steps))
+            let steps = steps_of(costs, plan, &free_before, |_| ());
+            solve_and_choose(ask, offer, plan, costs, &steps)
         }
         Aim::Weighted(weights) => {
             let key = |sums| i128::try_from(weighted(weights, sums)).unwrap_or(i128::MAX);
-            let steps = steps_of(meter, offer, plan, &free_before, key);
-            best_end(ask, offer, plan, &solve(&steps))
+            let steps = steps_of(costs, plan, &free_before, key);
+            solve_and_choose(ask, offer, plan, costs, &steps)
         }
     };
-    let found = found.or_else(|| {
-        if ask.min_share_permille == 0 {
-            return None;
-        }
-        // Grid power above what the share leaves for it; runs with less of it are greener.
-        let allowed = i128::from(1_000 - ask.min_share_permille.min(1_000));
-        let excess = |sums: Sums| i128::from(sums.grid) * 1_000;
-        let slots = i128::try_from(plan.step).unwrap_or(i128::MAX);
-        let share = allowed * i128::from(meter.watts()) * slots;
-        let steps = steps_of(meter, offer, plan, &free_before, |sums| {
-            excess(sums) - share
-        });
-        best_end(ask, offer, plan, &solve(&steps))
+    if found.is_some() || !has_way || ask.min_share_permille == 0 {
+        return found;
+    }
+    // Grid power above what the share leaves for it; runs with less of it are greener.
+    let slots = i128::try_from(plan.step).unwrap_or(i128::MAX);
+    let share = allowed_grid(ask, offer.meter.watts()) * slots;
+    let steps = steps_of(costs, plan, &free_before, |sums| {
+        i128::from(sums.grid) * 1_000 - share
     });
-    found.map(|(score, runs)| Hit { score, pool, runs })
+    solve_and_choose(ask, offer, plan, costs, &steps).0
+}
+
+/// Runs with what they score.
+type ScoredRuns = (Score, Vec<Range<usize>>);
+
+/// The best runs, and whether there are any when the green share is left out of account.
+fn solve_and_choose<K: Key>(
+    ask: &Ask<'_>,
+    offer: &Offer<'_>,
+    plan: &Plan,
+    costs: &Costs,
+    steps: &Steps<K>,
+) -> (Option<ScoredRuns>, bool) {
+    ask.work.add_cells(plan.n_cells());
+    let solved = solve(steps);
+    let has_way = solved.ends.iter().any(Option::is_some);
+    (best_end(ask, offer, plan, costs, &solved), has_way)
 }
 
 /// Number of steps with room throughout that end right before each boundary.
@@ -186,8 +307,7 @@ fn free_before(offer: &Offer<'_>, plan: &Plan, room: &Room<'_>) -> Vec<usize> {
 }
 
 fn steps_of<K: Key>(
-    meter: Meter<'_>,
-    offer: &Offer<'_>,
+    costs: &Costs,
     plan: &Plan,
     free_before: &[usize],
     key: impl Fn(Sums) -> K,
@@ -196,8 +316,8 @@ fn steps_of<K: Key>(
     let mut total = (K::default(), Sums::default());
     prefix.push(total);
     for i in 0..plan.n_steps {
-        let start = offer.slots.start + i * plan.step;
-        let sums = meter.sums(start..start + plan.step);
+        let start = costs.base + i * plan.step;
+        let sums = costs.of(start..start + plan.step);
         total = (total.0.plus(key(sums)), total.1.plus(sums));
         prefix.push(total);
     }
@@ -216,8 +336,9 @@ fn best_end<K: Key>(
     ask: &Ask<'_>,
     offer: &Offer<'_>,
     plan: &Plan,
+    costs: &Costs,
     solved: &Solved<K>,
-) -> Option<(Score, Vec<Range<usize>>)> {
+) -> Option<ScoredRuns> {
     let base = offer.slots.start;
     let mut best: Option<(Score, usize)> = None;
     for (end, way) in solved.ends.iter().enumerate() {
@@ -230,7 +351,7 @@ fn best_end<K: Key>(
         } else {
             // A coarse way is trimmed to whole slots, which changes what it costs.
             let runs = plan.to_slots(solved.runs(end), base);
-            score_of(ask, offer, &runs)
+            costs.score(ask, offer, &runs)
         };
         let keeps_share = score.sums.grid <= offer.grid_bound(ask, n_slots);
         if keeps_share && best.is_none_or(|(least, _)| score < least) {
@@ -240,24 +361,15 @@ fn best_end<K: Key>(
     best.map(|(score, end)| (score, plan.to_slots(solved.runs(end), base)))
 }
 
-/// Rank and number of slots of some runs.
-fn score_of(ask: &Ask<'_>, offer: &Offer<'_>, runs: &[Range<usize>]) -> (Score, u32) {
-    let sums = runs.iter().fold(Sums::default(), |sums, run| {
-        sums.plus(offer.meter.sums(run.clone()))
-    });
-    let (start, end) = (runs[0].start, runs[runs.len() - 1].end);
-    let n_slots: usize = runs.iter().map(Range::len).sum();
-    let n_slots = u32::try_from(n_slots).unwrap_or(u32::MAX);
-    (offer.score(ask.aim, sums, start, end), n_slots)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         domain::outlook::SiteOutlook,
+        limits,
         planner::{
             check,
+            feasibility::{Tally, Work, examine},
             testing::{flat, horizon, job, pieces, request, site, timetable, window},
         },
         slot::SlotRange,
@@ -285,14 +397,11 @@ mod tests {
         let everything = window(0, long().len());
         let spec = pieces(403, 3, 1);
         let ask_request = request(&spec, everything);
-        let ask = Ask::new(&timetable, &ask_request);
-        let tally = &mut crate::planner::feasibility::Tally::default();
-        let offer =
-            crate::planner::feasibility::examine(&timetable.sites[0], 0, &ask, tally).unwrap();
+        let work = Work::default();
+        let ask = Ask::new(&timetable, &ask_request, &work);
+        let offer = examine(&timetable.sites[0], 0, &ask, &mut Tally::default()).unwrap();
         let plan = Plan::new(&ask, &offer, ask.shape.pieces.unwrap());
-        assert!(
-            1 < plan.step && n_cells(plan.n_steps, plan.work) <= limits::INTERRUPTIBLE_CELLS_MAX
-        );
+        assert!(1 < plan.step && plan.n_cells() <= limits::INTERRUPTIBLE_CELLS_MAX);
         let placement = timetable.place(&request(&spec, everything)).unwrap();
         let whole = timetable.place(&request(&job(403), everything)).unwrap();
         assert!(placement.energy.grid_watt_seconds < whole.energy.grid_watt_seconds);

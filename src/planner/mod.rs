@@ -14,6 +14,7 @@ mod feasibility;
 mod pools;
 mod rigid;
 mod pieces;
+mod fit;
 mod interruptible;
 mod place;
 mod explain;

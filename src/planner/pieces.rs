@@ -63,9 +63,16 @@ const EXTENDED: u8 = 3;
 const RUNNING: u8 = 3;
 const STOPPED: u8 = 4;
 
-/// Cells that a table of this size has.
-pub(super) fn n_cells(n_steps: usize, work: usize) -> usize {
-    2_usize.saturating_mul(n_steps + 1).saturating_mul(work + 1)
+/// Cells that a table of this size fills: those between the least work that can still be finished and the most that
+/// can be done yet, and the paused ones that are kept for as long as a run's mandatory part. What is only reserved
+/// counts as well, by its size.
+pub(super) fn n_cells(n_steps: usize, work: usize, jump: usize) -> usize {
+    const RESERVED_PER_CELL: usize = 16;
+    let band = work.min((n_steps + 1).saturating_sub(work)) + 1;
+    let filled = (n_steps + 1).saturating_mul(band);
+    let reserved = (n_steps + 1).saturating_mul(work + 1) / RESERVED_PER_CELL;
+    let paused = (jump + 1).saturating_mul(work + 1);
+    filled.saturating_add(reserved).saturating_add(paused)
 }
 
 impl Key for () {
@@ -239,5 +246,18 @@ impl<K> Solved<K> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cells_of_a_table_include_those_that_are_paused() {
+        // Long mandatory parts keep long rows of paused ways.
+        assert!(1_345 * 1_345 <= n_cells(4 * 1_344, 1_344, 1_344));
+        // A narrow band costs what it holds.
+        assert!(n_cells(1_344, 1_343, 1) < 1_345 * 100);
     }
 }

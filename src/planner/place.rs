@@ -2,7 +2,7 @@
 //!
 //! The answer depends on nothing but the timetable and the request.
 
-use std::ops::Range;
+use std::{cmp::Ordering, ops::Range};
 
 use thiserror::Error;
 
@@ -14,9 +14,9 @@ use crate::{
     },
     planner::{
         Request, Timetable,
-        cost::{Aim, Bill, Score, Sums},
+        cost::{Aim, Bill, Meter, Score, Sums},
         explain::refusals,
-        feasibility::{Ask, Offer, Tally, examine, pool_position},
+        feasibility::{Ask, Offer, Tally, Work, examine, pool_position},
         interruptible, rigid,
         site_table::{SiteTable, to_index, to_indexes, to_slot},
     },
@@ -53,7 +53,8 @@ impl Timetable {
     /// # Errors
     /// Every site's refusals when no site can run the job.
     pub fn place(&self, request: &Request<'_>) -> Result<Placement, Infeasible> {
-        self.place_by(&Ask::new(self, request))
+        let work = Work::default();
+        self.place_by(&Ask::new(self, request, &work))
     }
 
     /// The placement that ends soonest at any allowed site; among equals the best by the strict order.
@@ -61,7 +62,8 @@ impl Timetable {
     /// # Errors
     /// Every site's refusals when no site can run the job.
     pub fn place_now(&self, request: &Request<'_>) -> Result<Placement, Infeasible> {
-        let mut ask = Ask::new(self, request);
+        let work = Work::default();
+        let mut ask = Ask::new(self, request, &work);
         ask.aim = Aim::Soonest;
         self.place_by(&ask)
     }
@@ -71,7 +73,9 @@ impl Timetable {
     #[must_use]
     pub fn recost(&self, request: &Request<'_>, placement: &Placement) -> Option<Placement> {
         let site = self.position(&placement.site).ok()?;
-        self.recost_at(&self.sites[site], site, &Ask::new(self, request), placement)
+        let work = Work::default();
+        let ask = Ask::new(self, request, &work);
+        self.recost_at(&self.sites[site], site, &ask, placement)
             .map(|(recosted, _)| recosted)
     }
 
@@ -83,6 +87,13 @@ impl Timetable {
         ask: &Ask<'_>,
         placement: &Placement,
     ) -> Option<(Placement, Score)> {
+        let begun;
+        let ask = if ask.has_begun(placement) {
+            begun = ask.begun();
+            &begun
+        } else {
+            ask
+        };
         let offer = examine(table, site, ask, &mut Tally::default())?;
         let pool = pool_position(table, placement)?;
         if !offer.holds(ask, pool, &placement.runs) {
@@ -96,6 +107,41 @@ impl Timetable {
             [placement.start(), placement.end()].map(|slot| to_index(slot.0 - ask.horizon.start.0));
         let score = offer.score(ask.aim, sums, runs[0], runs[1]);
         keeps_share(ask, &recosted).then_some((recosted, score))
+    }
+
+    /// How two placements for a request compare by the request's own order, the better one first.
+    ///
+    /// Costs are those of the present outlook and of what is free now: the placements are not reserved. One at an
+    /// unknown site comes last.
+    #[must_use]
+    pub fn compare(&self, request: &Request<'_>, a: &Placement, b: &Placement) -> Ordering {
+        let rank = |placement| {
+            let score = self.rank(request, placement);
+            (score.is_none(), score)
+        };
+        rank(a).cmp(&rank(b))
+    }
+
+    fn rank(&self, request: &Request<'_>, placement: &Placement) -> Option<Score> {
+        let site = self.position(&placement.site).ok()?;
+        let meter = Meter::new(
+            &self.sites[site],
+            placement.confidence,
+            placement.power_watts,
+        );
+        let sums = placement.runs.iter().fold(Sums::default(), |sums, run| {
+            let slots = to_indexes(run.intersect(self.horizon), self.horizon);
+            sums.plus(meter.sums(slots))
+        });
+        let first = request.window.not_before.max(self.horizon.start);
+        let delay = placement.end().0.saturating_sub(first.0);
+        Some(Score {
+            total: Aim::of(request.spec).total(sums, delay),
+            sums,
+            end: placement.end(),
+            site,
+            start: placement.start(),
+        })
     }
 
     pub(super) fn place_by(&self, ask: &Ask<'_>) -> Result<Placement, Infeasible> {
@@ -239,8 +285,10 @@ fn write_out(
 mod tests {
     use crate::{
         domain::{
+            job::{JobSpec, Weights},
             outlook::Confidence,
             placement::{Carbon, EnergyMix, GreenStretch},
+            refusal::Outcome,
             site::Site,
         },
         planner::testing::{
@@ -335,7 +383,7 @@ mod tests {
         let claims = |order: [Confidence; 3]| {
             let mut timetable = timetable(horizon(1), vec![(site("a"), outlook.clone())]);
             order.map(|confidence| {
-                let spec = crate::domain::job::JobSpec {
+                let spec = JobSpec {
                     confidence,
                     ..spec.clone()
                 };
@@ -400,5 +448,45 @@ mod tests {
         );
         timetable.set_outlook(&placement.site, flat(horizon(4), 299));
         assert_eq!(timetable.recost(&request, &placement), None);
+    }
+
+    #[test]
+    fn placements_compare_by_the_request_s_own_order() {
+        let mut dirty = flat(horizon(4), 0);
+        dirty.grid_price_micro_cny_per_kwh.fill(100_000);
+        let sites = vec![
+            (site("a"), flat(horizon(4), 500)),
+            (site("b"), flat(horizon(4), 900)),
+            (site("c"), dirty),
+        ];
+        let timetable = timetable(horizon(4), sites);
+        let by = |weights| {
+            let spec = JobSpec { weights, ..job(1) };
+            let request = request(&spec, window(0, 4));
+            let verdicts = timetable.verdicts(&request, None);
+            let mut placements: Vec<_> = verdicts
+                .into_iter()
+                .filter_map(|verdict| match verdict.outcome {
+                    Outcome::Chosen(placement) | Outcome::Feasible(placement) => Some(placement),
+                    Outcome::Refused(_) => None,
+                })
+                .collect();
+            placements.sort_by(|a, b| timetable.compare(&request, a, b));
+            let best = timetable.place(&request).unwrap();
+            assert_eq!(*placements[0], best);
+            placements
+                .iter()
+                .map(|placement| placement.site.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(by(None), ["b", "a", "c"]);
+        // Only money counts: grid power at `c` is cheaper than green power elsewhere.
+        let money = Weights {
+            grid_energy_micro_cny_per_kwh: 0,
+            carbon_micro_cny_per_kg: 0,
+            cost_permille: 1_000,
+            delay_micro_cny_per_hour: 0,
+        };
+        assert_eq!(by(Some(money)), ["c", "b", "a"]);
     }
 }

@@ -27,6 +27,10 @@ impl PoolSet {
         self.pools[..self.len].iter().map(|&pool| usize::from(pool))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(super) fn contains(&self, pool: usize) -> bool {
         self.iter().any(|member| member == pool)
     }
@@ -237,7 +241,8 @@ mod tests {
         let timetable = timetable(horizon(4), vec![(traits, flat(horizon(4), 0))]);
         let order = |spec: &JobSpec| -> Vec<usize> {
             let request = request(spec, window(0, 4));
-            let ask = Ask::new(&timetable, &request);
+            let work = crate::planner::feasibility::Work::default();
+            let ask = Ask::new(&timetable, &request, &work);
             let offer = examine(&timetable.sites[0], 0, &ask, &mut Tally::default()).unwrap();
             offer.pools.iter().collect()
         };

@@ -17,7 +17,7 @@ use crate::{
     planner::{
         Candidate, MoveKind, ReplanOptions, Request, Timetable, Window, check,
         cost::{Aim, Score, Sums},
-        feasibility::{Ask, Shape},
+        feasibility::{Ask, Shape, Work},
         replan,
         testing::{
             START, flat, grid, horizon, job, name, pieces, pool, request, site, slots_ms,
@@ -326,6 +326,7 @@ fn options(min_gain_permille: u32) -> ReplanOptions {
     ReplanOptions {
         min_gain_permille,
         max_moves: usize::MAX,
+        work_max: u64::MAX,
         decided_revision: Revision(8),
     }
 }
@@ -382,7 +383,8 @@ proptest! {
         let mut placed = Vec::new();
         for (i, (spec, window)) in world.jobs.iter().enumerate() {
             let request = request(spec, *window);
-            let ask = Ask::new(&timetable, &request);
+            let work = Work::default();
+            let ask = Ask::new(&timetable, &request, &work);
             let found = timetable.best(&ask);
             let counter = Counter { world: &world, placed: &placed };
             let expected = counter.best(spec, *window);
@@ -426,7 +428,9 @@ proptest! {
         };
         let timetable = world.timetable();
         let request = request(&spec, window(0, N));
-        let score = timetable.best(&Ask::new(&timetable, &request)).map(|found| found.score);
+        let work = Work::default();
+        let ask = Ask::new(&timetable, &request, &work);
+        let score = timetable.best(&ask).map(|found| found.score);
         let counter = Counter { world: &world, placed: &[] };
         prop_assert_eq!(score, counter.best(&spec, window(0, N)));
     }

@@ -14,7 +14,7 @@ use crate::{
     planner::{
         Request, Timetable, Window,
         cost::{Aim, Score},
-        feasibility::Ask,
+        feasibility::{Ask, Effort, Work},
     },
     slot::SlotRange,
 };
@@ -45,6 +45,9 @@ pub struct ReplanOptions {
     pub min_gain_permille: u32,
     /// Sound placements moved at most; broken and missing ones are always placed.
     pub max_moves: usize,
+    /// Work after which no more placements are improved, and those that must be found are found by a coarse search:
+    /// slots that searches look at, where a table cell of the search for interruptible jobs counts as eight.
+    pub work_max: u64,
     /// Revision the decisions rest on.
     pub decided_revision: Revision,
 }
@@ -65,9 +68,11 @@ pub struct Move {
 /// What happened to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MoveKind {
-    /// Another site, pool or runs.
+    /// A sound placement gave way to a better one at another site, pool or runs.
     Moved,
-    /// The same site, pool and runs with other green power, power or amounts.
+    /// Its placement no longer held and was replaced by one at another site, pool or runs.
+    Forced,
+    /// The same site, pool and runs with other figures: power, amounts, energy, carbon, cost or what they rest on.
     Recosted,
     /// It had no placement and has one now.
     Placed,
@@ -83,6 +88,8 @@ struct Seat<'a> {
     /// How many entries of the log of freed slots it has answered to; `None` until it looks for the first time.
     seen: Option<usize>,
     moved: bool,
+    /// Its placement was found not to hold.
+    broken: bool,
 }
 
 /// Places the candidates anew and reports those that changed, by id. The timetable holds exactly the new set
@@ -96,17 +103,18 @@ pub fn replan(
     options: &ReplanOptions,
 ) -> Vec<Move> {
     let mut seats = seats_by_deadline(candidates);
+    let work = Work::default();
     settle(timetable, &mut seats, options);
     debug_assert!(
         all_hold(timetable, &seats, options),
         "a settled placement holds"
     );
-    fill(timetable, &mut seats, options);
+    fill(timetable, &mut seats, options, &work);
     debug_assert!(
         all_hold(timetable, &seats, options),
         "a filled seat takes nothing from others"
     );
-    improve(timetable, &mut seats, options);
+    improve(timetable, &mut seats, options, &work);
     debug_assert!(
         all_hold(timetable, &seats, options),
         "an improved placement holds"
@@ -125,6 +133,7 @@ fn seats_by_deadline(candidates: &[Candidate]) -> Vec<Seat<'_>> {
             placement: candidate.current.clone(),
             seen: None,
             moved: false,
+            broken: false,
         })
         .collect();
     seats.sort_by_key(|seat| (seat.candidate.window.end_by, seat.candidate.id));
@@ -143,6 +152,7 @@ fn settle(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOpt
         };
         timetable.release(&placement);
         let recosted = timetable.recost(&seat.request(options), &placement);
+        seat.broken = recosted.is_none();
         seat.placement = recosted.map(|recosted| keep_if_same(placement, recosted));
         if let Some(placement) = &seat.placement {
             timetable.reserve(placement);
@@ -151,16 +161,19 @@ fn settle(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOpt
 }
 
 /// Places what has no placement.
-fn fill(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOptions) {
+fn fill(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOptions, work: &Work) {
     for seat in seats.iter_mut().filter(|seat| seat.placement.is_none()) {
-        fill_seat(timetable, seat, options);
+        fill_seat(timetable, seat, options, work);
         seat.seen = Some(0);
     }
 }
 
-fn fill_seat(timetable: &mut Timetable, seat: &mut Seat<'_>, options: &ReplanOptions) {
+fn fill_seat(timetable: &mut Timetable, seat: &mut Seat<'_>, options: &ReplanOptions, work: &Work) {
     let request = seat.request(options);
-    let ask = Ask::new(timetable, &request);
+    let mut ask = Ask::new(timetable, &request, work);
+    if options.work_max <= work.total() {
+        ask.effort = Effort::Coarse;
+    }
     let found = timetable
         .best(&ask)
         .map(|found| found.write_out(timetable, &ask));
@@ -172,7 +185,12 @@ fn fill_seat(timetable: &mut Timetable, seat: &mut Seat<'_>, options: &ReplanOpt
 
 /// Moves sound placements where it pays, until nobody wants to change; what a move frees is offered to those that
 /// have none first.
-fn improve(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOptions) {
+fn improve(
+    timetable: &mut Timetable,
+    seats: &mut [Seat<'_>],
+    options: &ReplanOptions,
+    work: &Work,
+) {
     let mut freed: Vec<SlotRange> = Vec::new();
     let mut n_moved = 0;
     for _ in 0..ROUNDS_MAX {
@@ -180,20 +198,23 @@ fn improve(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOp
         let mut order: Vec<usize> = (0..seats.len()).collect();
         order.sort_by_key(|&i| (seats[i].placement.is_some(), i));
         for i in order {
+            if options.work_max <= work.total() {
+                return;
+            }
             let seat = &mut seats[i];
             if !seat.has_news(&freed) {
                 continue;
             }
             seat.seen = Some(freed.len());
             if seat.placement.is_none() {
-                fill_seat(timetable, seat, options);
+                fill_seat(timetable, seat, options, work);
                 changed |= seat.placement.is_some();
                 continue;
             }
             // A job that was placed or moved by this call is moved on freely: it is one change all the same.
-            let is_new = seat.moved || !seat.is_where_it_was();
+            let is_new = seat.moved || seat.broken || !seat.is_where_it_was();
             let may_move = is_new || n_moved < options.max_moves;
-            if let Some(left) = improve_seat(timetable, seat, options, may_move) {
+            if let Some(left) = improve_seat(timetable, seat, options, work, may_move) {
                 changed = true;
                 freed.extend(left.runs.iter().copied());
                 if !is_new {
@@ -213,21 +234,25 @@ fn improve_seat(
     timetable: &mut Timetable,
     seat: &mut Seat<'_>,
     options: &ReplanOptions,
+    work: &Work,
     may_move: bool,
 ) -> Option<Arc<Placement>> {
     let placement = seat.placement.take()?;
     timetable.release(&placement);
     let request = seat.request(options);
-    let ask = Ask::new(timetable, &request);
+    let ask = Ask::new(timetable, &request, work);
+    // What may be beginning right now stays where it is.
+    let may_move = may_move && !ask.has_begun(&placement);
     let site = timetable
         .position(&placement.site)
         .expect("a placement is at a known site");
     let (recosted, score) = timetable
         .recost_at(&timetable.sites[site], site, &ask, &placement)
         .expect("a sound placement holds while others only take what is free");
-    let better = timetable
-        .best(&ask)
-        .filter(|found| may_move && pays(ask.aim, &recosted, &score, &found.score, options))
+    let better = may_move
+        .then(|| timetable.best(&ask))
+        .flatten()
+        .filter(|found| pays(ask.aim, &recosted, &score, &found.score, options))
         .map(|found| found.write_out(timetable, &ask));
     let (kept, left) = match better {
         Some(better) => (Arc::new(better), Some(placement)),
@@ -267,20 +292,44 @@ fn pays(
     }
 }
 
-/// The old placement when the new one reserves the same: then nothing has changed for anybody.
+/// The old placement when the new one says the same: then nothing has changed for anybody.
 fn keep_if_same(old: Arc<Placement>, new: Placement) -> Arc<Placement> {
-    if reserves_same(&old, &new) {
+    if says_same(&old, &new) {
         return old;
     }
     Arc::new(new)
 }
 
-fn reserves_same(a: &Placement, b: &Placement) -> bool {
-    is_same_place(a, b)
-        && a.green == b.green
-        && a.power_watts == b.power_watts
-        && a.amounts == b.amounts
-        && a.confidence == b.confidence
+/// Whether all figures are the same, whatever revision and version of the rules they rest on.
+fn says_same(a: &Placement, b: &Placement) -> bool {
+    let Placement {
+        site,
+        pool,
+        runs,
+        amounts,
+        power_watts,
+        green,
+        energy,
+        carbon,
+        cost_micro_cny,
+        confidence,
+        rtt_us,
+        fallback_slots,
+        policy_version: _,
+        decided_revision: _,
+    } = a;
+    *site == b.site
+        && *pool == b.pool
+        && *runs == b.runs
+        && *amounts == b.amounts
+        && *power_watts == b.power_watts
+        && *green == b.green
+        && *energy == b.energy
+        && *carbon == b.carbon
+        && *cost_micro_cny == b.cost_micro_cny
+        && *confidence == b.confidence
+        && *rtt_us == b.rtt_us
+        && *fallback_slots == b.fallback_slots
 }
 
 fn is_same_place(a: &Placement, b: &Placement) -> bool {
@@ -334,8 +383,9 @@ impl<'a> Seat<'a> {
             (None, None) => return None,
             (None, Some(_)) => MoveKind::Placed,
             (Some(_), None) => MoveKind::Lost,
-            (Some(old), Some(new)) if reserves_same(old, new) => return None,
+            (Some(old), Some(new)) if says_same(old, new) => return None,
             (Some(old), Some(new)) if is_same_place(old, new) => MoveKind::Recosted,
+            (Some(_), Some(_)) if self.broken => MoveKind::Forced,
             (Some(_), Some(_)) => MoveKind::Moved,
         };
         Some(Move {
@@ -351,16 +401,24 @@ impl<'a> Seat<'a> {
 mod tests {
     use super::*;
     use crate::{
-        domain::site::{Cordon, Site},
+        domain::{
+            outlook::SiteOutlook,
+            refusal::Outcome,
+            site::{Cordon, Site},
+        },
         planner::{
             check,
-            testing::{at, flat, green, horizon, job, request, runs_of, site, timetable, window},
+            testing::{
+                START, at, flat, green, horizon, job, request, runs_of, site, timetable, window,
+            },
         },
+        slot::Slot,
     };
 
     const OPTIONS: ReplanOptions = ReplanOptions {
         min_gain_permille: 100,
         max_moves: 10,
+        work_max: u64::MAX,
         decided_revision: Revision(9),
     };
 
@@ -435,7 +493,7 @@ mod tests {
         assert_eq!(
             summary(&moves),
             [
-                (1, MoveKind::Moved, "b [(0, 2)]".into()),
+                (1, MoveKind::Forced, "b [(0, 2)]".into()),
                 (2, MoveKind::Lost, String::new()),
             ]
         );
@@ -514,7 +572,102 @@ mod tests {
             ..OPTIONS
         };
         let moves = replan(&mut timetable, &candidates, &no_moves);
-        assert_eq!(summary(&moves), [(1, MoveKind::Moved, "a [(1, 2)]".into())]);
+        assert_eq!(
+            summary(&moves),
+            [(1, MoveKind::Forced, "a [(1, 2)]".into())]
+        );
+    }
+
+    #[test]
+    fn what_may_be_beginning_stays_until_its_slot_is_over() {
+        let mut timetable = timetable(horizon(4), vec![(site("a"), flat(horizon(4), 0))]);
+        // The second job's deadline leaves no other slot.
+        let mut candidates = [
+            candidate(1, job(1), window(0, 4)),
+            candidate(2, job(1), window(0, 1)),
+        ];
+        settle_in(&mut timetable, &mut candidates);
+        timetable.set_outlook(&site("a").id, green(horizon(4), &[0, 5_000, 0, 0]));
+        let within = |current: u32, not_before: u32, window: Window| Window {
+            current: Slot(START + current),
+            not_before: Slot(START + not_before),
+            ..window
+        };
+        for candidate in &mut candidates {
+            candidate.window = within(0, 1, candidate.window);
+        }
+        assert_eq!(replan(&mut timetable, &candidates, &OPTIONS), []);
+        let verdicts = timetable.verdicts(
+            &request(&candidates[0].spec, candidates[0].window),
+            candidates[0].current.as_deref(),
+        );
+        assert!(matches!(verdicts[0].outcome, Outcome::Chosen(_)));
+        let plan = candidates.iter().map(|candidate| {
+            let current = candidate.current.as_deref().unwrap();
+            (request(&candidate.spec, candidate.window), current)
+        });
+        check(&timetable, plan);
+        for candidate in &mut candidates {
+            candidate.window = within(1, 1, candidate.window);
+        }
+        assert_eq!(
+            summary(&replan(&mut timetable, &candidates, &OPTIONS)),
+            [
+                (1, MoveKind::Forced, "a [(1, 2)]".into()),
+                (2, MoveKind::Lost, String::new()),
+            ]
+        );
+    }
+
+    #[test]
+    fn another_tariff_or_carbon_figure_is_a_recost_and_the_same_one_is_nothing() {
+        let mut timetable = timetable(horizon(2), vec![(site("a"), flat(horizon(2), 0))]);
+        let mut candidates = [candidate(1, job(2), window(0, 2))];
+        settle_in(&mut timetable, &mut candidates);
+        let changes: [fn(&mut SiteOutlook); 4] = [
+            |outlook| outlook.grid_price_micro_cny_per_kwh.fill(500_000),
+            |outlook| outlook.grid_location_mg_per_kwh.fill(600_000),
+            |outlook| outlook.grid_marginal_mg_per_kwh.fill(900_000),
+            |outlook| outlook.fallback.fill(true),
+        ];
+        let mut outlook = flat(horizon(2), 0);
+        for change in changes {
+            change(&mut outlook);
+            timetable.set_outlook(&site("a").id, outlook.clone());
+            let moves = replan(&mut timetable, &candidates, &OPTIONS);
+            assert_eq!(
+                summary(&moves),
+                [(1, MoveKind::Recosted, "a [(0, 2)]".into())]
+            );
+            candidates[0].current.clone_from(&moves[0].to);
+            assert_eq!(replan(&mut timetable, &candidates, &OPTIONS), []);
+        }
+        let placement = candidates[0].current.as_ref().unwrap();
+        // 1 kW for half an hour.
+        assert_eq!(placement.cost_micro_cny, 250_000);
+        assert_eq!(placement.carbon.contract_mg, 300_000);
+        assert_eq!(placement.carbon.marginal_mg, 450_000);
+        assert_eq!(placement.fallback_slots, 2);
+    }
+
+    #[test]
+    fn without_work_left_nothing_is_improved_but_everything_is_placed() {
+        let mut timetable = timetable(horizon(4), vec![(site("a"), flat(horizon(4), 0))]);
+        let mut candidates = [1, 2, 3].map(|id| candidate(id, job(1), window(0, 4)));
+        settle_in(&mut timetable, &mut candidates[..2]);
+        candidates[1].window = window(1, 4);
+        timetable.set_outlook(&site("a").id, green(horizon(4), &[0, 0, 0, 5_000]));
+        let lazy = ReplanOptions {
+            work_max: 0,
+            ..OPTIONS
+        };
+        assert_eq!(
+            summary(&replan(&mut timetable, &candidates, &lazy)),
+            [
+                (2, MoveKind::Forced, "a [(3, 4)]".into()),
+                (3, MoveKind::Placed, "a [(3, 4)]".into()),
+            ]
+        );
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Request<'a> {
 /// Slots that a job may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
+    /// The slot that is passing: a placement that begins in it may be beginning right now, and still holds.
+    pub current: Slot,
     /// First slot it may start in.
     pub not_before: Slot,
     /// Last slot it may start in.
@@ -42,6 +44,7 @@ impl Window {
             .map_or(now, |start| start.max(now));
         let end_by = grid.slot_at(end_by);
         Self {
+            current: grid.slot_at(now),
             not_before: grid.slot_from(earliest),
             start_by: spec
                 .timing

@@ -49,6 +49,7 @@ fn for_each_stretch(
     mut visit: impl FnMut(Range<usize>, usize),
 ) {
     for pool in offer.pools.iter() {
+        ask.work.add_slots(offer.slots.len());
         let room = offer.room(ask, pool);
         for stretch in room.stretches(offer.slots.clone()) {
             if stretch.len() >= n_slots {

@@ -7,9 +7,10 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::Aim,
-        feasibility::{Ask, Tally, examine},
+        feasibility::{Ask, Effort, Offer, Tally, Work, examine},
         place::{Found, search},
     },
+    slot::Slot,
     units,
 };
 
@@ -18,11 +19,19 @@ impl Timetable {
     /// order. Of no use for a job that is feasible as it is.
     #[must_use]
     pub fn suggest(&self, request: &Request<'_>) -> Vec<Suggestion> {
-        let ask = Ask::new(self, request);
+        let work = Work::default();
+        self.suggest_by(&Ask::new(self, request, &work))
+    }
+
+    pub(super) fn suggest_by(&self, ask: &Ask<'_>) -> Vec<Suggestion> {
+        let coarse = Ask {
+            effort: Effort::Coarse,
+            ..ask.clone()
+        };
         [
-            self.later_deadline(&ask),
-            self.larger_rtt(&ask),
-            self.lower_share(&ask),
+            self.later_deadline(&coarse),
+            self.larger_rtt(&coarse),
+            self.lower_share(&coarse),
         ]
         .into_iter()
         .flatten()
@@ -31,17 +40,25 @@ impl Timetable {
 
     fn later_deadline(&self, ask: &Ask<'_>) -> Option<Suggestion> {
         let deadline = ask.window.end_by;
-        let mut later = Ask {
-            aim: Aim::Soonest,
-            ..ask.clone()
-        };
-        later.window.end_by = self.horizon.end;
-        if ask.request.spec.timing.start_deadline.is_none() {
-            later.window.start_by = self.horizon.end;
+        if self.horizon.end <= deadline {
+            return None;
         }
-        let found = self.best(&later)?;
+        let has_start_deadline = ask.request.spec.timing.start_deadline.is_some();
+        let until = |end: Slot| {
+            let mut later = ask.clone();
+            later.window.end_by = end;
+            if !has_start_deadline {
+                later.window.start_by = end;
+            }
+            later
+        };
+        let soonest = Ask {
+            aim: Aim::Soonest,
+            ..until(self.horizon.end)
+        };
+        let found = self.best(&soonest)?;
         let end = found.score.end;
-        if end <= deadline {
+        if end <= deadline || !self.works(&found, until(end)) {
             return None;
         }
         let delay = ask.seconds(end.0 - deadline.0);
@@ -58,17 +75,20 @@ impl Timetable {
             latency: ask.latency.clone().without_budget(),
             ..ask.clone()
         };
-        let nearest = self
-            .feasible(&anywhere)
-            .min_by_key(|found| (found.offer.rtt_us, found.score.site))?;
+        // Sites within the budget have been searched in vain.
+        let mut far: Vec<Offer<'_>> = self
+            .offers(&anywhere)
+            .filter(|offer| {
+                let budget_us = ask.latency.budget_us();
+                budget_us.is_none_or(|budget_us| budget_us < offer.rtt_us)
+            })
+            .collect();
+        far.sort_by_key(|offer| (offer.rtt_us, offer.site));
+        let nearest = far
+            .into_iter()
+            .find_map(|offer| search(&anywhere, offer, None))
+            .filter(|found| self.works(found, anywhere.clone()))?;
         let rtt_us = nearest.offer.rtt_us;
-        if ask
-            .latency
-            .budget_us()
-            .is_some_and(|budget| rtt_us <= budget)
-        {
-            return None;
-        }
         let site = nearest.site_id();
         Some(Suggestion {
             change: SuggestedChange::LargerRtt(rtt_us),
@@ -78,6 +98,9 @@ impl Timetable {
     }
 
     fn lower_share(&self, ask: &Ask<'_>) -> Option<Suggestion> {
+        if ask.min_share_permille == 0 {
+            return None;
+        }
         let any_share = Ask {
             min_share_permille: 0,
             aim: Aim::Strict,
@@ -89,10 +112,15 @@ impl Timetable {
         };
         // The first of equals: `max_by_key` would take the last.
         let greenest = self
-            .feasible(&any_share)
+            .offers(&any_share)
+            .filter_map(|offer| search(&any_share, offer, None))
             .min_by_key(|found| (std::cmp::Reverse(share(found)), found.score))?;
         let permille = share(&greenest);
-        if ask.min_share_permille <= permille {
+        let lower = Ask {
+            min_share_permille: permille,
+            ..ask.clone()
+        };
+        if ask.min_share_permille <= permille || !self.works(&greenest, lower) {
             return None;
         }
         let site = greenest.site_id();
@@ -105,12 +133,25 @@ impl Timetable {
         })
     }
 
-    /// The best of every site that can take the job.
-    fn feasible(&self, ask: &Ask<'_>) -> impl Iterator<Item = Found<'_>> {
-        self.sites.iter().enumerate().filter_map(|(i, table)| {
-            let offer = examine(table, i, ask, &mut Tally::default())?;
-            search(ask, offer, None)
-        })
+    /// Every site that no rule forbids.
+    fn offers(&self, ask: &Ask<'_>) -> impl Iterator<Item = Offer<'_>> {
+        self.sites
+            .iter()
+            .enumerate()
+            .filter_map(|(i, table)| examine(table, i, ask, &mut Tally::default()))
+    }
+
+    /// Whether the decision for the changed job, at the site that a coarse search found, finds something as well.
+    fn works(&self, found: &Found<'_>, mut changed: Ask<'_>) -> bool {
+        if changed.shape.pieces.is_none() {
+            return true;
+        }
+        changed.aim = Aim::of(changed.request.spec);
+        changed.effort = Effort::Full;
+        let i = found.offer.site;
+        examine(&self.sites[i], i, &changed, &mut Tally::default())
+            .and_then(|offer| search(&changed, offer, None))
+            .is_some()
     }
 }
 
@@ -119,8 +160,13 @@ mod tests {
     use super::*;
     use crate::{
         domain::latency::RoundTrip,
-        planner::testing::{
-            at, flat, green, horizon, job, latencies, name, request, site, timetable, window,
+        limits,
+        planner::{
+            feasibility::CELL_WORK,
+            testing::{
+                at, flat, green, horizon, job, latencies, name, pieces, request, site, timetable,
+                window,
+            },
         },
     };
 
@@ -195,5 +241,45 @@ mod tests {
         spec.task.gpus = 1;
         spec.min_green_share_permille = 1_000;
         assert_eq!(timetable.suggest(&request(&spec, window(0, 4))), []);
+    }
+
+    #[test]
+    fn the_dearest_decision_with_all_its_advice_stays_within_its_bound() {
+        const SITES: usize = 10;
+        let two_weeks = horizon(14 * 96);
+        let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        assert_eq!(ids.len(), SITES);
+        // Green by day, so that a share between none and half is hard to rule out.
+        let watts: Vec<u64> = (0..14 * 96)
+            .map(|slot| if slot % 96 < 40 { 1_000 } else { slot % 7 })
+            .collect();
+        let sites = ids.map(|id| (site(id), green(two_weeks, &watts)));
+        let timetable = timetable(two_weeks, sites.into());
+        for (n_slots, chunk, resume, share) in [
+            (672, 1, 0, 1_000),
+            (672, 1, 0, 990),
+            (672, 64, 8, 750),
+            (672, 336, 600, 700),
+            (1_343, 1, 0, 700),
+            (1_344, 1_344, 1_344, 700),
+        ] {
+            let mut spec = pieces(n_slots, chunk, resume);
+            spec.min_green_share_permille = share;
+            let request = request(&spec, window(0, two_weeks.len() - 1));
+            let work = Work::default();
+            let ask = Ask::new(&timetable, &request, &work);
+            if timetable.place_by(&ask).is_err() {
+                timetable.suggest_by(&ask);
+            }
+            // Two exact searches, six coarse ones, and three times two at one site; slots are counted beside.
+            let searches = 2 * 40 + 6 * 5 + 6 * 4;
+            let cells = u64::try_from(limits::INTERRUPTIBLE_CELLS_MAX / 40).unwrap() * searches;
+            let slots = u64::from(two_weeks.len()) * 40 * 10;
+            assert!(
+                work.total() <= cells * CELL_WORK + slots,
+                "{} for {n_slots}, {chunk}, {resume}, {share}",
+                work.total()
+            );
+        }
     }
 }

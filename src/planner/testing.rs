@@ -209,6 +209,7 @@ pub(super) fn timetable(horizon: SlotRange, sites: Vec<(Site, SiteOutlook)>) -> 
 /// A window by offsets within the horizon, any start in it allowed.
 pub(super) fn window(from: u32, to: u32) -> Window {
     Window {
+        current: Slot(START - 1),
         not_before: Slot(START + from),
         start_by: Slot(START + to),
         end_by: Slot(START + to),

@@ -2,16 +2,23 @@
 //!
 //! A backup is of one revision, whatever is written meanwhile.
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use std::{fmt::Display, sync::Arc};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
-use super::{Api, status::ServiceError, to_proto};
+use super::{
+    Api,
+    outbox::{Answers, Outbox, Undelivered, outbox},
+    status::{Resume, ServiceError},
+    to_proto,
+};
 use crate::{
     domain::ids::Revision,
     limits,
     proto::v1::{self, admin_service_server::AdminService},
-    state::State,
+    slot::TimeMs,
+    state::{Rejection, State},
 };
 
 /// Parts of a backup that wait for a slow reader.
@@ -19,7 +26,7 @@ const PARTS_WAITING_MAX: usize = 4;
 
 #[tonic::async_trait]
 impl AdminService for Api {
-    type BackupStream = ReceiverStream<Result<v1::BackupResponse, Status>>;
+    type BackupStream = Answers<v1::BackupResponse>;
 
     async fn get_server_info(
         &self,
@@ -51,7 +58,7 @@ impl AdminService for Api {
                     count,
                 })
                 .collect(),
-            stalest_forecast_issued_at: newest.iter().flatten().min().map(|at| to_proto::time(*at)),
+            stalest_forecast_issued_at: stalest(&newest).map(to_proto::time),
             supplies_without_forecast: count(newest.iter().filter(|at| at.is_none()).count()),
             limits: bounds(settings.live_jobs_max),
         }))
@@ -61,33 +68,35 @@ impl AdminService for Api {
         &self,
         _: Request<v1::BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
+        let permit = place(&self.shared.backups, "Backup streams", limits::BACKUPS_MAX)?;
         let (Revision(revision), source) = self.handle.backup();
-        let stop = self.stop();
-        let (parts, stream) = mpsc::channel(PARTS_WAITING_MAX);
-        tokio::task::spawn_blocking(move || {
-            for part in source {
-                let part = match part {
-                    _ if stop.is_cancelled() => Err(ServiceError::Stopping { resume: None }.into()),
-                    Ok(chunk) => Ok(v1::BackupResponse { chunk, revision }),
-                    Err(error) => {
-                        tracing::error!(%error, "a backup could not be written");
-                        Err(ServiceError::Stopping { resume: None }.into())
-                    }
-                };
-                let ends = part.is_err();
-                if parts.blocking_send(part).is_err() || ends {
-                    return;
-                }
+        let (outbox, ending, stream) = outbox(PARTS_WAITING_MAX, self.stop());
+        tokio::spawn(async move {
+            if let Err(error) = send_parts(source, revision, &outbox).await {
+                ending.with(error.into());
             }
+            drop(permit);
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(stream))
     }
 
     async fn verify(
         &self,
         _: Request<v1::VerifyRequest>,
     ) -> Result<Response<v1::VerifyResponse>, Status> {
-        let report = self.handle.verify().await?;
+        let permit = place(
+            &self.shared.verifications,
+            "Verify calls",
+            limits::VERIFICATIONS_MAX,
+        )?;
+        let handle = self.handle.clone();
+        // A task of its own: the place is taken until the check ends, even when the caller has gone.
+        let checked = tokio::spawn(async move {
+            let report = handle.verify().await;
+            drop(permit);
+            report
+        });
+        let report = checked.await.unwrap_or(Err(Rejection::Stopped))?;
         Ok(Response::new(v1::VerifyResponse {
             ok: report.problems.is_empty(),
             problems: report.problems,
@@ -99,8 +108,64 @@ impl AdminService for Api {
     }
 }
 
+/// A place among those who may do something at once.
+fn place(
+    places: &Arc<Semaphore>,
+    what: &'static str,
+    max: usize,
+) -> Result<OwnedSemaphorePermit, Rejection> {
+    let taken = |_| Rejection::LimitReached {
+        what,
+        max: u64::try_from(max).unwrap_or(u64::MAX),
+        remedy: "wait until one has ended",
+    };
+    places.clone().try_acquire_owned().map_err(taken)
+}
+
+/// Sends the parts of a backup. Each is made on a thread that may block, and none is held while the reader is slow.
+async fn send_parts<S, E>(
+    mut source: S,
+    revision: u64,
+    outbox: &Outbox<v1::BackupResponse>,
+) -> Result<(), ServiceError>
+where
+    S: Iterator<Item = Result<Vec<u8>, E>> + Send + 'static,
+    E: Display + Send + 'static,
+{
+    let resume = Resume::Anew;
+    let stopping = || ServiceError::Stopping {
+        resume: Some(resume),
+    };
+    loop {
+        let made = tokio::task::spawn_blocking(move || {
+            let part = source.next();
+            (source, part)
+        });
+        // A part that panicked is in the log.
+        let (rest, part) = made.await.map_err(|_| stopping())?;
+        source = rest;
+        let Some(part) = part else {
+            return Ok(());
+        };
+        let chunk = part.map_err(|error| {
+            tracing::error!(%error, "a backup could not be written");
+            stopping()
+        })?;
+        let sent = outbox.send(v1::BackupResponse { chunk, revision }).await;
+        match sent {
+            Ok(()) => {}
+            Err(Undelivered::Gone) => return Ok(()),
+            Err(Undelivered::Stalled) => return Err(ServiceError::SlowConsumer { resume }),
+            Err(Undelivered::Stopping) => return Err(stopping()),
+        }
+        if outbox.is_stopping() {
+            return Err(stopping());
+        }
+    }
+}
+
 /// When the newest issue of each supply was issued.
-fn newest_issues(state: &State) -> Vec<Option<crate::slot::TimeMs>> {
+fn newest_issues(state: &State) -> Vec<Option<TimeMs>> {
     let supplies = state.sites().values().flat_map(|site| &site.supplies);
     supplies
         .map(|supply| {
@@ -108,6 +173,12 @@ fn newest_issues(state: &State) -> Vec<Option<crate::slot::TimeMs>> {
             newest.map(|issue| issue.id.issued_at)
         })
         .collect()
+}
+
+/// The oldest of the newest issues; `None` when a supply has none.
+fn stalest(newest: &[Option<TimeMs>]) -> Option<TimeMs> {
+    let all: Option<Vec<TimeMs>> = newest.iter().copied().collect();
+    all?.into_iter().min()
 }
 
 fn bounds(live_jobs_max: u64) -> Vec<v1::Limit> {
@@ -139,6 +210,8 @@ fn bounds(live_jobs_max: u64) -> Vec<v1::Limit> {
         ),
         ("watch_streams", limits::WATCHERS_MAX, "streams"),
         ("watch_history", limits::WATCH_HISTORY_EVENTS_MAX, "changes"),
+        ("backups", limits::BACKUPS_MAX, "streams"),
+        ("connections", limits::CONNECTIONS_MAX, "connections"),
         ("running_listings", limits::LISTINGS_MAX, "snapshots"),
         ("waiting_requests", limits::MAILBOX_MAX, "requests"),
     ];
@@ -157,4 +230,92 @@ fn bounds(live_jobs_max: u64) -> Vec<v1::Limit> {
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+    use tokio_util::sync::CancellationToken;
+    use tonic::Code;
+    use tonic_types::StatusExt;
+
+    use super::*;
+    use crate::{
+        controller::{Message, VerifyReport},
+        service::{Options, testing::Stage},
+    };
+
+    fn api(stage: &Stage) -> Api {
+        let options = Options {
+            stop: CancellationToken::new(),
+            schema_version: 1,
+            policy_version: "rules-1".into(),
+        };
+        Api::new(stage.handle.clone(), options)
+    }
+
+    fn is_full(status: &Status) {
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "LIMIT_REACHED");
+        assert!(details.retry_info().unwrap().retry_delay.is_some());
+    }
+
+    #[tokio::test]
+    async fn backups_above_the_bound_are_refused_and_each_gives_its_place_back() {
+        let stage = Stage::new();
+        let api = api(&stage);
+        let places = api.shared.backups.clone();
+        let all = u32::try_from(limits::BACKUPS_MAX).unwrap();
+        let taken = places.clone().try_acquire_many_owned(all).unwrap();
+        let refused = api.backup(Request::new(v1::BackupRequest {})).await;
+        is_full(&refused.unwrap_err());
+        drop(taken);
+        let answer = api.backup(Request::new(v1::BackupRequest {})).await;
+        let parts: Vec<_> = answer.unwrap().into_inner().collect().await;
+        assert!(!parts.is_empty() && parts.iter().all(Result::is_ok));
+        assert!(places.acquire_many(all).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backup_that_nobody_reads_is_cut() {
+        let stop = CancellationToken::new();
+        let (sender, _ending, _stream) = outbox(2, stop.clone());
+        let endless = || std::iter::repeat_with(|| Ok::<_, Rejection>(vec![1]));
+        let cut = send_parts(endless(), 1, &sender).await.unwrap_err();
+        let resume = Resume::Anew;
+        assert_eq!(cut, ServiceError::SlowConsumer { resume });
+        stop.cancel();
+        let cut = send_parts(endless(), 1, &sender).await.unwrap_err();
+        let resume = Some(Resume::Anew);
+        assert_eq!(cut, ServiceError::Stopping { resume });
+    }
+
+    #[tokio::test]
+    async fn one_check_runs_at_a_time_even_when_its_caller_has_gone() {
+        let mut stage = Stage::new();
+        let api = api(&stage);
+        let verify = || api.verify(Request::new(v1::VerifyRequest {}));
+        let gone = tokio::spawn({
+            let api = api.clone();
+            async move { api.verify(Request::new(v1::VerifyRequest {})).await }
+        });
+        let Some(Message::Verify(reply)) = stage.messages.recv().await else {
+            panic!("the controller was asked for something else");
+        };
+        is_full(&verify().await.unwrap_err());
+        gone.abort();
+        assert!(gone.await.is_err());
+        is_full(&verify().await.unwrap_err());
+        let _nobody_waits = reply.send(Ok(VerifyReport::default()));
+        assert!(api.shared.verifications.acquire().await.is_ok());
+    }
+
+    #[test]
+    fn the_stalest_issue_is_told_only_when_every_supply_has_one() {
+        let at = |ms| Some(TimeMs(ms));
+        assert_eq!(stalest(&[at(7), at(5), at(6)]), at(5));
+        assert_eq!(stalest(&[at(7), None]), None);
+        assert_eq!(stalest(&[]), None);
+    }
 }

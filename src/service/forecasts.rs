@@ -2,12 +2,12 @@
 //!
 //! Handlers read, ask and answer; what rules a slot is said by the controller's reading of a state.
 
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Api,
     from_proto::{self, ForecastQuery},
+    outbox::Answers,
     pager::{self, Listing},
     pipeline::{Pipeline, start},
     status::ServiceError,
@@ -26,7 +26,7 @@ use crate::{
 
 #[tonic::async_trait]
 impl ForecastService for Api {
-    type StreamForecastsStream = ReceiverStream<Result<v1::StreamForecastsResponse, Status>>;
+    type StreamForecastsStream = Answers<v1::StreamForecastsResponse>;
 
     async fn put_forecast(
         &self,

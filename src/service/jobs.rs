@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Api,
+    Api, batch_answer,
     filter::Filter,
     from_proto::{self, Place},
     order::Order,
+    outbox::Answers,
     pager::{self, Listing},
     pipeline::Pipeline,
     quote_token::QuotePromise,
@@ -35,15 +35,19 @@ use crate::{
 
 #[tonic::async_trait]
 impl JobService for Api {
-    type SubmitJobStreamStream = ReceiverStream<Result<v1::SubmitJobStreamResponse, Status>>;
+    type SubmitJobStreamStream = Answers<v1::SubmitJobStreamResponse>;
     type WatchJobsStream = WatchStream;
 
     async fn submit_job(
         &self,
         request: Request<v1::SubmitJobRequest>,
     ) -> Result<Response<v1::SubmitJobResponse>, Status> {
-        let submission =
-            from_proto::submission(request.into_inner(), Place::Alone, self.settings())?;
+        let submission = from_proto::submission(
+            request.into_inner(),
+            Place::Alone,
+            self.settings(),
+            self.now(),
+        )?;
         let mut outcomes = self.handle.submit(vec![submission], false).await?;
         let submitted = outcomes.pop().unwrap_or(Err(Rejection::Stopped))?;
         Ok(Response::new(to_proto::submit_response(
@@ -62,16 +66,20 @@ impl JobService for Api {
             .items
             .into_iter()
             .enumerate()
-            .map(|(i, item)| from_proto::submission(item, Place::Item(i), self.settings()))
+            .map(|(i, item)| {
+                from_proto::submission(item, Place::Item(i), self.settings(), self.now())
+            })
             .collect();
         if request.all_or_nothing {
             all_readable(&read)?;
         }
         let outcomes = self.submit_read(read, request.all_or_nothing).await?;
         let items = outcomes.into_iter().map(|outcome| self.batch_item(outcome));
-        Ok(Response::new(v1::SubmitJobsResponse {
+        let mut response = v1::SubmitJobsResponse {
             items: items.collect(),
-        }))
+        };
+        batch_answer::shorten(&mut response, limits::BATCH_ANSWER_BYTES_MAX);
+        Ok(Response::new(response))
     }
 
     async fn submit_job_stream(

@@ -11,9 +11,11 @@ mod status;
 mod filter;
 mod order;
 mod pager;
+mod outbox;
 mod pipeline;
 mod watch;
 mod summary;
+mod batch_answer;
 mod submit;
 mod jobs;
 mod sites;
@@ -82,6 +84,8 @@ struct Shared {
     started_at: TimeMs,
     snapshots: Snapshots,
     watchers: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
+    verifications: Arc<Semaphore>,
 }
 
 /// Builds the services on a controller.
@@ -158,6 +162,8 @@ impl Api {
             started_at: handle.now(),
             snapshots: Snapshots::default(),
             watchers: Arc::new(Semaphore::new(limits::WATCHERS_MAX)),
+            backups: Arc::new(Semaphore::new(limits::BACKUPS_MAX)),
+            verifications: Arc::new(Semaphore::new(limits::VERIFICATIONS_MAX)),
             options,
         };
         Self {

@@ -1,7 +1,7 @@
 //! Streams of requests: read ahead, sent to the controller in chunks, answered in order.
 //!
 //! Nothing is answered before it is durable, no more than a few chunks are ever in flight, and a client that does not
-//! read its answers is not read from.
+//! read its answers is not read from, and cut in the end.
 
 use std::{
     collections::VecDeque,
@@ -10,12 +10,16 @@ use std::{
     task::Poll,
 };
 
-use tokio::sync::mpsc;
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use prost::Message;
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{codes, status::ServiceError};
+use super::{
+    codes,
+    outbox::{Answers, Outbox, Undelivered, outbox},
+    status::{Resume, ServiceError},
+};
 use crate::{limits, state::Rejection};
 
 /// What the requests of a stream have in common.
@@ -35,26 +39,25 @@ pub(super) enum Started<T> {
     Done(T),
 }
 
-impl<Req: Send + 'static> Pipeline<Req> {
+impl<Req: Message + 'static> Pipeline<Req> {
     /// Answers a stream: `answer` gets each chunk and gives one answer for each of its requests, in order. It must ask
     /// the controller before it first waits: that keeps the chunks in order.
     pub(super) fn run<Res, Fut>(
         self,
         requests: impl Stream<Item = Result<Req, Status>> + Send + Unpin + 'static,
         answer: impl FnMut(Vec<Req>) -> Fut + Send + 'static,
-    ) -> ReceiverStream<Result<Res, Status>>
+    ) -> Answers<Res>
     where
         Res: Send + 'static,
         Fut: Future<Output = Result<Vec<Res>, Status>> + Send + 'static,
     {
-        let (answers, stream) = mpsc::channel(limits::STREAM_BUFFER_MAX);
+        let (answers, ending, stream) = outbox(limits::STREAM_BUFFER_MAX, self.stop.clone());
         tokio::spawn(async move {
             if let Err(status) = self.pump(requests, answer, &answers).await {
-                // A client that is gone needs no status.
-                let _gone = answers.send(Err(status)).await;
+                ending.with(status);
             }
         });
-        ReceiverStream::new(stream)
+        stream
     }
 
     /// Works until the client has ended its side and everything is answered.
@@ -62,7 +65,7 @@ impl<Req: Send + 'static> Pipeline<Req> {
         &self,
         requests: impl Stream<Item = Result<Req, Status>> + Unpin,
         mut answer: impl FnMut(Vec<Req>) -> Fut,
-        answers: &mpsc::Sender<Result<Res, Status>>,
+        answers: &Outbox<Res>,
     ) -> Result<(), Status>
     where
         Res: Send + 'static,
@@ -79,13 +82,13 @@ impl<Req: Send + 'static> Pipeline<Req> {
                 biased;
                 Some(answered) = next_done(&mut in_flight), if !in_flight.is_empty() => {
                     for response in answered? {
-                        if answers.send(Ok(response)).await.is_err() {
-                            return Ok(());
+                        if let Err(why) = answers.send(response).await {
+                            return undelivered(why);
                         }
                     }
                 }
                 () = self.stop.cancelled(), if end.is_none() => {
-                    end = Some(Err(ServiceError::Stopping { resume: None }.into()));
+                    end = Some(Err(stopping().into()));
                 }
                 chunk = next_chunk(&mut requests, self.chunk_max), if reading => {
                     let (chunk, ended) = self.accept(chunk, &mut last_sequence);
@@ -129,6 +132,22 @@ impl<Req: Send + 'static> Pipeline<Req> {
     }
 }
 
+/// How a stream ends whose answers could not be given.
+fn undelivered(why: Undelivered) -> Result<(), Status> {
+    let resume = Resume::Unanswered;
+    match why {
+        // A client that is gone needs no status.
+        Undelivered::Gone => Ok(()),
+        Undelivered::Stalled => Err(ServiceError::SlowConsumer { resume }.into()),
+        Undelivered::Stopping => Err(stopping().into()),
+    }
+}
+
+fn stopping() -> ServiceError {
+    let resume = Some(Resume::Unanswered);
+    ServiceError::Stopping { resume }
+}
+
 /// Asks, and does not wait for the answer.
 pub(super) async fn start<T>(future: impl Future<Output = T> + Send + 'static) -> Started<T> {
     let mut future: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
@@ -166,14 +185,22 @@ async fn next_done<T>(in_flight: &mut VecDeque<Started<T>>) -> Option<T> {
     }
 }
 
-/// All requests that are there, at least one unless the stream has ended. Loses nothing when dropped.
-async fn next_chunk<S: Stream + Unpin>(stream: &mut S, len_max: usize) -> Vec<S::Item> {
+/// All requests that are there, at least one unless the stream has ended, until they are many or large. Loses nothing
+/// when dropped.
+async fn next_chunk<Req: Message, S>(stream: &mut S, len_max: usize) -> Vec<S::Item>
+where
+    S: Stream<Item = Result<Req, Status>> + Unpin,
+{
     let mut stream = pin!(stream);
     poll_fn(|cx| {
         let mut chunk = Vec::new();
-        while chunk.len() < len_max {
+        let mut n_bytes = 0_usize;
+        while chunk.len() < len_max && n_bytes < limits::STREAM_CHUNK_BYTES_MAX {
             match stream.as_mut().poll_next(cx) {
-                Poll::Ready(Some(item)) => chunk.push(item),
+                Poll::Ready(Some(item)) => {
+                    n_bytes = n_bytes.saturating_add(item.as_ref().map_or(0, Message::encoded_len));
+                    chunk.push(item);
+                }
                 Poll::Ready(None) => return Poll::Ready(chunk),
                 Poll::Pending if chunk.is_empty() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(chunk),
@@ -186,6 +213,8 @@ async fn next_chunk<S: Stream + Unpin>(stream: &mut S, len_max: usize) -> Vec<S:
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tonic::Code;
 
     use super::*;
@@ -198,7 +227,7 @@ mod tests {
             sequence: |number| *number,
             stop,
         };
-        let stream = pipeline.run(tokio_stream::iter(requests), |chunk| async move {
+        let stream = pipeline.run(tokio_stream::iter(requests), |chunk: Vec<u64>| async move {
             tokio::task::yield_now().await;
             Ok(chunk)
         });
@@ -247,5 +276,48 @@ mod tests {
         let status = stream.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut_or_let_go_with_the_server() {
+        let n = limits::STREAM_BUFFER_MAX;
+        let stall = limits::STREAM_STALL_SECONDS_MAX;
+        for (seconds, code) in [(stall + 1, Code::Aborted), (stall - 1, Code::Unavailable)] {
+            let stop = CancellationToken::new();
+            let pipeline = Pipeline {
+                chunk_max: 3,
+                sequence: |number: &u64| *number,
+                stop: stop.clone(),
+            };
+            let requests = tokio_stream::iter((1..).map(Ok::<u64, Status>));
+            let mut stream = pipeline.run(requests, |chunk| async move { Ok(chunk) });
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            stop.cancel();
+            tokio::task::yield_now().await;
+            for number in 1..=u64::try_from(n).unwrap() {
+                assert_eq!(stream.next().await.unwrap().unwrap(), number);
+            }
+            let status = stream.next().await.unwrap().unwrap_err();
+            assert_eq!(status.code(), code);
+            assert!(
+                status
+                    .message()
+                    .ends_with("send again what has no answer yet")
+            );
+            assert!(stream.next().await.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chunk_ends_with_the_request_that_makes_it_large() {
+        let half = "x".repeat(limits::STREAM_CHUNK_BYTES_MAX / 2);
+        let requests = vec![Ok::<_, Status>(half); 5];
+        let mut requests = tokio_stream::iter(requests);
+        let mut lengths = Vec::new();
+        for _ in 0..4 {
+            lengths.push(next_chunk(&mut requests, 100).await.len());
+        }
+        // A few bytes of encoding come on top of each half.
+        assert_eq!(lengths, [2, 2, 1, 0]);
     }
 }

@@ -4,14 +4,17 @@
 
 mod details;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use thiserror::Error;
 use tonic::{Code, Status};
 
 use self::details::Problem;
 use crate::{
-    domain::ids::Revision,
+    domain::{
+        ids::{JobId, Revision},
+        violation::Violation,
+    },
     proto::v1,
     state::{
         Rejection,
@@ -40,17 +43,30 @@ pub(super) enum ServiceError {
         /// The oldest that can be resumed after.
         oldest: Revision,
     },
-    /// A watcher did not keep up.
-    #[error("the stream was read too slowly; watch again after revision {resume}")]
-    SlowConsumer {
-        /// Where to resume.
-        resume: Revision,
+    /// A watch cannot wait for a revision that has not been.
+    #[error(
+        "revision {asked} has not been, the present one is {present}; a server restored from a backup counts anew, so watch again with initial_jobs"
+    )]
+    RevisionUnknown {
+        /// The revision asked for.
+        asked: Revision,
+        /// The present one.
+        present: Revision,
     },
-    /// The server stops; a watch says where to resume.
-    #[error("the server is stopping; retry against the restarted server")]
+    /// A reader did not keep up.
+    #[error("the stream was read too slowly; {resume}")]
+    SlowConsumer {
+        /// How to go on.
+        resume: Resume,
+    },
+    /// The server stops.
+    #[error(
+        "the server is stopping; retry against the restarted server{}",
+        resume.map_or_else(String::new, |resume| format!("; {resume}"))
+    )]
     Stopping {
-        /// Where to resume a watch.
-        resume: Option<Revision>,
+        /// How a stream goes on.
+        resume: Option<Resume>,
     },
     /// A key stands twice in a batch.
     #[error("the idempotency key of items[{second}] stands in items[{first}] too")]
@@ -60,6 +76,30 @@ pub(super) enum ServiceError {
         /// The second.
         second: usize,
     },
+}
+
+/// How a stream that was cut goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resume {
+    /// A watch: after a revision.
+    After(Revision),
+    /// A watch: from its start, for not all initial jobs were sent.
+    WithInitialJobs,
+    /// A stream of requests: with those that have no answer.
+    Unanswered,
+    /// From its start.
+    Anew,
+}
+
+impl fmt::Display for Resume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::After(revision) => return write!(f, "watch again after revision {revision}"),
+            Self::WithInitialJobs => "watch again with initial_jobs, for not all of them were sent",
+            Self::Unanswered => "send again what has no answer yet",
+            Self::Anew => "begin again from the start",
+        })
+    }
 }
 
 impl ServiceError {
@@ -96,17 +136,15 @@ fn problem(error: ServiceError) -> Problem {
             )
             .with("oldest_revision", oldest);
         }
+        ServiceError::RevisionUnknown { present, .. } => {
+            return Problem::new(Code::OutOfRange, v1::ErrorReason::RevisionUnknown, message)
+                .with("revision", present);
+        }
         ServiceError::SlowConsumer { resume } => {
-            return Problem::new(Code::Aborted, v1::ErrorReason::SlowConsumer, message)
-                .with("resume_revision", resume);
+            let slow = Problem::new(Code::Aborted, v1::ErrorReason::SlowConsumer, message);
+            return with_resume(slow, Some(resume));
         }
-        ServiceError::Stopping { resume } => {
-            let stopping = shutting_down(message);
-            return match resume {
-                Some(revision) => stopping.with("resume_revision", revision),
-                None => stopping,
-            };
-        }
+        ServiceError::Stopping { resume } => return with_resume(shutting_down(message), resume),
         ServiceError::DuplicateKeyInBatch { second, .. } => {
             let field = format!("items[{second}].idempotency_key");
             return Problem::new(
@@ -117,26 +155,30 @@ fn problem(error: ServiceError) -> Problem {
             .with_field(field, message);
         }
     };
-    rejected(rejection, message)
+    rejected(rejection, message, "")
 }
 
-/// The codes and reasons of everything the core refuses.
-fn rejected(rejection: Rejection, message: String) -> Problem {
+/// Tells the revision that a watch can resume after, where there is one.
+fn with_resume(problem: Problem, resume: Option<Resume>) -> Problem {
+    match resume {
+        Some(Resume::After(revision)) => problem.with("resume_revision", revision),
+        _ => problem,
+    }
+}
+
+/// The codes and reasons of everything the core refuses. Fields stand below the path `at`.
+fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
     use v1::ErrorReason as Reason;
     match rejection {
+        Rejection::AtItem { index, rejection } => {
+            rejected(*rejection, message, &format!("items[{index}].")).with("item", index)
+        }
         Rejection::InvalidFields(violations) => {
             Problem::new(Code::InvalidArgument, Reason::InvalidFields, message)
-                .with_violations(violations)
+                .with_violations(below(at, violations))
         }
         Rejection::NotFound { what, id, known } => not_found(what, &id, &known, message),
-        Rejection::KeyReused { key, job } => {
-            let reused = Problem::new(Code::AlreadyExists, Reason::IdempotencyKeyReused, message)
-                .with("key", key);
-            match job {
-                Some(job) => reused.with("job_id", job),
-                None => reused,
-            }
-        }
+        Rejection::KeyReused { key, job } => key_reused(key, job, message),
         Rejection::SiteExists(site) => {
             Problem::new(Code::AlreadyExists, Reason::SiteExists, message)
                 .with_resource("the site", site.as_str())
@@ -156,21 +198,11 @@ fn rejected(rejection: Rejection, message: String) -> Problem {
         Rejection::StaleEtag { now } => {
             Problem::new(Code::Aborted, Reason::StaleEtag, message).with("etag", now)
         }
-        Rejection::QuoteDrifted(_) => Problem::new(
-            Code::FailedPrecondition,
-            Reason::QuoteDrifted,
-            message.clone(),
-        )
-        .with_precondition("QUOTE_DRIFTED", "quote_id".into(), message),
-        Rejection::QuoteInvalid(_) => Problem::new(
-            Code::FailedPrecondition,
-            Reason::QuoteInvalid,
-            message.clone(),
-        )
-        .with_precondition("QUOTE_INVALID", "quote_id".into(), message),
+        Rejection::QuoteDrifted(_) => quote_refused(Reason::QuoteDrifted, message, at),
+        Rejection::QuoteInvalid(_) => quote_refused(Reason::QuoteInvalid, message, at),
         Rejection::ImplausibleSeries(violations) => {
             Problem::new(Code::FailedPrecondition, Reason::ImplausibleSeries, message)
-                .with_implausible(violations)
+                .with_implausible(below(at, violations))
         }
         Rejection::LimitReached { what, max, .. } => Problem::new(
             Code::ResourceExhausted,
@@ -190,6 +222,41 @@ fn rejected(rejection: Rejection, message: String) -> Problem {
             Problem::new(Code::Internal, Reason::Internal, told)
         }
     }
+}
+
+fn key_reused(key: String, job: Option<JobId>, message: String) -> Problem {
+    let reused = Problem::new(
+        Code::AlreadyExists,
+        v1::ErrorReason::IdempotencyKeyReused,
+        message,
+    )
+    .with("key", key);
+    match job {
+        Some(job) => reused.with("job_id", job),
+        None => reused,
+    }
+}
+
+fn quote_refused(reason: v1::ErrorReason, message: String, at: &str) -> Problem {
+    let kind = match reason {
+        v1::ErrorReason::QuoteDrifted => "QUOTE_DRIFTED",
+        _ => "QUOTE_INVALID",
+    };
+    Problem::new(Code::FailedPrecondition, reason, message.clone()).with_precondition(
+        kind,
+        format!("{at}quote_id"),
+        message,
+    )
+}
+
+/// The same wrong fields below a path, but for those that stand below an item already.
+fn below(at: &str, mut violations: Vec<Violation>) -> Vec<Violation> {
+    for violation in &mut violations {
+        if !violation.field.starts_with("items[") {
+            violation.field.insert_str(0, at);
+        }
+    }
+    violations
 }
 
 fn shutting_down(message: String) -> Problem {

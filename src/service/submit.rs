@@ -68,7 +68,7 @@ impl Api {
             .map(|request| {
                 let missing = || Rejection::field("submission", "is required");
                 let submission = request.submission.ok_or_else(missing)?;
-                from_proto::submission(submission, Place::Streamed, self.settings())
+                from_proto::submission(submission, Place::Streamed, self.settings(), self.now())
             })
             .collect();
         let outcomes = match self.submit_read(read, false).await {
@@ -112,10 +112,14 @@ pub(super) fn check_batch(items: &[v1::SubmitJobRequest]) -> Result<(), ServiceE
 /// Fails with the wrong fields of all items together.
 pub(super) fn all_readable(read: &[Result<Submission, Rejection>]) -> Result<(), Rejection> {
     let mut wrong: Vec<Violation> = Vec::new();
-    for error in read.iter().filter_map(|item| item.as_ref().err()) {
+    let errors = read.iter().enumerate();
+    for (index, error) in errors.filter_map(|(i, item)| Some((i, item.as_ref().err()?))) {
         match error {
             Rejection::InvalidFields(violations) => wrong.extend_from_slice(violations),
-            other => return Err(other.clone()),
+            other => {
+                let rejection = Box::new(other.clone());
+                return Err(Rejection::AtItem { index, rejection });
+            }
         }
     }
     if wrong.is_empty() {

@@ -227,6 +227,28 @@ async fn a_batch_answers_every_item_at_its_place() {
 }
 
 #[tokio::test]
+async fn a_batch_of_all_or_nothing_names_the_item_it_failed_by() {
+    let stage = Stage::new();
+    let mut jobs = JobServiceClient::new(connect(stage.handle.clone()).await);
+    let quote = quote_token::QuotePromise {
+        spec_sha256: [0; 32],
+        expires_at: TimeMs(0),
+        end: TimeMs(0),
+        green_share_permille: 0,
+    };
+    let mut foreign = submission("b");
+    foreign.quote_id = quote.seal();
+    let request = v1::SubmitJobsRequest {
+        items: vec![submission("a"), foreign],
+        all_or_nothing: true,
+    };
+    let status = jobs.submit_jobs(request).await.unwrap_err();
+    assert_eq!(reason(&status), "QUOTE_INVALID");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().metadata["item"], "1");
+}
+
+#[tokio::test]
 async fn batches_that_are_empty_too_long_or_ambiguous_are_refused() {
     let stage = Stage::new();
     let mut jobs = JobServiceClient::new(connect(stage.handle.clone()).await);
@@ -376,7 +398,7 @@ async fn the_server_says_what_it_is_and_which_bounds_it_keeps() {
     assert_eq!((live.value, live.unit.as_str()), (1_000, "jobs"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn errors_of_the_transport_carry_the_promised_codes() {
     let stage = Stage::new();
     let mut jobs = JobServiceClient::new(connect(stage.handle.clone()).await);

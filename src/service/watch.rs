@@ -3,22 +3,20 @@
 //! Changes are sent in order, whole revision after whole revision, none twice and none left out; where that cannot be
 //! kept the stream ends with a status that says so.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
-    time::{Instant, sleep_until, timeout},
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, sleep_until},
 };
-use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
-use super::{filter::Filter, status::ServiceError, to_proto};
+use super::{
+    filter::Filter,
+    outbox::{Answers, Outbox, Undelivered, outbox},
+    status::{Resume, ServiceError},
+    to_proto,
+};
 use crate::{
     controller::{Commit, Published},
     domain::ids::Revision,
@@ -35,7 +33,7 @@ pub(super) enum StartAt {
     Now,
     /// With all jobs as they are now.
     InitialJobs,
-    /// After a revision, past or future.
+    /// After a revision that has been.
     After(Revision),
 }
 
@@ -50,12 +48,8 @@ pub(super) struct Watch {
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// What a watch sends: items, then how it ended. The end never waits behind a full buffer.
-#[derive(Debug)]
-pub(super) struct WatchStream {
-    items: mpsc::Receiver<v1::WatchJobsResponse>,
-    end: Option<oneshot::Receiver<Status>>,
-}
+/// What a watch sends.
+pub(super) type WatchStream = Answers<v1::WatchJobsResponse>;
 
 /// A running watch.
 struct Watcher {
@@ -63,11 +57,12 @@ struct Watcher {
     grid: SlotGrid,
     /// Everything up to here has been sent.
     cursor: Revision,
+    /// Initial jobs are still to be sent: nothing can be resumed yet.
+    is_initial: bool,
     bookmark_interval: Duration,
     next_bookmark: Instant,
     published: watch::Receiver<Arc<Published>>,
-    items: mpsc::Sender<v1::WatchJobsResponse>,
-    stop: CancellationToken,
+    outbox: Outbox<v1::WatchJobsResponse>,
 }
 
 /// Some commits, and the revision that is reached with them.
@@ -84,7 +79,7 @@ impl Watch {
     /// Starts the watch.
     ///
     /// # Errors
-    /// When it is to begin where the history no longer reaches.
+    /// When it is to begin where the history no longer reaches, or does not reach yet.
     pub(super) fn start(
         self,
         mut published: watch::Receiver<Arc<Published>>,
@@ -99,33 +94,32 @@ impl Watch {
                 if asked < oldest {
                     return Err(ServiceError::RevisionCompacted { asked, oldest });
                 }
+                // To wait for it would hide the changes of a server that was restored to before it.
+                if asked > present {
+                    return Err(ServiceError::RevisionUnknown { asked, present });
+                }
                 (asked, None)
             }
         };
-        let (items, stream) = mpsc::channel(limits::STREAM_BUFFER_MAX);
+        let (outbox, ending, stream) = outbox(limits::STREAM_BUFFER_MAX, self.stop);
         let watcher = Watcher {
             filter: self.filter,
             grid: now.state.settings().grid,
             cursor,
+            is_initial: initial.is_some(),
             bookmark_interval: self.bookmark_interval,
             next_bookmark: Instant::now(),
             published,
-            items,
-            stop: self.stop,
+            outbox,
         };
-        let (end, ended) = oneshot::channel();
         let permit = self.permit;
         tokio::spawn(async move {
             if let End::Because(error) = watcher.run(initial).await {
-                // A client that is gone needs no status.
-                let _gone = end.send(error.into());
+                ending.with(error.into());
             }
             drop(permit);
         });
-        Ok(WatchStream {
-            items: stream,
-            end: Some(ended),
-        })
+        Ok(stream)
     }
 }
 
@@ -140,6 +134,8 @@ impl Watcher {
     async fn send_all(&mut self, initial: Option<State>) -> Result<std::convert::Infallible, End> {
         if let Some(state) = initial {
             self.send_initial(&state).await?;
+            self.send_bookmark().await?;
+            self.is_initial = false;
         }
         loop {
             while let Some((commits, scanned)) = self.next_commits()? {
@@ -150,9 +146,7 @@ impl Watcher {
                 self.cursor = self.cursor.max(scanned);
             }
             if self.next_bookmark <= Instant::now() {
-                let Revision(revision) = self.cursor;
-                self.send(Item::Bookmark(v1::Bookmark { revision })).await?;
-                self.next_bookmark = Instant::now() + self.bookmark_interval;
+                self.send_bookmark().await?;
             }
             self.wait().await?;
         }
@@ -168,6 +162,13 @@ impl Watcher {
         Ok(())
     }
 
+    async fn send_bookmark(&mut self) -> Result<(), End> {
+        let Revision(revision) = self.cursor;
+        self.send(Item::Bookmark(v1::Bookmark { revision })).await?;
+        self.next_bookmark = Instant::now() + self.bookmark_interval;
+        Ok(())
+    }
+
     /// Some commits after the cursor and the revision that is reached with them; `None` when there are none. Holds on
     /// to nothing else of what was published, however long sending takes.
     fn next_commits(&mut self) -> Result<Option<Batch>, End> {
@@ -177,8 +178,7 @@ impl Watcher {
             return Ok(None);
         }
         if self.cursor < published.oldest_resumable {
-            let resume = self.cursor;
-            return Err(End::Because(ServiceError::SlowConsumer { resume }));
+            return Err(self.too_slow());
         }
         let history = &published.history;
         let first = match history.binary_search_by(|commit| commit.revision.cmp(&self.cursor)) {
@@ -222,18 +222,12 @@ impl Watcher {
     async fn send(&mut self, item: Item) -> Result<(), End> {
         let is_event = matches!(item, Item::Event(_));
         let message = v1::WatchJobsResponse { item: Some(item) };
-        let stall = Duration::from_secs(limits::STREAM_STALL_SECONDS_MAX);
-        let resume = self.cursor;
-        let sent = tokio::select! {
-            biased;
-            sent = timeout(stall, self.items.send(message)) => sent,
-            () = self.stop.cancelled() => return Err(self.stopping()),
-        };
-        match sent {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(End::Gone),
-            Err(_) => return Err(End::Because(ServiceError::SlowConsumer { resume })),
-        }
+        let sent = self.outbox.send(message).await;
+        sent.map_err(|why| match why {
+            Undelivered::Gone => End::Gone,
+            Undelivered::Stalled => self.too_slow(),
+            Undelivered::Stopping => self.stopping(),
+        })?;
         // The first bookmark is due at once, whatever is sent before it.
         if is_event && self.next_bookmark > Instant::now() {
             self.next_bookmark = Instant::now() + self.bookmark_interval;
@@ -249,30 +243,27 @@ impl Watcher {
                 changed.map_err(|_| self.stopping())
             }
             () = sleep_until(self.next_bookmark) => Ok(()),
-            () = self.stop.cancelled() => Err(self.stopping()),
-            () = self.items.closed() => Err(End::Gone),
+            () = self.outbox.stopping() => Err(self.stopping()),
+            () = self.outbox.gone() => Err(End::Gone),
         }
+    }
+
+    fn too_slow(&self) -> End {
+        let resume = self.resume();
+        End::Because(ServiceError::SlowConsumer { resume })
     }
 
     fn stopping(&self) -> End {
-        let resume = Some(self.cursor);
+        let resume = Some(self.resume());
         End::Because(ServiceError::Stopping { resume })
     }
-}
 
-impl Stream for WatchStream {
-    type Item = Result<v1::WatchJobsResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(item) = ready!(self.items.poll_recv(cx)) {
-            return Poll::Ready(Some(Ok(item)));
+    fn resume(&self) -> Resume {
+        if self.is_initial {
+            Resume::WithInitialJobs
+        } else {
+            Resume::After(self.cursor)
         }
-        let Some(end) = &mut self.end else {
-            return Poll::Ready(None);
-        };
-        let status = ready!(Pin::new(end).poll(cx));
-        self.end = None;
-        Poll::Ready(status.ok().map(Err))
     }
 }
 

@@ -91,6 +91,14 @@ pub enum Rejection {
     /// The writer has stopped.
     #[error("the server is stopping; retry against the restarted server")]
     Stopped,
+    /// An item of a submission of all or nothing was refused, and all others with it.
+    #[error("item {index}: {rejection}")]
+    AtItem {
+        /// Its place in the submission, from 0.
+        index: usize,
+        /// Why.
+        rejection: Box<Self>,
+    },
     /// A re-check against the state failed: a defect.
     #[error("the plan does not fit the state: {0}")]
     PlanStale(String),

@@ -15,6 +15,7 @@ use crate::{
     domain::{ids::JobId, job::JobSpec},
     proto::v1,
     service::quote_token::QuotePromise,
+    slot::TimeMs,
     state::{
         Rejection, Settings,
         command::{JobCommand, JobPatch, JobVerb, QuoteTerms, RequestKey, Submission},
@@ -59,9 +60,10 @@ pub(in crate::service) fn submission(
     request: v1::SubmitJobRequest,
     place: Place,
     settings: Settings,
+    now: TimeMs,
 ) -> Result<Submission, Rejection> {
     let mut fields = Fields::default();
-    let read = |fields: &mut Fields| read_submission(fields, request, settings);
+    let read = |fields: &mut Fields| read_submission(fields, request, settings, now);
     let read = match place {
         Place::Alone => read(&mut fields),
         Place::Item(i) => fields.within("items", |fields| fields.within(i, read)),
@@ -209,12 +211,13 @@ fn read_submission(
     fields: &mut Fields,
     mut request: v1::SubmitJobRequest,
     settings: Settings,
+    now: TimeMs,
 ) -> Option<(Submission, bool)> {
     let idempotency_key = std::mem::take(&mut request.idempotency_key);
     let quote_id = std::mem::take(&mut request.quote_id);
     let drift = request.drift.take();
     let idempotency_key = fields.key("idempotency_key", &idempotency_key);
-    let quote = quote_terms(fields, &quote_id, drift.as_ref());
+    let quote = quote_terms(fields, &quote_id, drift.as_ref(), now);
     let quote_fits =
         quote.is_none_or(|(promise, _)| promise.spec_sha256 == digest_of(request.spec.as_ref()));
     let spec = fields.required("spec", request.spec.as_ref(), |fields, spec| {
@@ -235,6 +238,7 @@ fn quote_terms(
     fields: &mut Fields,
     quote_id: &str,
     drift: Option<&v1::QuoteDrift>,
+    now: TimeMs,
 ) -> Option<(QuotePromise, QuoteTerms)> {
     let (max_delay_ms, max_drop) = drift.map_or((0, 0), |drift| {
         fields.within("drift", |fields| {
@@ -252,7 +256,7 @@ fn quote_terms(
         });
         return None;
     }
-    let promise = QuotePromise::open(quote_id);
+    let promise = QuotePromise::open(quote_id, now);
     fields.check(promise.is_some(), "quote_id", || {
         "is a quote as QuoteJob answered it, or empty".into()
     });

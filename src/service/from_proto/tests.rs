@@ -72,7 +72,7 @@ fn fields_of<T: std::fmt::Debug>(read: Result<T, Rejection>) -> Vec<String> {
 fn check_spec(expected: &[&str], change: impl FnOnce(&mut v1::JobSpec)) {
     let mut request = good_submission();
     change(request.spec.as_mut().unwrap());
-    let read = submission(request, Place::Alone, testing::settings());
+    let read = submission(request, Place::Alone, testing::settings(), TimeMs(0));
     assert_eq!(fields_of(read), expected);
 }
 
@@ -99,7 +99,13 @@ fn interruptible(min_chunk: i64, resume_cost: i64) -> Option<v1::Flexibility> {
 
 #[test]
 fn a_good_submission_is_read() {
-    let read = submission(good_submission(), Place::Alone, testing::settings()).unwrap();
+    let read = submission(
+        good_submission(),
+        Place::Alone,
+        testing::settings(),
+        TimeMs(0),
+    )
+    .unwrap();
     assert_eq!(read.spec.timing.runtime_ms, 3_600_000);
     assert_eq!(&*read.idempotency_key, "key-1");
 }
@@ -285,7 +291,7 @@ fn all_wrong_fields_come_at_once() {
         spec: Some(v1::JobSpec::default()),
         ..v1::SubmitJobRequest::default()
     };
-    let read = submission(request, Place::Item(3), testing::settings());
+    let read = submission(request, Place::Item(3), testing::settings(), TimeMs(0));
     let expected = [
         "items[3].idempotency_key",
         "items[3].quote_id",
@@ -304,7 +310,7 @@ fn all_wrong_fields_come_at_once() {
 fn an_unknown_enum_is_refused_with_the_accepted_names() {
     let mut request = good_submission();
     policy(request.spec.as_mut().unwrap()).cn_flow = 99;
-    let read = submission(request, Place::Streamed, testing::settings());
+    let read = submission(request, Place::Streamed, testing::settings(), TimeMs(0));
     let Err(Rejection::InvalidFields(found)) = read else {
         panic!("accepted");
     };
@@ -323,7 +329,12 @@ fn keys_are_printable_ascii_of_bounded_length() {
             idempotency_key: key.into(),
             ..good_submission()
         };
-        fields_of(submission(request, Place::Alone, testing::settings()))
+        fields_of(submission(
+            request,
+            Place::Alone,
+            testing::settings(),
+            TimeMs(0),
+        ))
     };
     for key in ["", "a\nb", "ключ", "\u{7f}", &"k".repeat(129)] {
         assert_eq!(read(key), ["idempotency_key"], "{key:?}");
@@ -338,7 +349,7 @@ fn the_hash_covers_what_runs_and_not_how_it_is_asked_for() {
     let hash = |change: &dyn Fn(&mut v1::SubmitJobRequest)| {
         let mut request = good_submission();
         change(&mut request);
-        let read = submission(request, Place::Alone, testing::settings());
+        let read = submission(request, Place::Alone, testing::settings(), TimeMs(0));
         read.unwrap().payload_sha256
     };
     let plain = hash(&|_| {});
@@ -378,7 +389,13 @@ fn a_quote_is_redeemed_for_its_own_description_only() {
         }),
         ..good_submission()
     };
-    let read = submission(request.clone(), Place::Alone, testing::settings()).unwrap();
+    let read = submission(
+        request.clone(),
+        Place::Alone,
+        testing::settings(),
+        TimeMs(0),
+    )
+    .unwrap();
     let terms = read.quote.unwrap();
     assert_eq!((terms.end, terms.green_share_permille), (TimeMs(6), 7));
     assert_eq!(
@@ -386,13 +403,23 @@ fn a_quote_is_redeemed_for_its_own_description_only() {
         (2_000, 3)
     );
     request.spec.as_mut().unwrap().task_count = 9;
-    let read = submission(request.clone(), Place::Alone, testing::settings());
+    let read = submission(
+        request.clone(),
+        Place::Alone,
+        testing::settings(),
+        TimeMs(0),
+    );
     assert!(matches!(read, Err(Rejection::QuoteInvalid(_))));
     request.quote_id = quote_id[..quote_id.len() - 2].into();
-    let read = submission(request.clone(), Place::Alone, testing::settings());
+    let read = submission(
+        request.clone(),
+        Place::Alone,
+        testing::settings(),
+        TimeMs(0),
+    );
     assert_eq!(fields_of(read), ["quote_id"]);
     request.quote_id.clear();
-    let read = submission(request, Place::Alone, testing::settings());
+    let read = submission(request, Place::Alone, testing::settings(), TimeMs(0));
     assert_eq!(fields_of(read), ["drift"]);
 }
 

@@ -174,14 +174,25 @@ fn the_errors_of_the_service_itself_have_codes_and_reasons_too() {
             Some("oldest_revision"),
         ),
         (
-            ServiceError::SlowConsumer { resume },
+            ServiceError::RevisionUnknown {
+                asked: Revision(8),
+                present: resume,
+            },
+            Code::OutOfRange,
+            "REVISION_UNKNOWN",
+            Some("revision"),
+        ),
+        (
+            ServiceError::SlowConsumer {
+                resume: Resume::After(resume),
+            },
             Code::Aborted,
             "SLOW_CONSUMER",
             Some("resume_revision"),
         ),
         (
             ServiceError::Stopping {
-                resume: Some(resume),
+                resume: Some(Resume::After(resume)),
             },
             Code::Unavailable,
             "SHUTTING_DOWN",
@@ -206,6 +217,63 @@ fn the_errors_of_the_service_itself_have_codes_and_reasons_too() {
             assert_eq!(info.metadata[key], "7");
         }
     }
+}
+
+#[test]
+fn a_stream_that_cannot_be_resumed_says_so_and_names_no_revision() {
+    let again = "watch again with initial_jobs, for not all of them were sent";
+    let cases = [
+        (Resume::WithInitialJobs, again),
+        (Resume::Unanswered, "send again what has no answer yet"),
+        (Resume::Anew, "begin again from the start"),
+    ];
+    for (resume, what) in cases {
+        let stopping = ServiceError::Stopping {
+            resume: Some(resume),
+        };
+        for error in [ServiceError::SlowConsumer { resume }, stopping] {
+            let status = Status::from(error);
+            assert!(status.message().ends_with(what), "{status:?}");
+            let details = status.get_error_details();
+            let metadata = &details.error_info().unwrap().metadata;
+            assert!(!metadata.contains_key("resume_revision"));
+        }
+    }
+}
+
+#[test]
+fn a_refusal_at_an_item_says_the_same_as_without_and_which_item() {
+    let at = |rejection: Rejection| Rejection::AtItem {
+        index: 3,
+        rejection: Box::new(rejection),
+    };
+    let reasons = [
+        infeasibility(),
+        Rejection::QuoteDrifted("x".into()),
+        missing(Missing::City),
+        Rejection::InvalidFields(vec![violation("spec.name")]),
+    ];
+    for inner in reasons {
+        let plain = Status::from(inner.clone());
+        let status = Status::from(at(inner));
+        assert_eq!(status.code(), plain.code());
+        let (details, plain) = (status.get_error_details(), plain.get_error_details());
+        let (info, plain) = (details.error_info().unwrap(), plain.error_info().unwrap());
+        assert_eq!(info.reason, plain.reason);
+        assert_eq!(info.metadata["item"], "3");
+        assert!(status.message().starts_with("item 3: "), "{status:?}");
+    }
+    let fields = [violation("spec.name"), violation("items[3].spec.name")];
+    let status = Status::from(at(Rejection::InvalidFields(fields.to_vec())));
+    let details = status.get_error_details();
+    let told = &details.bad_request().unwrap().field_violations;
+    assert!(told.iter().all(|v| v.field == "items[3].spec.name"));
+    let status = Status::from(at(Rejection::QuoteInvalid("x".into())));
+    let details = status.get_error_details();
+    let failure = &details.precondition_failure().unwrap().violations[0];
+    assert_eq!(failure.subject, "items[3].quote_id");
+    let status = Status::from(at(Rejection::PlanStale("secret".into())));
+    assert!(!status.message().contains("secret"));
 }
 
 #[test]

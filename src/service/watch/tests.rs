@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
+use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::*;
@@ -32,7 +33,8 @@ fn told(item: Result<v1::WatchJobsResponse, Status>) -> String {
             let info = details.error_info().unwrap();
             let resume = info.metadata.get("resume_revision");
             let oldest = info.metadata.get("oldest_revision");
-            let at = resume.or(oldest).map_or("", String::as_str);
+            let present = info.metadata.get("revision");
+            let at = resume.or(oldest).or(present).map_or("", String::as_str);
             format!("{:?} {} {at}", status.code(), info.reason)
         }
     }
@@ -136,14 +138,61 @@ async fn bookmarks_come_at_their_interval_while_nothing_matches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_future_revision_waits_and_nothing_older_is_sent() {
+async fn a_revision_that_has_not_been_is_refused_with_the_present_one() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a")]);
-    let mut stream = start(&stage, StartAt::After(Revision(2)), "");
-    assert_eq!(next(&mut stream, 1).await, ["b2"]);
+    let refused = watch(StartAt::After(Revision(2)), "").start(stage.handle.subscribe());
+    let told = told(Err(refused.unwrap_err().into()));
+    assert_eq!(told, "OutOfRange REVISION_UNKNOWN 1");
+    let mut stream = start(&stage, StartAt::After(Revision(1)), "");
+    assert_eq!(next(&mut stream, 1).await, ["b1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bookmark_after_the_initial_jobs_comes_before_any_change() {
+    let mut stage = Stage::new();
+    stage.submit([testing::job(1, "a")]);
+    let mut stream = start(&stage, StartAt::InitialJobs, "");
+    // The watcher does not run before this.
     stage.submit([testing::job(2, "a")]);
-    stage.submit([testing::job(3, "a")]);
-    assert_eq!(next(&mut stream, 1).await, ["r3 3!"]);
+    assert_eq!(next(&mut stream, 3).await, ["r1 1", "b1", "r2 2!"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_cut_among_its_initial_jobs_cannot_be_resumed() {
+    for stops in [false, true] {
+        let mut stage = Stage::new();
+        let n = limits::STREAM_BUFFER_MAX;
+        // With all jobs in the buffer there is no room for their bookmark.
+        stage.submit((1..=n).map(|id| testing::job(u128::try_from(id).unwrap(), "a")));
+        let watch = watch(StartAt::InitialJobs, "");
+        let stop = watch.stop.clone();
+        let mut stream = watch.start(stage.handle.subscribe()).unwrap();
+        let stall = limits::STREAM_STALL_SECONDS_MAX;
+        let (seconds, expected) = if stops {
+            (stall - 1, "Unavailable SHUTTING_DOWN ")
+        } else {
+            (stall + 1, "Aborted SLOW_CONSUMER ")
+        };
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        stop.cancel();
+        tokio::task::yield_now().await;
+        let items = next(&mut stream, n + 1).await;
+        assert_eq!(items[n - 1], format!("r1 {n}"));
+        assert_eq!(items[n], expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_cut_after_its_initial_bookmark_resumes_there() {
+    let mut stage = Stage::new();
+    stage.submit([testing::job(1, "a")]);
+    let watch = watch(StartAt::InitialJobs, "");
+    let stop = watch.stop.clone();
+    let mut stream = watch.start(stage.handle.subscribe()).unwrap();
+    assert_eq!(next(&mut stream, 2).await, ["r1 1", "b1"]);
+    stop.cancel();
+    assert_eq!(next(&mut stream, 1).await, ["Unavailable SHUTTING_DOWN 1"]);
 }
 
 #[tokio::test]

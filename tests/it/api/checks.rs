@@ -9,10 +9,9 @@ use lancang::proto::v1;
 use super::world::{BUDGET_US, at, hydro, slot_of};
 use crate::support::in_memory::{HORIZON_SLOTS, SLOT_S, START_S, TestServer};
 
-/// What is in use in one slot.
+/// What is in use of a pool in one slot.
 #[derive(Debug, Default, Clone, Copy)]
 struct Use {
-    watts: u64,
     cores: u64,
     memory_mib: u64,
     gpus: u64,

@@ -74,14 +74,14 @@ pub(super) struct History {
     n_steps: u32,
 }
 
-/// So many cases, or what PROPTEST_CASES says.
+/// So many cases, or what `PROPTEST_CASES` says.
 pub(super) fn config(cases: u32) -> Config {
     let asked = std::env::var("PROPTEST_CASES").ok();
     Config {
         cases: asked.and_then(|cases| cases.parse().ok()).unwrap_or(cases),
         // A failure prints its input; it is kept as a test of its own.
         failure_persistence: None,
-        max_shrink_iters: 200,
+        max_shrink_iters: 60,
         ..Config::default()
     }
 }

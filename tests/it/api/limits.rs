@@ -61,65 +61,63 @@ async fn a_server_that_is_full_says_so_and_takes_more_when_a_job_has_ended() {
     assert_eq!(five.reason(), v1::ErrorReason::LimitReached);
 }
 
+type Change = fn(&mut v1::SubmitJobRequest, usize);
+
+/// Fields of a submission with their bounds, and how to make one so long or large.
+const BOUNDS: [(&str, usize, Change); 8] = [
+    (
+        "idempotency_key",
+        limits::IDEMPOTENCY_KEY_BYTES_MAX,
+        |request, n| {
+            request.idempotency_key = "k".repeat(n);
+        },
+    ),
+    ("spec.name", limits::NAME_BYTES_MAX, |request, n| {
+        spec(request).name = "n".repeat(n);
+    }),
+    ("spec.labels", limits::LABELS_MAX, |request, n| {
+        let labels = (0..n).map(|i| (format!("label-{i}"), String::new()));
+        spec(request).labels = labels.collect();
+    }),
+    (
+        "spec.labels",
+        limits::LABEL_VALUE_BYTES_MAX,
+        |request, n| {
+            let labels = &mut spec(request).labels;
+            labels.insert("label".into(), "v".repeat(n));
+        },
+    ),
+    (
+        "spec.data_policy.output_to",
+        limits::POLICY_LIST_MAX,
+        |request, n| {
+            let policy = spec(request).data_policy.as_mut().unwrap();
+            let letter = |i: usize| char::from(b'A' + u8::try_from(i).unwrap());
+            let code = |i| format!("{}{}", letter(i / 26), letter(i % 26));
+            policy.output_to = (0..n).map(code).collect();
+        },
+    ),
+    ("spec.task_resources.gpus", 256, |request, n| {
+        let task = spec(request).task_resources.as_mut().unwrap();
+        task.gpus = u32::try_from(n).unwrap();
+    }),
+    ("spec.task_count", 1_000_000, |request, n| {
+        spec(request).task_count = u32::try_from(n).unwrap();
+    }),
+    ("spec.timing.runtime", 192 * 900, |request, n| {
+        let timing = spec(request).timing.as_mut().unwrap();
+        timing.runtime.as_mut().unwrap().seconds = i64::try_from(n).unwrap();
+    }),
+];
+
+fn spec(request: &mut v1::SubmitJobRequest) -> &mut v1::JobSpec {
+    request.spec.as_mut().unwrap()
+}
+
 #[tokio::test]
 async fn what_a_submission_may_say_is_bounded() {
-    type Change = fn(&mut v1::SubmitJobRequest, usize);
     let server = TestServer::with_sites(vec![site("a")]).await;
-    fn spec(request: &mut v1::SubmitJobRequest) -> &mut v1::JobSpec {
-        request.spec.as_mut().unwrap()
-    }
-    let cases: [(&str, usize, Change); 8] = [
-        (
-            "idempotency_key",
-            limits::IDEMPOTENCY_KEY_BYTES_MAX,
-            |request, n| {
-                request.idempotency_key = "k".repeat(n);
-            },
-        ),
-        ("spec.name", limits::NAME_BYTES_MAX, |request, n| {
-            spec(request).name = "n".repeat(n);
-        }),
-        ("spec.labels", limits::LABELS_MAX, |request, n| {
-            let labels = (0..n).map(|i| (format!("label-{i}"), String::new()));
-            spec(request).labels = labels.collect();
-        }),
-        (
-            "spec.labels",
-            limits::LABEL_VALUE_BYTES_MAX,
-            |request, n| {
-                let labels = &mut spec(request).labels;
-                labels.insert("label".into(), "v".repeat(n));
-            },
-        ),
-        (
-            "spec.data_policy.output_to",
-            limits::POLICY_LIST_MAX,
-            |request, n| {
-                let policy = spec(request).data_policy.as_mut().unwrap();
-                let letter = |i: usize| char::from(b'A' + u8::try_from(i).unwrap());
-                let code = |i| format!("{}{}", letter(i / 26), letter(i % 26));
-                policy.output_to = (0..n).map(code).collect();
-            },
-        ),
-        (
-            "spec.task_resources.gpus",
-            usize::try_from(limits::NODE_GPUS_MAX).unwrap(),
-            |request, n| {
-                let task = spec(request).task_resources.as_mut().unwrap();
-                task.gpus = u32::try_from(n).unwrap();
-            },
-        ),
-        (
-            "spec.task_count",
-            usize::try_from(limits::TASKS_MAX).unwrap(),
-            |request, n| spec(request).task_count = u32::try_from(n).unwrap(),
-        ),
-        ("spec.timing.runtime", 192 * 900, |request, n| {
-            let timing = spec(request).timing.as_mut().unwrap();
-            timing.runtime.as_mut().unwrap().seconds = i64::try_from(n).unwrap();
-        }),
-    ];
-    for (i, (field, max, change)) in cases.into_iter().enumerate() {
+    for (i, (field, max, change)) in BOUNDS.into_iter().enumerate() {
         let mut request = submission(&format!("key-{i}"), job());
         change(&mut request, max);
         // What is not wrong may still be too much for the site.

@@ -68,89 +68,91 @@ fn names(jobs: &[v1::Job]) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
+/// Filters, and the names of the six jobs that they select.
+const FILTERS: [(&str, &str); 47] = [
+    ("", "alpha bravo charlie delta echo foxtrot"),
+    ("name = alpha", "alpha"),
+    ("name != alpha", "bravo charlie delta echo foxtrot"),
+    ("state = HELD", "charlie"),
+    ("state = QUEUED", "foxtrot"),
+    ("state = PLANNED", "alpha bravo"),
+    ("state = JOB_STATE_CANCELLED", "delta"),
+    ("state = EXPIRED", "echo"),
+    ("state != PLANNED", "charlie delta echo foxtrot"),
+    ("site_id = a", "alpha bravo"),
+    ("site_id != a", "charlie delta echo foxtrot"),
+    ("city_id = vientiane", "alpha bravo delta echo foxtrot"),
+    ("zone_id = mekong", "charlie"),
+    ("cause = SUBMITTED", "alpha charlie"),
+    ("cause = START_MISSED", "bravo"),
+    ("cause = CANCELLED", "delta"),
+    ("cause = DEADLINE", "echo"),
+    (
+        "cause != SUBMITTED AND cause != DEADLINE",
+        "bravo delta foxtrot",
+    ),
+    ("labels.team = film", "alpha"),
+    ("labels.team != film", "bravo charlie delta echo foxtrot"),
+    ("labels.team:*", "alpha bravo"),
+    ("labels:team", "alpha bravo"),
+    ("labels.team:bank", "bravo"),
+    ("create_time < 2026-11-24T00:01:00Z", "alpha foxtrot"),
+    (
+        "create_time <= 2026-11-24T00:01:00Z",
+        "alpha bravo charlie delta echo foxtrot",
+    ),
+    (
+        "create_time >= 2026-11-24T00:01:00Z",
+        "bravo charlie delta echo",
+    ),
+    ("create_time > 2026-11-24T00:01:00Z", ""),
+    ("create_time = 2026-11-24T08:00:00+08:00", "alpha foxtrot"),
+    // Slot 16 begins at 04:00, slot 2 at 00:30.
+    ("start_time = 2026-11-24T04:00:00Z", "alpha"),
+    ("start_time < 2026-11-24T04:00:00Z", "bravo"),
+    (
+        "start_time != 2026-11-24T04:00:00Z",
+        "bravo charlie delta echo foxtrot",
+    ),
+    ("end_time <= 2026-11-24T01:30:00Z", "bravo"),
+    ("end_time > 2026-11-24T01:30:00Z", "alpha"),
+    // Slot 10 begins at 02:30; the horizon of two days stands in for a deadline.
+    ("finish_deadline = 2026-11-24T02:30:00Z", "bravo"),
+    (
+        "finish_deadline > 2026-11-25T00:00:00Z",
+        "alpha charlie delta foxtrot",
+    ),
+    (
+        "finish_deadline = 2026-11-26T00:00:00Z",
+        "alpha charlie delta foxtrot",
+    ),
+    ("green_share_permille >= 1000", "alpha"),
+    ("green_share_permille < 1000", "bravo"),
+    (
+        "green_share_permille != 0",
+        "alpha charlie delta echo foxtrot",
+    ),
+    ("task_count > 1", "bravo"),
+    ("task_count = 1", "alpha charlie delta echo foxtrot"),
+    ("replan_count >= 1", "bravo"),
+    ("NOT replan_count = 0", "bravo"),
+    // As in AIP-160, OR binds tighter than AND.
+    ("name = alpha OR name = bravo AND state = HELD", ""),
+    (
+        "name = alpha OR (name = bravo AND state = PLANNED)",
+        "alpha bravo",
+    ),
+    (
+        "NOT (state = PLANNED OR state = HELD)",
+        "delta echo foxtrot",
+    ),
+    ("name = \"alpha\" OR name = 'bravo'", "alpha bravo"),
+];
+
 #[tokio::test]
 async fn every_field_of_the_filter_selects_what_it_says() {
     let server = six_jobs().await;
-    let cases = [
-        ("", "alpha bravo charlie delta echo foxtrot"),
-        ("name = alpha", "alpha"),
-        ("name != alpha", "bravo charlie delta echo foxtrot"),
-        ("state = HELD", "charlie"),
-        ("state = QUEUED", "foxtrot"),
-        ("state = PLANNED", "alpha bravo"),
-        ("state = JOB_STATE_CANCELLED", "delta"),
-        ("state = EXPIRED", "echo"),
-        ("state != PLANNED", "charlie delta echo foxtrot"),
-        ("site_id = a", "alpha bravo"),
-        ("site_id != a", "charlie delta echo foxtrot"),
-        ("city_id = vientiane", "alpha bravo delta echo foxtrot"),
-        ("zone_id = mekong", "charlie"),
-        ("cause = SUBMITTED", "alpha charlie"),
-        ("cause = START_MISSED", "bravo"),
-        ("cause = CANCELLED", "delta"),
-        ("cause = DEADLINE", "echo"),
-        (
-            "cause != SUBMITTED AND cause != DEADLINE",
-            "bravo delta foxtrot",
-        ),
-        ("labels.team = film", "alpha"),
-        ("labels.team != film", "bravo charlie delta echo foxtrot"),
-        ("labels.team:*", "alpha bravo"),
-        ("labels:team", "alpha bravo"),
-        ("labels.team:bank", "bravo"),
-        ("create_time < 2026-11-24T00:01:00Z", "alpha foxtrot"),
-        (
-            "create_time <= 2026-11-24T00:01:00Z",
-            "alpha bravo charlie delta echo foxtrot",
-        ),
-        (
-            "create_time >= 2026-11-24T00:01:00Z",
-            "bravo charlie delta echo",
-        ),
-        ("create_time > 2026-11-24T00:01:00Z", ""),
-        ("create_time = 2026-11-24T08:00:00+08:00", "alpha foxtrot"),
-        // Slot 16 begins at 04:00, slot 2 at 00:30.
-        ("start_time = 2026-11-24T04:00:00Z", "alpha"),
-        ("start_time < 2026-11-24T04:00:00Z", "bravo"),
-        (
-            "start_time != 2026-11-24T04:00:00Z",
-            "bravo charlie delta echo foxtrot",
-        ),
-        ("end_time <= 2026-11-24T01:30:00Z", "bravo"),
-        ("end_time > 2026-11-24T01:30:00Z", "alpha"),
-        // Slot 10 begins at 02:30; the horizon of two days stands in for a deadline.
-        ("finish_deadline = 2026-11-24T02:30:00Z", "bravo"),
-        (
-            "finish_deadline > 2026-11-25T00:00:00Z",
-            "alpha charlie delta foxtrot",
-        ),
-        (
-            "finish_deadline = 2026-11-26T00:00:00Z",
-            "alpha charlie delta foxtrot",
-        ),
-        ("green_share_permille >= 1000", "alpha"),
-        ("green_share_permille < 1000", "bravo"),
-        (
-            "green_share_permille != 0",
-            "alpha charlie delta echo foxtrot",
-        ),
-        ("task_count > 1", "bravo"),
-        ("task_count = 1", "alpha charlie delta echo foxtrot"),
-        ("replan_count >= 1", "bravo"),
-        ("NOT replan_count = 0", "bravo"),
-        // As in AIP-160, OR binds tighter than AND.
-        ("name = alpha OR name = bravo AND state = HELD", ""),
-        (
-            "name = alpha OR (name = bravo AND state = PLANNED)",
-            "alpha bravo",
-        ),
-        (
-            "NOT (state = PLANNED OR state = HELD)",
-            "delta echo foxtrot",
-        ),
-        ("name = \"alpha\" OR name = 'bravo'", "alpha bravo"),
-    ];
-    for (filter, expected) in cases {
+    for (filter, expected) in FILTERS {
         let listed = server.list(filter, "name").await;
         assert_eq!(names(&listed), expected, "{filter:?}");
     }

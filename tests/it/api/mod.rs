@@ -7,9 +7,11 @@ mod client;
 mod history;
 mod world;
 
+mod forecasts;
 mod limits;
 mod listing;
 mod plan;
+mod quote_explain;
 mod replan;
 mod submit;
 mod verbs;

@@ -15,10 +15,16 @@ use super::{
 };
 use crate::support::in_memory::{TestServer, options};
 
-/// What changed in a revision: job, cause, trigger, place before and after.
-fn told(
-    events: &[v1::JobEvent],
-) -> Vec<(&str, v1::ChangeCause, &str, Option<String>, Option<String>)> {
+/// What changed: job, cause, trigger, place before and after.
+type Change<'a> = (
+    &'a str,
+    v1::ChangeCause,
+    &'a str,
+    Option<String>,
+    Option<String>,
+);
+
+fn told(events: &[v1::JobEvent]) -> Vec<Change<'_>> {
     let short = |placement: Option<&v1::Placement>| {
         placement.map(|placement| {
             let (site, start, end) = place(placement);

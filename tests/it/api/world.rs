@@ -16,8 +16,6 @@ pub(super) const ZONE: &str = "mekong";
 pub(super) const BUDGET_US: u32 = 50_000;
 /// Energy of the usual job.
 pub(super) const KWH_WATT_SECONDS: u64 = 3_600_000;
-/// Slots of the usual job.
-pub(super) const JOB_SLOTS: i64 = 4;
 /// Life-cycle carbon of hydro power and average carbon of the grid, mg/kWh.
 pub(super) const HYDRO_MG: u64 = 24_000;
 pub(super) const GRID_MG: u64 = 600_000;

@@ -1,6 +1,7 @@
 //! Crashes of real servers: killed, without power, without disk, stopped, restarted.
 //!
 //! The oracle is what the clients were told: nothing acknowledged is ever lost, nothing is ever applied twice.
+//! For a long run set `CRASH_KILL_ROUNDS` and `CRASH_POWER_ROUNDS`; `CRASH_SEED` repeats what a failure printed.
 
 mod backup;
 mod client;
@@ -65,11 +66,7 @@ impl Rng {
     }
 }
 
-/// Number of rounds: as many as CI has time for, or what a variable says for a long run.
-fn rounds(variable: &str, in_ci: u64) -> u64 {
-    number_from(variable).unwrap_or(in_ci)
-}
-
+/// A number that the environment sets.
 fn number_from(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
 }

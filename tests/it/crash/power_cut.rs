@@ -3,8 +3,8 @@
 //! Where no disk can be cut, the order of system calls is checked instead, and the log says so.
 
 use super::{
-    Rng, fsync, rounds,
-    rounds::{Fault, Rounds},
+    Rng, fsync,
+    rounds::{Fault, run_rounds},
     say,
 };
 use crate::support::{
@@ -43,9 +43,8 @@ fn servers_without_power_lose_nothing_and_do_nothing_twice() {
     match PowerCutDisk::new(DISK_MIB) {
         Ok(disk) => {
             say("power cuts: on an ext4 image that is cut off");
-            let data_dir = disk.path().join("store");
-            let n_rounds = rounds("CRASH_POWER_ROUNDS", 10);
-            Rounds::new("power cuts", &data_dir).run(n_rounds, &PowerCut { disk: &disk });
+            let fault = PowerCut { disk: &disk };
+            run_rounds("power cuts", "CRASH_POWER_ROUNDS", 10, &disk.path(), &fault);
         }
         Err(NotPossible { because }) => {
             say(&format!(

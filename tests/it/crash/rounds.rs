@@ -3,8 +3,10 @@
 //! In a quarter of the rounds recovery itself crashes.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -12,15 +14,20 @@ use lancang::proto::v1;
 use tokio::runtime::Runtime;
 
 use super::{
-    Rng, client::Clients, client_runtime, ledger::Ledger, load::Load, oracle, say, world::begin,
+    Rng, client::Clients, client_runtime, ledger::Ledger, load::Load, number_from, oracle, say,
+    world::begin,
 };
 use crate::support::process::{ServerProcess, StartFailure};
 
 /// Recovery crashes in every such round.
 const CRASH_IN_RECOVERY_EVERY: u64 = 4;
 
+/// Rounds on one store: every check reads all jobs that there are.
+const ROUNDS_PER_STORE: u64 = 20;
+
 /// Longest wait for a crash in recovery, milliseconds: most starts take longer.
 const RECOVERY_MS_MAX: u64 = 150;
+const FIRST_RECOVERY_MS_MAX: u64 = 5;
 
 /// Records between snapshots: at the small end a round writes several.
 const SNAPSHOT_EVERY_RECORDS: [u64; 4] = [100, 100, 400, 100_000];
@@ -34,10 +41,30 @@ pub(super) trait Fault {
     fn after_killed_start(&self) {}
 }
 
+/// Runs as many rounds as CI has time for, or as a variable says, on a few stores in a folder.
+pub(super) fn run_rounds(
+    name: &'static str,
+    variable: &str,
+    in_ci: u64,
+    folder: &Path,
+    fault: &dyn Fault,
+) {
+    let mut left = number_from(variable).unwrap_or(in_ci);
+    while left > 0 {
+        let n_rounds = left.min(ROUNDS_PER_STORE);
+        let data_dir = folder.join("store");
+        Rounds::new(name, &data_dir).run(n_rounds, fault);
+        fs::remove_dir_all(data_dir).unwrap();
+        left -= n_rounds;
+    }
+}
+
 /// The store, what is known of it, and what has happened so far.
-pub(super) struct Rounds {
+struct Rounds {
     name: &'static str,
     seed: u64,
+    /// Where it is, for the log of a failure.
+    place: String,
     rng: Rng,
     data_dir: PathBuf,
     runtime: Runtime,
@@ -48,12 +75,13 @@ pub(super) struct Rounds {
 
 impl Rounds {
     /// Rounds on a store that is made in `data_dir`.
-    pub(super) fn new(name: &'static str, data_dir: &Path) -> Self {
+    fn new(name: &'static str, data_dir: &Path) -> Self {
         let rng = Rng::from_environment();
         say(&format!("{name}: CRASH_SEED={} repeats this run", rng.0));
         Self {
             name,
             seed: rng.0,
+            place: String::new(),
             rng,
             data_dir: data_dir.to_owned(),
             runtime: client_runtime(),
@@ -64,9 +92,9 @@ impl Rounds {
     }
 
     /// Runs the rounds, and checks everything once more at the end.
-    pub(super) fn run(mut self, n_rounds: u64, fault: &dyn Fault) {
+    fn run(mut self, n_rounds: u64, fault: &dyn Fault) {
         for round in 0..n_rounds {
-            self.announce(&format!("round {round}"));
+            self.place = format!("round {round}");
             let (mut server, base) = self.start_and_check();
             let load = Load::start(&self.runtime, &server, &base, round, &mut self.rng);
             load.wait_for(50 + self.rng.below(250));
@@ -76,7 +104,7 @@ impl Rounds {
                 self.crash_in_recovery(fault);
             }
         }
-        self.announce("the end");
+        "the end".clone_into(&mut self.place);
         self.repeat_all();
         let (mut server, _) = self.start_and_check();
         let status = server.terminate();
@@ -90,11 +118,6 @@ impl Rounds {
             self.ledger.jobs.len(),
         ));
         assert!(n_rounds < CRASH_IN_RECOVERY_EVERY || self.n_crashes_in_recovery > 0);
-    }
-
-    /// Where a failure happened; shown only then.
-    fn announce(&self, place: &str) {
-        println!("{}: CRASH_SEED={}, {place}", self.name, self.seed);
     }
 
     fn command(&mut self) -> Command {
@@ -122,7 +145,14 @@ impl Rounds {
     }
 
     fn crash_in_recovery(&mut self, fault: &dyn Fault) {
-        let patience = Duration::from_millis(self.rng.below(RECOVERY_MS_MAX));
+        // The first for certain: no server is ready so soon.
+        let is_first = self.n_crashes_in_recovery == 0;
+        let longest = if is_first {
+            FIRST_RECOVERY_MS_MAX
+        } else {
+            RECOVERY_MS_MAX
+        };
+        let patience = Duration::from_millis(self.rng.below(longest));
         match ServerProcess::launch_within(patience, self.command()) {
             // It was faster; then it is an idle server that crashes.
             Ok(mut server) => drop(server.kill()),
@@ -139,6 +169,17 @@ impl Rounds {
         }
         for entry in &mut self.ledger.forecasts {
             entry.is_repeated = false;
+        }
+    }
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let Self {
+                name, place, seed, ..
+            } = self;
+            say(&format!("{name}: FAILED in {place} with CRASH_SEED={seed}"));
         }
     }
 }

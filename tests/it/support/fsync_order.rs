@@ -45,7 +45,7 @@ pub(crate) fn traced(command: &Command, trace_file: &Path) -> Command {
         .args([
             "-D",
             "-f",
-            "-qq",
+            "-q",
             "-yy",
             "-s",
             STRING_BYTES_MAX,
@@ -61,8 +61,21 @@ pub(crate) fn traced(command: &Command, trace_file: &Path) -> Command {
 
 impl Trace {
     /// Reads a trace; the server must have ended, so that strace has written all.
+    ///
+    /// The tracer outlives what it traces for a moment: only the line about the end of the process ends its file.
     pub(crate) fn read(trace_file: &Path) -> Self {
-        Self::parse(&String::from_utf8_lossy(&fs::read(trace_file).unwrap()))
+        const PATIENCE: u32 = 1_000;
+        let (_open, never) = std::sync::mpsc::channel::<()>();
+        for _ in 0..PATIENCE {
+            let bytes = fs::read(trace_file).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            let last = text.trim_end().lines().next_back().unwrap_or_default();
+            if last.ends_with("+++") {
+                return Self::parse(&text);
+            }
+            let _waited = never.recv_timeout(std::time::Duration::from_millis(10));
+        }
+        panic!("the trace in {} does not end", trace_file.display())
     }
 
     /// Says what is wrong when the record with this text was answered before it was durable in the file.
@@ -107,6 +120,9 @@ impl Trace {
                 continue;
             };
             let rest = rest.trim_start();
+            if rest.starts_with("+++ ") {
+                continue;
+            }
             if rest.starts_with("<... ") {
                 let Some(index) = open.iter().position(|&(owner, _)| owner == thread) else {
                     continue;

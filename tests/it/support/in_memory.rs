@@ -53,11 +53,15 @@ struct Running {
 
 /// The options of [`TestServer::start`].
 pub(crate) fn options() -> Options {
-    Options::new(Settings {
-        grid: SlotGrid::new(900).unwrap(),
-        horizon_slots: HORIZON_SLOTS,
-        live_jobs_max: 100_000,
-    })
+    Options {
+        // Short enough for a test to see forecasts grow old within its horizon.
+        stale_after_ms: 26 * 3_600_000,
+        ..Options::new(Settings {
+            grid: SlotGrid::new(900).unwrap(),
+            horizon_slots: HORIZON_SLOTS,
+            live_jobs_max: 100_000,
+        })
+    }
 }
 
 impl TestServer {

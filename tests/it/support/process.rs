@@ -132,10 +132,15 @@ impl ServerProcess {
         self.wait_exit()
     }
 
-    /// Asks it to stop, SIGTERM, and waits for it.
+    /// Asks it to stop, SIGTERM.
+    pub(crate) fn ask_to_stop(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Asks it to stop and waits for it.
     #[track_caller]
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        self.signal("TERM");
+        self.ask_to_stop();
         self.wait_exit()
     }
 

@@ -38,7 +38,8 @@ const SKILL: &str = "ForecastService/GetForecastSkill";
 
 /// An issue that is stored: of this day's beginning, so that every test makes the same one.
 fn stored() -> Value {
-    let day = Timestamp::now().as_second().div_euclid(86_400) * 86_400;
+    let begin: Timestamp = time(0).parse().unwrap();
+    let day = begin.as_second().div_euclid(86_400) * 86_400;
     let midnight = Timestamp::from_second(day).unwrap();
     let forecast = put_forecast(HYDRO, 192, 30_000);
     let forecast = with(forecast, "/forecast/issued_at", midnight.to_string());
@@ -142,7 +143,7 @@ fn the_values_of_an_issue_are_checked() {
     ];
     let night = night_of_solar();
     let dark = ["p10_watts[0]", "p50_watts[0]", "p90_watts[0]"];
-    let late = with(base(), "/forecast/issued_at", from_now(3_600));
+    let late = with(base(), "/forecast/issued_at", from_now(600));
     let old = with(base(), "/forecast/start_time", time(-8));
     let far = with(base(), "/forecast/start_time", time(31 * 96));
     let changed = with(stored(), "/forecast/p10_watts/0", 0);
@@ -173,7 +174,7 @@ fn the_values_of_an_issue_are_checked() {
                 &["p50_watts"],
             ),
             implausible("sun at midnight", night, &dark),
-            implausible("issued in an hour", late, &["issued_at"]),
+            implausible("issued in ten minutes", late, &["issued_at"]),
             implausible("over before it was issued", old, &["start_time"]),
             implausible("in 31 days", far, &["start_time"]),
             refused(

@@ -102,7 +102,7 @@ pub const QUOTE_ALTERNATIVES_MAX: usize = 16;
 /// Work of one search for an interruptible job, in table cells over all sites and pools; longer cases use coarser pieces.
 pub const INTERRUPTIBLE_CELLS_MAX: usize = 1_500_000;
 /// Work of one step of re-planning, in slots looked at (a table cell counts as eight): about a tenth of a second.
-pub const REPLAN_WORK_MAX: u64 = 50_000_000;
+pub const REPLAN_WORK_MAX: u64 = 30_000_000;
 /// Jobs that one step of re-planning looks at: the mailbox waits no longer than that takes.
 pub const REPLAN_CANDIDATES_MAX: usize = 768;
 /// Wrong fields or refusals in the details of one status: more than a form has, little enough for any client's headers.

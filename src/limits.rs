@@ -114,7 +114,7 @@ pub const LATENCIES_MAX: usize = 262_144;
 /// Records before a stop after which a change may still be due for re-planning at the next start.
 pub const RECENT_RECORDS_MAX: u64 = 1_000;
 /// Work of one step of re-planning, in slots looked at (a table cell counts as eight): about a tenth of a second.
-pub const REPLAN_WORK_MAX: u64 = 50_000_000;
+pub const REPLAN_WORK_MAX: u64 = 30_000_000;
 /// Jobs that one step of re-planning looks at: the mailbox waits no longer than that takes.
 pub const REPLAN_CANDIDATES_MAX: usize = 768;
 /// Wrong fields or refusals in the details of one status: more than a form has, little enough for any client's headers.

@@ -2,7 +2,7 @@
 //!
 //! Its reservations are exactly the placements of the planned jobs, and its outlooks those of the present forecasts.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use crate::{
     controller::{Explanation, Options, Quote},
@@ -125,7 +125,11 @@ impl Plan {
         let settings = self.options.settings;
         let end_by = settings.end_by(spec.timing.finish_deadline, now);
         let request = Request::new(spec, now, end_by, settings.grid, revision);
-        let sites = self.timetable.verdicts(&request, None);
+        let mut sites = self.timetable.verdicts(&request, None);
+        if spec.weights.is_some() {
+            // By the client's own prices; without them the figures of the placements tell the order.
+            sites.sort_by(|a, b| self.compare_feasible(&request, a, b));
+        }
         let placement = chosen(&sites);
         let suggestions = match placement {
             Some(_) => Vec::new(),
@@ -140,6 +144,19 @@ impl Plan {
             expires_at: now.plus_ms(self.options.quote_valid_ms),
             revision,
         })
+    }
+
+    /// Feasible sites best first; others stay where they are among themselves, after them.
+    fn compare_feasible(
+        &self,
+        request: &Request<'_>,
+        a: &SiteVerdict,
+        b: &SiteVerdict,
+    ) -> Ordering {
+        match (&a.outcome, &b.outcome) {
+            (Outcome::Feasible(a), Outcome::Feasible(b)) => self.timetable.compare(request, a, b),
+            (a, b) => rank(a).cmp(&rank(b)),
+        }
     }
 
     /// Why a job is where it is.
@@ -173,6 +190,14 @@ impl Plan {
             suggestions,
             revision,
         })
+    }
+}
+
+fn rank(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Chosen(_) => 0,
+        Outcome::Feasible(_) => 1,
+        Outcome::Refused(_) => 2,
     }
 }
 

@@ -300,8 +300,12 @@ fn touches(placement: &Placement, scope: &Scope) -> bool {
     }
 }
 
-/// Whether the job could not run even at an empty site.
+/// Whether the job could not run even at an empty site; one that begins in the present slot still can.
 fn is_closed(job: &Job, window: &Window, settings: Settings) -> bool {
+    let begins_now = |placement: &Arc<Placement>| placement.start() == window.current;
+    if job.placement().is_some_and(begins_now) {
+        return false;
+    }
     let needed = settings.grid.slots_for_ms(job.spec.timing.runtime_ms);
     window.not_before > window.start_by || window.not_before.plus(needed) > window.end_by
 }

@@ -109,6 +109,8 @@ pub struct LatencyReceipt {
 pub struct Quote {
     /// The placement a submission would get; `None` when no site can run the job.
     pub placement: Option<Placement>,
+    /// The best placements of the other sites, best first, at most `limits::QUOTE_ALTERNATIVES_MAX`.
+    pub alternatives: Vec<Placement>,
     /// The job run at once.
     pub run_now: Option<Placement>,
     /// Every site's verdict.

@@ -2,7 +2,7 @@
 //!
 //! Its reservations are exactly the placements of the planned jobs, and its outlooks those of the present forecasts.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     controller::{Explanation, Options, Quote},
@@ -14,6 +14,7 @@ use crate::{
         site::Site,
     },
     energy::outlook::{Window as OutlookWindow, site_outlook},
+    limits,
     planner::{Infeasible, Request, Timetable},
     slot::TimeMs,
     state::{Core, Rejection, State, rejection::Infeasibility},
@@ -125,11 +126,7 @@ impl Plan {
         let settings = self.options.settings;
         let end_by = settings.end_by(spec.timing.finish_deadline, now);
         let request = Request::new(spec, now, end_by, settings.grid, revision);
-        let mut sites = self.timetable.verdicts(&request, None);
-        if spec.weights.is_some() {
-            // By the client's own prices; without them the figures of the placements tell the order.
-            sites.sort_by(|a, b| self.compare_feasible(&request, a, b));
-        }
+        let sites = self.timetable.verdicts(&request, None);
         let placement = chosen(&sites);
         let suggestions = match placement {
             Some(_) => Vec::new(),
@@ -137,6 +134,7 @@ impl Plan {
         };
         Ok(Quote {
             placement,
+            alternatives: self.alternatives(&request, &sites),
             run_now: self.timetable.place_now(&request).ok(),
             sites,
             suggestions,
@@ -146,17 +144,18 @@ impl Plan {
         })
     }
 
-    /// Feasible sites best first; others stay where they are among themselves, after them.
-    fn compare_feasible(
-        &self,
-        request: &Request<'_>,
-        a: &SiteVerdict,
-        b: &SiteVerdict,
-    ) -> Ordering {
-        match (&a.outcome, &b.outcome) {
-            (Outcome::Feasible(a), Outcome::Feasible(b)) => self.timetable.compare(request, a, b),
-            (a, b) => rank(a).cmp(&rank(b)),
-        }
+    /// The best placements of the sites that are not chosen, best first.
+    fn alternatives(&self, request: &Request<'_>, sites: &[SiteVerdict]) -> Vec<Placement> {
+        let mut feasible: Vec<&Placement> = sites
+            .iter()
+            .filter_map(|verdict| match &verdict.outcome {
+                Outcome::Feasible(placement) => Some(&**placement),
+                Outcome::Chosen(_) | Outcome::Refused(_) => None,
+            })
+            .collect();
+        feasible.sort_by(|a, b| self.timetable.compare(request, a, b));
+        feasible.truncate(limits::QUOTE_ALTERNATIVES_MAX);
+        feasible.into_iter().cloned().collect()
     }
 
     /// Why a job is where it is.
@@ -190,14 +189,6 @@ impl Plan {
             suggestions,
             revision,
         })
-    }
-}
-
-fn rank(outcome: &Outcome) -> u8 {
-    match outcome {
-        Outcome::Chosen(_) => 0,
-        Outcome::Feasible(_) => 1,
-        Outcome::Refused(_) => 2,
     }
 }
 

@@ -26,7 +26,6 @@ use crate::{
         ids::Revision,
         job::{Job, JobSpec},
         placement::Placement,
-        refusal::Outcome,
     },
     limits,
     proto::v1::{self, job_service_server::JobService},
@@ -249,7 +248,7 @@ impl Api {
             expire_time: promise.map(|promise| to_proto::time(promise.expires_at)),
             placement: quote.placement.as_ref().map(proto),
             run_now: quote.run_now.as_ref().map(proto),
-            alternatives: alternatives(quote, spec).into_iter().map(proto).collect(),
+            alternatives: quote.alternatives.iter().map(proto).collect(),
             sites: sites
                 .map(|verdict| to_proto::site_verdict(verdict, grid))
                 .collect(),
@@ -284,31 +283,6 @@ impl Api {
             revision: state.revision().0,
         })
     }
-}
-
-/// Placements at the other sites, best first: as the planner compares them, or in its own order under weights.
-fn alternatives<'a>(quote: &'a Quote, spec: &JobSpec) -> Vec<&'a Placement> {
-    let mut feasible: Vec<&Placement> = quote
-        .sites
-        .iter()
-        .filter_map(|verdict| match &verdict.outcome {
-            Outcome::Feasible(plan) => Some(&**plan),
-            Outcome::Chosen(_) | Outcome::Refused(_) => None,
-        })
-        .collect();
-    if spec.weights.is_none() {
-        feasible.sort_by_key(|plan| {
-            let cost = plan.cost_micro_cny;
-            (
-                plan.energy.grid_watt_seconds,
-                plan.carbon.contract_mg,
-                cost,
-                plan.end(),
-            )
-        });
-    }
-    feasible.truncate(limits::QUOTE_ALTERNATIVES_MAX);
-    feasible
 }
 
 fn start_at(request: &v1::WatchJobsRequest) -> Result<StartAt, Rejection> {

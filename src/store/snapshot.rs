@@ -332,7 +332,9 @@ impl Decoder {
         let table = &mut self.parts.latencies;
         for zone in update.zones {
             let last = table.zones.last_key_value();
-            if last.is_some_and(|(last, _)| zone.id <= *last) {
+            let follows = last.is_none_or(|(last, _)| *last < zone.id);
+            // All zones come before the first round-trip time.
+            if !follows || !table.round_trips.is_empty() {
                 return Ok(false);
             }
             table.zones.insert(zone.id.clone(), zone);

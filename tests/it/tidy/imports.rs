@@ -40,6 +40,7 @@ const TABLE: &[Row] = &[
     row("domain", &[]),
     row("energy", &["domain"]),
     row("planner", &["domain"]),
+    row("solver", &[]),
     row("state", &["domain"]),
     row("proto", &[]),
     row("store", &["domain", "state", "proto::journal_v1"]),
@@ -48,6 +49,7 @@ const TABLE: &[Row] = &[
         "controller",
         &["domain", "energy", "planner", "state", "store", "clock"],
     ),
+    row("sim", &["solver"]),
     row(
         "service",
         &[
@@ -80,14 +82,16 @@ const TABLE: &[Row] = &[
             "server",
             "config",
             "telemetry",
+            "solver",
+            "sim",
         ],
     ),
     row("main", &["cli"]),
 ];
 
 /// Modules of which every result depends on the arguments alone.
-const PURE: [&str; 7] = [
-    "limits", "units", "slot", "domain", "energy", "planner", "state",
+const PURE: [&str; 8] = [
+    "limits", "units", "slot", "domain", "energy", "planner", "solver", "state",
 ];
 
 /// What would let time, chance, the outside or the order of a hash table into a pure module.

@@ -14,6 +14,8 @@ pub mod state;
 pub mod proto;
 pub mod store;
 pub mod clock;
+pub mod sheet;
+pub mod topology;
 pub mod controller;
 pub mod sim;
 pub mod service;

@@ -198,6 +198,7 @@ fn options(config: &Config, grid: SlotGrid) -> controller::Options {
         ended_jobs_kept_ms: i64::try_from(config.retention_terminal_seconds)
             .unwrap_or(i64::MAX)
             .saturating_mul(1_000),
+        starts_as_planned: false,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
         json, starter,
     },
     proto::v1,
+    topology,
 };
 
 const PUT_EXAMPLES: &str = "\
@@ -76,8 +77,9 @@ fn read(path: &std::path::Path) -> Result<Vec<v1::PutLatenciesRequest>, Failure>
     let name = path.to_string_lossy();
     if name.ends_with(".csv") || name.ends_with(".csv.gz") {
         let text = input::read_text(path)?;
-        let latencies =
-            starter::parse_latencies(&text).map_err(|problems| malformed(path, problems))?;
+        let pairs =
+            topology::parse_latencies(&text).map_err(|problems| malformed(path, problems))?;
+        let latencies = pairs.iter().map(starter::round_trip).collect();
         return Ok(vec![v1::PutLatenciesRequest {
             zones: Vec::new(),
             latencies,

@@ -13,7 +13,6 @@ mod words;
 mod json;
 mod failure;
 mod output;
-mod columns;
 mod input;
 mod render;
 mod client;

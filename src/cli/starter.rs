@@ -12,20 +12,17 @@ use crate::{
         time::{days_between, from_proto, yunnan},
     },
     proto::v1,
+    topology,
 };
 
 mod daylight;
-mod latency;
-mod sites;
-mod tables;
+mod messages;
 
-pub(crate) use latency::parse_latencies;
+pub(crate) use messages::round_trip;
 
 /// Length of a slot of the series.
 const SLOT_SECONDS: u32 = 900;
 
-static SITES: &str = include_str!("../../data/yunnan/sites.toml");
-static LATENCIES: &str = include_str!("../../data/yunnan/latency_ms.csv");
 static FORECAST_WET: &[u8] = include_bytes!("../../data/yunnan/forecast_wet_week.csv.gz");
 static FORECAST_DRY: &[u8] = include_bytes!("../../data/yunnan/forecast_dry_week.csv.gz");
 static ACTUALS_WET: &[u8] = include_bytes!("../../data/yunnan/availability_wet_week.csv.gz");
@@ -73,19 +70,19 @@ pub(crate) struct Week {
 
 /// The ten sites.
 pub(crate) fn sites() -> Result<Vec<v1::CreateSiteRequest>, Failure> {
-    sites::parse(SITES).map_err(|problems| defect("sites.toml", problems))
+    let sites = topology::starter_sites().map_err(|problems| defect("sites.toml", problems))?;
+    Ok(sites.iter().map(messages::create_site).collect())
 }
 
 /// The latency zones and the round-trip times of all sites and cities.
 pub(crate) fn latencies() -> Result<v1::PutLatenciesRequest, Failure> {
-    let request = || {
-        Ok(v1::PutLatenciesRequest {
-            zones: latency::zones(SITES, LATENCIES)?,
-            latencies: parse_latencies(LATENCIES)?,
-            request_id: "starter-latencies".to_owned(),
-        })
-    };
-    request().map_err(|problems| defect("latency_ms.csv", problems))
+    let (zones, pairs) =
+        topology::starter_latencies().map_err(|problems| defect("latency_ms.csv", problems))?;
+    Ok(v1::PutLatenciesRequest {
+        zones: zones.iter().map(messages::zone).collect(),
+        latencies: pairs.iter().map(round_trip).collect(),
+        request_id: "starter-latencies".to_owned(),
+    })
 }
 
 /// The week of the season of today, moved by whole days so that it begins today.

@@ -10,7 +10,9 @@ mod planning;
 mod replanning;
 mod writer;
 mod snapshots;
+mod durable;
 mod thread;
+mod stepped;
 
 use thiserror::Error;
 
@@ -28,6 +30,7 @@ pub use self::{
     },
     open::check,
     reading::{BandSource, RulingBand, Skill},
+    stepped::{Stepped, Turn},
     thread::start,
 };
 pub use crate::planner::POLICY_VERSION;
@@ -49,6 +52,9 @@ pub struct Options {
     pub snapshot_every_records: u64,
     /// How long ended jobs are kept, milliseconds.
     pub ended_jobs_kept_ms: i64,
+    /// Whether a planned start that passes counts as a start: a simulator runs the jobs itself and ends them. A server
+    /// plans such jobs anew, as nobody reported a start.
+    pub starts_as_planned: bool,
 }
 
 impl Options {
@@ -63,6 +69,7 @@ impl Options {
             quote_valid_ms: 300_000,
             snapshot_every_records: 100_000,
             ended_jobs_kept_ms: 30 * 86_400_000,
+            starts_as_planned: false,
         }
     }
 }

@@ -188,6 +188,10 @@ impl Writer {
             if job.state.is_terminal() || waiting.contains(&job.id) {
                 continue;
             }
+            let has_started = |placement: &Arc<Placement>| placement.start() < first_slot;
+            if self.options.starts_as_planned && job.placement().is_some_and(has_started) {
+                continue;
+            }
             let Some((cause, trigger)) = due_cause(job, &due, first_slot) else {
                 continue;
             };

@@ -12,6 +12,7 @@ use crate::{
     controller::{
         ControllerError, Handle, Options, Published, VerifyReport,
         batch::{Batch, publish},
+        durable::write,
         mailbox::Message,
         open::{Opened, check, open},
         snapshots::Snapshots,
@@ -20,7 +21,7 @@ use crate::{
     limits,
     slot::TimeMs,
     state::Rejection,
-    store::{COMMIT_BYTES_MAX, Record, Store, codec},
+    store::Store,
 };
 
 /// How often an idle writer looks at the clock: slots open within that time.
@@ -221,25 +222,14 @@ impl Controller<'_> {
 
     /// Makes the batch durable, publishes it, answers, and does a slice of snapshot work.
     fn commit(&mut self, mut batch: Batch) -> Result<(), ControllerError> {
-        let records: Vec<Record> = batch
-            .records
-            .iter()
-            .map(|record| Record {
-                revision: record.revision.0,
-                payload: codec::encode_record(record),
-            })
-            .collect();
-        if !records.is_empty() {
-            for part in parts_for_commit(&records) {
-                self.store.commit(part)?;
-            }
+        let n_records = write(self.store.as_mut(), &batch.records)?;
+        if n_records > 0 {
             let before = self.publisher.borrow().clone();
             let commits = std::mem::take(&mut batch.commits);
             let next = publish(&before, &self.writer.core, commits);
             self.publisher.send_replace(Arc::new(next));
         }
         batch.release();
-        let n_records = u64::try_from(records.len()).unwrap_or(u64::MAX);
         let state = self.writer.core.state();
         let every = self.writer.options.snapshot_every_records;
         self.snapshots
@@ -264,20 +254,4 @@ impl Controller<'_> {
     fn now(&self) -> TimeMs {
         self.clock.now().max(self.writer.core.state().changed_at())
     }
-}
-
-/// Cuts records into commits that the store takes; nearly always it is one.
-fn parts_for_commit(records: &[Record]) -> Vec<&[Record]> {
-    const PART_BYTES_MAX: usize = COMMIT_BYTES_MAX / 2;
-    let mut parts = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (i, record) in records.iter().enumerate() {
-        if i > start && bytes + record.payload.len() > PART_BYTES_MAX {
-            parts.push(&records[start..i]);
-            (start, bytes) = (i, 0);
-        }
-        bytes += record.payload.len();
-    }
-    parts.push(&records[start..]);
-    parts
 }

@@ -7,11 +7,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    cli::{
-        columns::{Problems, Row, Sheet},
-        time::{self, from_proto, to_proto},
-    },
+    cli::time::{self, from_proto, to_proto},
     proto::v1,
+    sheet::{Problems, Row, Sheet},
 };
 
 /// Readings in one call, as the API allows.

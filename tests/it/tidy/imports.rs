@@ -45,11 +45,25 @@ const TABLE: &[Row] = &[
     row("proto", &[]),
     row("store", &["domain", "state", "proto::journal_v1"]),
     row("clock", &[]),
+    row("sheet", &[]),
+    row("topology", &["domain", "sheet"]),
     row(
         "controller",
         &["domain", "energy", "planner", "state", "store", "clock"],
     ),
-    row("sim", &["solver"]),
+    row(
+        "sim",
+        &[
+            "solver",
+            "domain",
+            "state",
+            "store",
+            "clock",
+            "sheet",
+            "topology",
+            "controller",
+        ],
+    ),
     row(
         "service",
         &[
@@ -174,7 +188,7 @@ const ONLY: &[Only] = &[
     ),
     only(
         "std::fs",
-        &["store", "config", "server", "cli"],
+        &["store", "config", "sim", "server", "cli"],
         "files are the rim's",
     ),
     only(
@@ -189,7 +203,7 @@ const ONLY: &[Only] = &[
     ),
     only(
         "std::thread",
-        &["store", "controller", "server", "cli"],
+        &["store", "controller", "sim", "server", "cli"],
         "threads are started where they are joined",
     ),
 ];

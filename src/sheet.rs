@@ -9,28 +9,28 @@ const LISTED_MAX: usize = 20;
 
 /// A CSV file in memory.
 #[derive(Debug)]
-pub(crate) struct Sheet {
+pub struct Sheet {
     heads: Vec<String>,
     rows: Vec<csv::StringRecord>,
 }
 
 /// One row of a sheet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Row<'a> {
+pub struct Row<'a> {
     sheet: &'a Sheet,
     cells: &'a csv::StringRecord,
 }
 
 /// What is wrong with a file.
 #[derive(Debug, Default)]
-pub(crate) struct Problems {
+pub struct Problems {
     listed: Vec<String>,
     more: usize,
 }
 
 impl Problems {
     /// Takes note of a problem.
-    pub(crate) fn add(&mut self, problem: String) {
+    pub fn add(&mut self, problem: String) {
         if self.listed.len() < LISTED_MAX {
             self.listed.push(problem);
         } else {
@@ -39,12 +39,12 @@ impl Problems {
     }
 
     /// Keeps the value, or takes note of why there is none.
-    pub(crate) fn keep<T>(&mut self, result: Result<T, String>) -> Option<T> {
+    pub fn keep<T>(&mut self, result: Result<T, String>) -> Option<T> {
         result.map_err(|problem| self.add(problem)).ok()
     }
 
     /// The value, unless there was a problem.
-    pub(crate) fn or<T>(mut self, value: T) -> Result<T, Vec<String>> {
+    pub fn or<T>(mut self, value: T) -> Result<T, Vec<String>> {
         if self.listed.is_empty() {
             return Ok(value);
         }
@@ -57,7 +57,7 @@ impl Problems {
 
 impl Sheet {
     /// Reads a file whose header has at least the `needed` columns.
-    pub(crate) fn read(text: &str, needed: &[&str]) -> Result<Self, Vec<String>> {
+    pub fn read(text: &str, needed: &[&str]) -> Result<Self, Vec<String>> {
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
             .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
@@ -92,29 +92,29 @@ impl Sheet {
     }
 
     /// Names of the columns in order.
-    pub(crate) fn heads(&self) -> &[String] {
+    pub fn heads(&self) -> &[String] {
         &self.heads
     }
 
     /// Whether there is such a column.
-    pub(crate) fn has(&self, column: &str) -> bool {
+    pub fn has(&self, column: &str) -> bool {
         self.heads.iter().any(|head| head == column)
     }
 
     /// The rows in order.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.rows.iter().map(|cells| Row { sheet: self, cells })
     }
 }
 
 impl<'a> Row<'a> {
     /// Line in the file.
-    pub(crate) fn line(self) -> u64 {
+    pub fn line(self) -> u64 {
         self.cells.position().map_or(0, csv::Position::line)
     }
 
     /// Text of a cell; empty when there is no such column.
-    pub(crate) fn text(self, column: &str) -> &'a str {
+    pub fn text(self, column: &str) -> &'a str {
         self.sheet
             .heads
             .iter()
@@ -124,14 +124,14 @@ impl<'a> Row<'a> {
     }
 
     /// A cell as a value; `what` says what was expected.
-    pub(crate) fn value<T: FromStr>(self, column: &str, what: &str) -> Result<T, String> {
+    pub fn value<T: FromStr>(self, column: &str, what: &str) -> Result<T, String> {
         self.value_with(column, |text| {
             text.parse().map_err(|_| format!("is no {what}"))
         })
     }
 
     /// A cell as a value made by a parser.
-    pub(crate) fn value_with<T>(
+    pub fn value_with<T>(
         self,
         column: &str,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -141,13 +141,13 @@ impl<'a> Row<'a> {
     }
 
     /// A problem of a cell, with its place.
-    pub(crate) fn wrong(self, column: &str, why: &str) -> String {
+    pub fn wrong(self, column: &str, why: &str) -> String {
         format!("line {}, column {column}: {why}", self.line())
     }
 }
 
 /// A decimal number times a power of ten, exactly: `parse_scaled("12.3", 3)` is 12300.
-pub(crate) fn parse_scaled(text: &str, decimals: usize) -> Result<u64, String> {
+pub fn parse_scaled(text: &str, decimals: usize) -> Result<u64, String> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let part = part.trim_end_matches('0');

@@ -6,8 +6,12 @@ use serde::Deserialize;
 
 use super::tables::{self, Market};
 use crate::{
-    cli::columns::{Problems, parse_scaled},
-    proto::v1,
+    domain::{
+        ids::{Name, NameKind, Revision},
+        site::{Country, Pool, Site, Supply, SupplyKind},
+    },
+    sheet::{Problems, parse_scaled},
+    slot::TimeMs,
 };
 
 const CPU_NODE_CORES: u32 = 64;
@@ -20,7 +24,7 @@ const GPU_MODEL: &str = "generic-8";
 struct Topology {
     meta: Meta,
     defaults: Defaults,
-    site: Vec<Site>,
+    site: Vec<SiteEntry>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,7 +38,7 @@ struct Defaults {
 }
 
 #[derive(Debug, Deserialize)]
-struct Site {
+struct SiteEntry {
     id: String,
     name: String,
     lat: f64,
@@ -46,11 +50,11 @@ struct Site {
     grid_limit_mw: f64,
     offshore_enclave: bool,
     gateway: String,
-    supply: Vec<Supply>,
+    supply: Vec<SupplyEntry>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Supply {
+struct SupplyEntry {
     id: String,
     kind: String,
     contracted_mw: f64,
@@ -58,104 +62,115 @@ struct Supply {
 }
 
 /// Reads the topology.
-pub(super) fn parse(text: &str) -> Result<Vec<v1::CreateSiteRequest>, Vec<String>> {
+pub(super) fn parse(text: &str) -> Result<Vec<Site>, Vec<String>> {
     let topology: Topology = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
     let market = tables::market()?;
     let mut problems = Problems::default();
-    let mut requests = Vec::new();
+    let mut sites = Vec::new();
     for site in &topology.site {
         match to_site(site, &topology, &market) {
-            Ok(built) => requests.push(v1::CreateSiteRequest {
-                request_id: format!("starter-{}", site.id),
-                site: Some(built),
-            }),
+            Ok(built) => {
+                for violation in built.violations() {
+                    problems.add(format!("{}: {violation}", site.id));
+                }
+                sites.push(built);
+            }
             Err(found) => found
                 .into_iter()
                 .for_each(|problem| problems.add(format!("{}: {problem}", site.id))),
         }
     }
-    problems.or(requests)
+    problems.or(sites)
 }
 
-fn to_site(site: &Site, topology: &Topology, market: &Market) -> Result<v1::Site, Vec<String>> {
+fn to_site(site: &SiteEntry, topology: &Topology, market: &Market) -> Result<Site, Vec<String>> {
     let pue_permille = thousandths(site.pue)?;
     let supplies = site
         .supply
         .iter()
         .map(|supply| to_supply(supply, market))
         .collect::<Result<_, _>>()?;
-    Ok(v1::Site {
-        site_id: site.id.clone(),
-        display_name: site.name.clone(),
-        country: "CN".to_owned(),
+    Ok(Site {
+        id: name(&site.id)?,
+        display_name: site.name.as_str().into(),
+        country: Country::CN,
         latitude_microdegrees: microdegrees(site.lat)?,
         longitude_microdegrees: microdegrees(site.lon)?,
         utc_offset_minutes: topology.meta.utc_offset_minutes,
-        pools: pools(site, topology.defaults.gpus_per_gpu_node),
+        pools: pools(site, topology.defaults.gpus_per_gpu_node)?,
         // The facility draws what the machines draw, times PUE; MW in thousandths are kW.
         power_cap_watts: thousandths(site.it_mw)? * pue_permille,
         grid_limit_watts: thousandths(site.grid_limit_mw)? * 1000,
         pue_permille: u32::try_from(pue_permille).map_err(|error| vec![error.to_string()])?,
         supplies,
-        gateway_id: site.gateway.clone(),
+        gateway: Some(name(&site.gateway)?),
         offshore_enclave: site.offshore_enclave,
         grid_location_mg_per_kwh: market.location_mg_per_kwh,
         grid_marginal_mg_per_kwh: market.marginal_mg_per_kwh.clone(),
         tariff: market.tariff.clone(),
-        ..v1::Site::default()
+        cordon: None,
+        created_at: TimeMs(0),
+        updated_at: TimeMs(0),
+        revision: Revision(0),
     })
 }
 
+fn name<K: NameKind>(text: &str) -> Result<Name<K>, Vec<String>> {
+    Name::parse(text).map_err(|error| vec![format!("`{text}`: {error}")])
+}
+
 /// One pool of CPU nodes and one of GPU nodes; an enclave keeps half of each apart from domestic data.
-fn pools(site: &Site, gpus_per_node: u32) -> Vec<v1::Pool> {
-    let cpu = v1::Pool {
-        pool_id: "cpu".to_owned(),
+fn pools(site: &SiteEntry, gpus_per_node: u32) -> Result<Vec<Pool>, Vec<String>> {
+    let cpu = Pool {
+        id: name("cpu")?,
         nodes: site.cpu_nodes,
         cpu_cores_per_node: CPU_NODE_CORES,
         memory_mib_per_node: CPU_NODE_MIB,
-        ..v1::Pool::default()
+        gpus_per_node: 0,
+        gpu_model: None,
+        no_domestic_mix: false,
+        encrypted_in_use: false,
     };
-    let gpu = v1::Pool {
-        pool_id: "gpu".to_owned(),
+    let gpu = Pool {
+        id: name("gpu")?,
         nodes: site.gpu_nodes,
         cpu_cores_per_node: GPU_NODE_CORES,
         memory_mib_per_node: GPU_NODE_MIB,
         gpus_per_node,
-        gpu_model: GPU_MODEL.to_owned(),
-        ..v1::Pool::default()
+        gpu_model: Some(GPU_MODEL.into()),
+        ..cpu.clone()
     };
     if !site.offshore_enclave {
-        return vec![cpu, gpu];
+        return Ok(vec![cpu, gpu]);
     }
-    [cpu, gpu]
-        .into_iter()
-        .flat_map(|pool| {
-            let apart = v1::Pool {
-                pool_id: format!("{}-enclave", pool.pool_id),
-                nodes: pool.nodes / 2,
-                no_domestic_mix: true,
-                encrypted_in_use: true,
-                ..pool.clone()
-            };
-            let rest = v1::Pool {
-                nodes: pool.nodes - apart.nodes,
-                ..pool
-            };
-            [rest, apart]
-        })
-        .collect()
+    let mut pools = Vec::new();
+    for pool in [cpu, gpu] {
+        let apart = Pool {
+            id: name(&format!("{}-enclave", pool.id))?,
+            nodes: pool.nodes / 2,
+            no_domestic_mix: true,
+            encrypted_in_use: true,
+            ..pool.clone()
+        };
+        let rest = Pool {
+            nodes: pool.nodes - apart.nodes,
+            ..pool
+        };
+        pools.extend([rest, apart]);
+    }
+    Ok(pools)
 }
 
-fn to_supply(supply: &Supply, market: &Market) -> Result<v1::Supply, Vec<String>> {
+fn to_supply(supply: &SupplyEntry, market: &Market) -> Result<Supply, Vec<String>> {
     let kind = match supply.kind.as_str() {
-        "hydro" => v1::SupplyKind::Hydro,
-        "solar" => v1::SupplyKind::Solar,
-        "wind" => v1::SupplyKind::Wind,
+        "hydro" => SupplyKind::Hydro,
+        "solar" => SupplyKind::Solar,
+        "wind" => SupplyKind::Wind,
         other => return Err(vec![format!("{}: unknown kind {other}", supply.id)]),
     };
-    Ok(v1::Supply {
-        supply_id: supply.id.clone(),
-        kind: kind.into(),
+    Ok(Supply {
+        id: name(&supply.id)?,
+        kind,
         nameplate_watts: thousandths(supply.contracted_mw)? * 1000,
         monthly_capacity_permille: tables::monthly(kind, &supply.profile)?,
         carbon_mg_per_kwh: tables::contract_carbon(&supply.kind)?,
@@ -177,21 +192,17 @@ fn microdegrees(value: f64) -> Result<i32, Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::starter;
+    use crate::topology;
 
-    fn all() -> Vec<v1::Site> {
-        starter::sites()
-            .unwrap()
-            .into_iter()
-            .filter_map(|request| request.site)
-            .collect()
+    fn all() -> Vec<Site> {
+        topology::starter_sites().unwrap()
     }
 
     #[test]
     fn sums_are_those_that_the_data_state() {
         let sites = all();
         assert_eq!(sites.len(), 10);
-        let supplies: Vec<&v1::Supply> = sites.iter().flat_map(|site| &site.supplies).collect();
+        let supplies: Vec<&Supply> = sites.iter().flat_map(|site| &site.supplies).collect();
         assert_eq!(supplies.len(), 24);
         assert_eq!(
             supplies.iter().map(|s| s.nameplate_watts).sum::<u64>(),
@@ -213,12 +224,7 @@ mod tests {
     #[test]
     fn every_supply_has_twelve_months_within_its_contract() {
         for supply in all().iter().flat_map(|site| &site.supplies) {
-            assert_eq!(
-                supply.monthly_capacity_permille.len(),
-                12,
-                "{}",
-                supply.supply_id
-            );
+            assert_eq!(supply.monthly_capacity_permille.len(), 12, "{}", supply.id);
             assert!(
                 supply
                     .monthly_capacity_permille
@@ -231,11 +237,7 @@ mod tests {
     #[test]
     fn a_facility_draws_no_more_than_its_connection_carries() {
         for site in all() {
-            assert!(
-                site.power_cap_watts <= site.grid_limit_watts,
-                "{}",
-                site.site_id
-            );
+            assert!(site.power_cap_watts <= site.grid_limit_watts, "{}", site.id);
             assert_eq!(site.grid_marginal_mg_per_kwh.len(), 12);
         }
     }
@@ -243,8 +245,8 @@ mod tests {
     #[test]
     fn three_enclaves_keep_half_of_their_nodes_apart() {
         let sites = all();
-        let enclaves: Vec<&v1::Site> = sites.iter().filter(|site| site.offshore_enclave).collect();
-        let names: Vec<&str> = enclaves.iter().map(|site| site.site_id.as_str()).collect();
+        let enclaves: Vec<&Site> = sites.iter().filter(|site| site.offshore_enclave).collect();
+        let names: Vec<&str> = enclaves.iter().map(|site| site.id.as_str()).collect();
         assert_eq!(names, ["kmg-gateway", "bsn-baoshan", "dhg-ruili"]);
         for site in enclaves {
             let apart: u32 = site
@@ -254,7 +256,7 @@ mod tests {
                 .map(|p| p.nodes)
                 .sum();
             let nodes: u32 = site.pools.iter().map(|p| p.nodes).sum();
-            assert_eq!(apart, nodes / 2, "{}", site.site_id);
+            assert_eq!(apart, nodes / 2, "{}", site.id);
         }
         assert!(
             sites

@@ -1,30 +1,35 @@
 //! The monthly tables, tariffs and carbon figures of the starter data.
 //!
-//! Everything becomes integers in the units of the API; a table must have all twelve months.
+//! Everything becomes integers in the units of the domain; a table must have all twelve months.
 
 use crate::{
-    cli::columns::{Problems, Row, Sheet, parse_scaled},
-    proto::v1,
+    domain::site::{SupplyKind, TariffPeriod},
+    sheet::{Problems, Row, Sheet, parse_scaled},
 };
 
-static HYDRO: &str = include_str!("../../../data/yunnan/hydro_monthly.csv");
-static SOLAR: &str = include_str!("../../../data/yunnan/solar_monthly.csv");
-static WIND: &str = include_str!("../../../data/yunnan/wind_monthly.csv");
-static TARIFF: &str = include_str!("../../../data/yunnan/tariff.csv");
-static CARBON: &str = include_str!("../../../data/yunnan/carbon_factors.csv");
+static HYDRO: &str = include_str!("../../data/yunnan/hydro_monthly.csv");
+static SOLAR: &str = include_str!("../../data/yunnan/solar_monthly.csv");
+static WIND: &str = include_str!("../../data/yunnan/wind_monthly.csv");
+static TARIFF: &str = include_str!("../../data/yunnan/tariff.csv");
+static CARBON: &str = include_str!("../../data/yunnan/carbon_factors.csv");
 
 /// Capacity factors of a kind and profile by month in thousandths, January first.
-pub(super) fn monthly(kind: v1::SupplyKind, profile: &str) -> Result<Vec<u32>, Vec<String>> {
+pub(super) fn monthly(kind: SupplyKind, profile: &str) -> Result<[u16; 12], Vec<String>> {
     let (text, column) = match kind {
-        v1::SupplyKind::Hydro => (HYDRO, format!("{profile}_cf")),
-        v1::SupplyKind::Solar => (SOLAR, format!("{profile}_realised_cf")),
-        v1::SupplyKind::Wind => (WIND, "realised_cf".to_owned()),
-        v1::SupplyKind::Unspecified => return Err(vec!["a supply has no kind".to_owned()]),
+        SupplyKind::Hydro => (HYDRO, format!("{profile}_cf")),
+        SupplyKind::Solar => (SOLAR, format!("{profile}_realised_cf")),
+        SupplyKind::Wind => (WIND, "realised_cf".to_owned()),
     };
     let sheet = Sheet::read(text, &["month", &column])?;
-    by_month(&sheet, |row| {
-        row.value_with(&column, |text| scaled_u32(text, 3))
-    })
+    let months = by_month(&sheet, |row| {
+        row.value_with(&column, |text| {
+            let permille = parse_scaled(text, 3)?;
+            u16::try_from(permille).map_err(|_| "is too large".to_owned())
+        })
+    })?;
+    months
+        .try_into()
+        .map_err(|_| vec!["does not have 12 months".to_owned()])
 }
 
 /// What holds for all sites of the province.
@@ -35,7 +40,7 @@ pub(super) struct Market {
     /// Marginal carbon intensity by month.
     pub(super) marginal_mg_per_kwh: Vec<u32>,
     /// Price of grid energy.
-    pub(super) tariff: Vec<v1::TariffPeriod>,
+    pub(super) tariff: Vec<TariffPeriod>,
     /// Price of a contract: the mean over the year of what direct customers pay, fees included.
     pub(super) contract_micro_cny_per_kwh: u64,
 }
@@ -117,7 +122,7 @@ fn carbon(kind: &str, subject: &str, season: &str) -> Result<u32, Vec<String>> {
 }
 
 /// The tariff of agents on the grid, and the mean price of direct customers.
-fn prices(seasons: &[String]) -> Result<(Vec<v1::TariffPeriod>, u64), Vec<String>> {
+fn prices(seasons: &[String]) -> Result<(Vec<TariffPeriod>, u64), Vec<String>> {
     let columns = [
         "customer",
         "season",
@@ -130,20 +135,20 @@ fn prices(seasons: &[String]) -> Result<(Vec<v1::TariffPeriod>, u64), Vec<String
     let mut periods = Vec::new();
     let mut direct = 0_u64;
     for row in sheet.rows() {
-        let months: Vec<u32> = (1..)
+        let months: Vec<u8> = (1..)
             .zip(seasons)
             .filter(|(_, season)| *season == row.text("season"))
             .map(|(month, _)| month)
             .collect();
         let price =
             problems.keep(row.value_with("total_cny_per_kwh", |text| parse_scaled(text, 6)));
-        let start = problems.keep(row.value::<u32>("start_hour", "hour"));
-        let end = problems.keep(row.value::<u32>("end_hour", "hour"));
+        let start = problems.keep(row.value::<u16>("start_hour", "hour"));
+        let end = problems.keep(row.value::<u16>("end_hour", "hour"));
         let (Some(price), Some(start), Some(end)) = (price, start, end) else {
             continue;
         };
         match row.text("customer") {
-            "grid_agent" => periods.push(v1::TariffPeriod {
+            "grid_agent" => periods.push(TariffPeriod {
                 months,
                 start_minute: start * 60,
                 end_minute: end * 60,
@@ -179,11 +184,11 @@ mod tests {
         );
         assert_eq!(contract_carbon("solar"), Ok(54_500));
         assert_eq!(
-            monthly(v1::SupplyKind::Hydro, "lancang_regulated").unwrap()[7],
+            monthly(SupplyKind::Hydro, "lancang_regulated").unwrap()[7],
             570
         );
-        assert_eq!(monthly(v1::SupplyKind::Wind, "wind_ridge").unwrap()[1], 432);
-        assert!(monthly(v1::SupplyKind::Hydro, "nowhere").is_err());
+        assert_eq!(monthly(SupplyKind::Wind, "wind_ridge").unwrap()[1], 432);
+        assert!(monthly(SupplyKind::Hydro, "nowhere").is_err());
     }
 
     #[test]

@@ -63,7 +63,15 @@ struct SupplyEntry {
 
 /// Reads the topology.
 pub(super) fn parse(text: &str) -> Result<Vec<Site>, Vec<String>> {
-    let topology: Topology = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+    let topology: Topology = toml::from_str(text).map_err(|error| {
+        let before = error.span().map_or(0, |span| span.start);
+        let line = 1 + text
+            .bytes()
+            .take(before)
+            .filter(|byte| *byte == b'\n')
+            .count();
+        vec![format!("line {line}: {}", error.message())]
+    })?;
     let market = tables::market()?;
     let mut problems = Problems::default();
     let mut sites = Vec::new();

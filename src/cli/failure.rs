@@ -6,7 +6,10 @@ use std::{io, path::PathBuf};
 
 use tonic::{Code, Status};
 
-use crate::{config::ConfigError, server::StartError, telemetry::TelemetryError};
+use crate::{
+    config::ConfigError, server::StartError, sim::backtest::BacktestError,
+    telemetry::TelemetryError,
+};
 
 mod status;
 
@@ -90,6 +93,9 @@ pub(crate) enum Failure {
     /// A check that found problems; they were shown already.
     #[error("{0}")]
     Unsound(String),
+    /// A backtest came to no report.
+    #[error(transparent)]
+    Backtest(BacktestError),
     /// The configuration is wrong.
     #[error("the configuration is wrong")]
     Config(ConfigError),
@@ -137,7 +143,10 @@ impl Failure {
     /// The exit code, as documented in [`EXIT_CODES`].
     pub(crate) fn exit(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Malformed { .. } | Self::Config(_) => EXIT_USAGE,
+            Self::Usage(_)
+            | Self::Malformed { .. }
+            | Self::Config(_)
+            | Self::Backtest(BacktestError::Scenario(_)) => EXIT_USAGE,
             Self::Status(status) => exit_of(status.code()),
             Self::Connect { .. } | Self::StreamCut { .. } => exit_of(Code::Unavailable),
             // The reader of a pipe that has seen enough is no failure.
@@ -147,6 +156,7 @@ impl Failure {
             Self::File { .. }
             | Self::Stdout(_)
             | Self::Unsound(_)
+            | Self::Backtest(_)
             | Self::Telemetry(_)
             | Self::Start(_)
             | Self::Runtime(_)
@@ -161,7 +171,8 @@ impl Failure {
         }
         match self {
             Self::Status(status) => status::lines(status),
-            Self::Malformed { problems, .. } => {
+            Self::Malformed { problems, .. }
+            | Self::Backtest(BacktestError::Scenario(problems)) => {
                 let mut lines = vec![format!("error: {self}")];
                 lines.extend(problems.iter().map(|problem| format!("  {problem}")));
                 lines

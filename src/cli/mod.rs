@@ -27,6 +27,7 @@ mod serve;
 mod starter;
 mod demo;
 mod load;
+mod backtest;
 
 use crate::cli::{
     failure::{EXIT_CODES, EXIT_USAGE, Failure},
@@ -55,6 +56,8 @@ enum Command {
     Site(site::SiteArgs),
     /// Submit many jobs and measure how many a second are accepted.
     Load(load::LoadArgs),
+    /// Simulate a recorded scenario with the real controller, and score it against run-now and perfect forecasts.
+    Backtest(backtest::BacktestArgs),
     /// Set and show latency zones and round-trip times.
     Latency(latency::LatencyArgs),
     /// Send and show forecasts and readings of green power.
@@ -111,6 +114,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Job(args) => runtime.block_on(job::run(args)),
         Command::Site(args) => runtime.block_on(site::run(args)),
         Command::Load(args) => runtime.block_on(load::run(args)),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Latency(args) => runtime.block_on(latency::run(args)),
         Command::Forecast(args) => runtime.block_on(forecast::run(args)),
         Command::Admin(args) => runtime.block_on(admin::run(args)),
@@ -161,6 +165,7 @@ mod tests {
             "lancang job cancel j --reason gone --etag e",
             "lancang site cordon dli-dali --reason maintenance",
             "lancang latency put --file x.csv",
+            "lancang backtest --scenario d --out e -o json",
             "lancang forecast put --file x.csv.gz --first-day today",
             "lancang forecast put --file x.csv --time-shift -24h",
             "lancang forecast get --supply dli-dali/wind --to 12h",

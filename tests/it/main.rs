@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod backtest;
 mod cli;
 mod crash;
 mod grpcurl;

@@ -16,6 +16,9 @@ mod run_now;
 mod score;
 mod tally;
 mod report;
+mod charts;
+mod page;
+mod output;
 
 use thiserror::Error;
 

@@ -116,6 +116,15 @@ const ROWS: &[Row] = &[
             assert!(output.contains(env!("CARGO_PKG_VERSION")), "{output}");
         },
     },
+    Row {
+        begins: CARGO,
+        contains: " backtest ",
+        shows: |output| {
+            for run in ["lancang", "run-now", "perfect forecast", "regret"] {
+                assert!(output.contains(run), "{output}");
+            }
+        },
+    },
 ];
 
 #[track_caller]

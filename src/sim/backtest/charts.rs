@@ -1,0 +1,351 @@
+//! Plots as inline SVG, coloured by the page's style sheet.
+//!
+//! Coordinates are integers in tenths of a unit; a plot is the same bytes for the same figures.
+
+use std::fmt::Write as _;
+
+/// Size of a plot in units.
+const WIDTH: u64 = 720;
+const LEFT: u64 = 52;
+const RIGHT: u64 = 8;
+const TOP: u64 = 10;
+const BOTTOM: u64 = 24;
+
+/// Mean power of a site over some slots, watts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Bucket {
+    /// Hydro, solar, wind, grid: together the load.
+    pub(super) layers: [u64; 4],
+    /// Green power that was there.
+    pub(super) available: u64,
+}
+
+/// Marks below the horizontal axis: position in parts of `of`, and text.
+#[derive(Debug, Clone)]
+pub(super) struct Marks {
+    pub(super) of: u64,
+    pub(super) at: Vec<(u64, String)>,
+}
+
+/// A bar of the Gantt chart.
+#[derive(Debug, Clone)]
+pub(super) struct Bar {
+    /// First and last end in slots from the start of the chart.
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Green share, thousandths.
+    pub(super) green_permille: u64,
+    pub(super) title: String,
+}
+
+/// Drawing area from `TOP` down to `height - BOTTOM`.
+struct Frame {
+    svg: String,
+    height: u64,
+}
+
+impl Frame {
+    fn new(height: u64, label: &str) -> Self {
+        let label = escape(label);
+        let svg =
+            format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">");
+        Self { svg, height }
+    }
+
+    /// Horizontal position of `part` of `of`, in tenths.
+    fn x(part: u64, of: u64) -> u64 {
+        LEFT * 10 + part * (WIDTH - LEFT - RIGHT) * 10 / of.max(1)
+    }
+
+    /// Vertical position of a value on a scale up to `max`, in tenths.
+    fn y(&self, value: u64, max: u64) -> u64 {
+        let inner = (self.height - TOP - BOTTOM) * 10;
+        let up = u128::from(value.min(max)) * u128::from(inner) / u128::from(max.max(1));
+        (self.height - BOTTOM) * 10 - u64::try_from(up).unwrap_or(inner)
+    }
+
+    fn scale(&mut self, max: u64, unit: u64, name: &str) {
+        for quarter in 0..=4 {
+            let value = max * quarter / 4;
+            let y = tenths(self.y(value, max));
+            let (whole, part) = (value / unit, value * 10 / unit % 10);
+            let text = if max / unit >= 20 {
+                whole.to_string()
+            } else {
+                format!("{whole}.{part}")
+            };
+            let right = WIDTH - RIGHT;
+            let _ = write!(
+                self.svg,
+                "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y}\" y2=\"{y}\"/>\
+                 <text class=\"num\" x=\"{}\" y=\"{y}\" dy=\"4\">{text}</text>",
+                LEFT - 6
+            );
+        }
+        let _ = write!(
+            self.svg,
+            "<text x=\"2\" y=\"{}\">{name}</text>",
+            self.height - 8
+        );
+    }
+
+    fn marks(&mut self, marks: &Marks) {
+        for (at, text) in &marks.at {
+            let x = tenths(Self::x(*at, marks.of));
+            let _ = write!(
+                self.svg,
+                "<line class=\"rule\" x1=\"{x}\" x2=\"{x}\" y1=\"{TOP}\" y2=\"{}\"/>\
+                 <text x=\"{x}\" dx=\"3\" y=\"{}\">{}</text>",
+                self.height - BOTTOM,
+                self.height - 8,
+                escape(text)
+            );
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.svg.push_str("</svg>");
+        self.svg
+    }
+}
+
+/// Hydro, solar, wind and grid power stacked up to the load, with the green power that was there as a line.
+pub(super) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
+    let mut frame = Frame::new(190, &format!("power at {name}"));
+    let load = |bucket: &Bucket| bucket.layers.iter().sum::<u64>();
+    let top = |bucket: &Bucket| load(bucket).max(bucket.available);
+    let max = buckets.iter().map(top).max().unwrap_or(0).max(1);
+    frame.scale(max, 1_000_000, "MW");
+    let n = u64::try_from(buckets.len()).unwrap_or(u64::MAX);
+    let xs: Vec<u64> = (0..n).map(|i| Frame::x(2 * i + 1, 2 * n)).collect();
+    let mut below = vec![0; buckets.len()];
+    for (layer, class) in ["hydro", "solar", "wind", "grid"].into_iter().enumerate() {
+        let above: Vec<u64> = buckets
+            .iter()
+            .zip(&below)
+            .map(|(bucket, below)| below + bucket.layers[layer])
+            .collect();
+        let forth = xs.iter().zip(&above);
+        let back = xs.iter().zip(&below).rev();
+        let points: Vec<String> = forth
+            .chain(back)
+            .map(|(x, watts)| point(*x, frame.y(*watts, max)))
+            .collect();
+        let _ = write!(
+            frame.svg,
+            "<polygon class=\"{class}\" points=\"{}\"/>",
+            points.join(" ")
+        );
+        below = above;
+    }
+    let line = |value: &dyn Fn(&Bucket) -> u64| {
+        let points = xs.iter().zip(buckets);
+        let points: Vec<String> = points
+            .map(|(x, bucket)| point(*x, frame.y(value(bucket), max)))
+            .collect();
+        points.join(" ")
+    };
+    let load = line(&load);
+    let available = line(&|bucket| bucket.available);
+    let _ = write!(
+        frame.svg,
+        "<polyline class=\"load\" points=\"{load}\"/>\
+         <polyline class=\"there\" points=\"{available}\"/>"
+    );
+    frame.marks(marks);
+    frame.end()
+}
+
+/// A line for each run over the 24 hours of the day, thousandths.
+pub(super) fn by_hour(runs: &[(&str, [u32; 24])]) -> String {
+    let mut frame = Frame::new(220, "green share by hour of the day");
+    frame.scale(1_000, 10, "%");
+    for (class, hours) in runs {
+        let points: Vec<String> = (0..)
+            .zip(hours)
+            .map(|(hour, share)| {
+                point(
+                    Frame::x(2 * hour + 1, 48),
+                    frame.y(u64::from(*share), 1_000),
+                )
+            })
+            .collect();
+        let points = points.join(" ");
+        let _ = write!(
+            frame.svg,
+            "<polyline class=\"run {class}\" points=\"{points}\"/>"
+        );
+    }
+    frame.marks(&Marks {
+        of: 24,
+        at: (0..24)
+            .step_by(6)
+            .map(|hour| (hour, format!("{hour:02}:00")))
+            .collect(),
+    });
+    frame.end()
+}
+
+/// The jobs of a site as bars in as few lanes as they need; the colour says how green each is.
+pub(super) fn gantt(name: &str, mut bars: Vec<Bar>, marks: &Marks) -> String {
+    bars.sort_by(|a, b| (a.from, a.to, &a.title).cmp(&(b.from, b.to, &b.title)));
+    let mut lanes: Vec<u64> = Vec::new();
+    let mut drawn = String::new();
+    for bar in &bars {
+        let lane = lanes
+            .iter()
+            .position(|end| *end <= bar.from)
+            .unwrap_or(lanes.len());
+        match lanes.get_mut(lane) {
+            Some(end) => *end = bar.to,
+            None => lanes.push(bar.to),
+        }
+        let x = Frame::x(bar.from, marks.of);
+        let width = Frame::x(bar.to, marks.of).saturating_sub(x).max(5);
+        let lane = u64::try_from(lane).unwrap_or(u64::MAX);
+        let class = bar.green_permille.min(1_000) / 250;
+        let _ = write!(
+            drawn,
+            "<rect class=\"g{class}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"5\"><title>{}</title></rect>",
+            tenths(x),
+            TOP + lane * 6,
+            tenths(width),
+            escape(&bar.title)
+        );
+    }
+    let n_lanes = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
+    let mut frame = Frame::new(
+        TOP + n_lanes.max(1) * 6 + BOTTOM,
+        &format!("jobs at {name}"),
+    );
+    frame.svg.push_str(&drawn);
+    frame.marks(marks);
+    frame.end()
+}
+
+/// Horizontal bars to the right of a middle line for savings and to the left of it for losses, thousandths.
+pub(super) fn savings(rows: &[(&str, i64)]) -> String {
+    let n_rows = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let mut frame = Frame::new(n_rows * 30 + 20, "savings against run-now");
+    let middle = WIDTH / 2;
+    let largest = rows.iter().map(|(_, value)| value.unsigned_abs()).max();
+    let max = largest.unwrap_or(0).max(1);
+    for (i, (name, value)) in (0..).zip(rows) {
+        let y = 10 + i * 30;
+        let width = value.unsigned_abs().min(max) * (middle - 160) / max;
+        let (class, x) = if *value < 0 {
+            ("loss", middle - width)
+        } else {
+            ("gain", middle)
+        };
+        let sign = if *value < 0 { "−" } else { "" };
+        let size = value.unsigned_abs();
+        let _ = write!(
+            frame.svg,
+            "<text x=\"2\" y=\"{}\">{}</text>\
+             <rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"18\"/>\
+             <text x=\"{}\" y=\"{}\">{sign}{}.{} %</text>",
+            y + 14,
+            escape(name),
+            if *value < 0 {
+                middle + 6
+            } else {
+                middle + width + 6
+            },
+            y + 14,
+            size / 10,
+            size % 10
+        );
+    }
+    let _ = write!(
+        frame.svg,
+        "<line class=\"axis\" x1=\"{middle}\" x2=\"{middle}\" y1=\"4\" y2=\"{}\"/>",
+        n_rows * 30 + 10
+    );
+    frame.end()
+}
+
+fn point(x: u64, y: u64) -> String {
+    format!("{},{}", tenths(x), tenths(y))
+}
+
+fn tenths(value: u64) -> String {
+    match value % 10 {
+        0 => (value / 10).to_string(),
+        part => format!("{}.{part}", value / 10),
+    }
+}
+
+/// Text that may stand anywhere in HTML.
+pub(super) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            _ => safe.push(letter),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_place() {
+        let svg = stacked(
+            "\"><script>",
+            &[Bucket::default()],
+            &Marks {
+                of: 1,
+                at: vec![(0, "<b>".into())],
+            },
+        );
+        assert!(!svg.contains("<script>") && !svg.contains("<b>"));
+    }
+
+    #[test]
+    fn the_layers_end_at_the_load() {
+        let bucket = Bucket {
+            layers: [1_000_000, 0, 2_000_000, 1_000_000],
+            available: 3_000_000,
+        };
+        let svg = stacked(
+            "a",
+            &[bucket, bucket],
+            &Marks {
+                of: 1,
+                at: Vec::new(),
+            },
+        );
+        // The top of the scale is the load: grid ends where the load line runs.
+        assert!(
+            svg.contains("<polygon class=\"grid\" points=\"217,10 547,10 547,49 217,49\"/>"),
+            "{svg}"
+        );
+        assert!(svg.contains("<polyline class=\"load\" points=\"217,10 547,10\"/>"));
+        assert!(svg.contains("<polyline class=\"there\" points=\"217,49 547,49\"/>"));
+    }
+
+    #[test]
+    fn bars_that_overlap_take_a_lane_each() {
+        let bar = |from, to| Bar {
+            from,
+            to,
+            green_permille: 1_000,
+            title: String::new(),
+        };
+        let marks = Marks {
+            of: 10,
+            at: Vec::new(),
+        };
+        let svg = gantt("a", vec![bar(0, 4), bar(2, 6), bar(4, 8)], &marks);
+        assert_eq!(svg.matches("y=\"10\"").count(), 2);
+        assert_eq!(svg.matches("y=\"16\"").count(), 1);
+    }
+}

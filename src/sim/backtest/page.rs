@@ -1,0 +1,360 @@
+//! `report.html`: one page that needs nothing else, readable on a phone and in the dark.
+//!
+//! Long scenarios are shown in at most [`BUCKETS_MAX`] means for each site; the Gantt chart says which part it shows.
+
+use std::fmt::Write as _;
+
+use crate::slot::{Slot, SlotRange};
+
+use super::{
+    charts::{self, Bar, Bucket, Marks, escape},
+    execution::Executed,
+    report::{PolicyReport, Report},
+    score::SlotScore,
+    series::written,
+};
+
+/// Points of a plot of power: one for each two units of its width.
+const BUCKETS_MAX: u32 = 336;
+/// Days of the Gantt chart.
+const GANTT_DAYS: u32 = 7;
+/// Bars of the Gantt chart of one site.
+const GANTT_BARS_MAX: usize = 400;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1c2430;--dim:#5d6875;--paper:#fff;--card:#f3f5f7;--rule:#d9dee4;\
+--hydro:#2f7fc1;--solar:#eab020;--wind:#43a878;--grid:#9aa1ab;--bad:#c8553d}\
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--dim:#9aa5b1;--paper:#12161b;--card:#1c2229;--rule:#303842;\
+--hydro:#4b9be0;--solar:#e3b341;--wind:#56c08f;--grid:#6d7681;--bad:#e07a62}}\
+*{box-sizing:border-box}body{margin:0 auto;max-width:1100px;padding:1rem;background:var(--paper);color:var(--ink);\
+font:16px/1.5 system-ui,sans-serif}h1{margin:.2em 0}h2{margin:2em 0 .4em}p,li,.dim{color:var(--dim)}\
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem}\
+.card{background:var(--card);border-radius:8px;padding:.7rem}.card b{display:block;font-size:1.5rem}\
+.wide{overflow-x:auto}svg{display:block;width:100%;min-width:620px;height:auto}\
+svg text{fill:var(--dim);font:11px system-ui,sans-serif}svg .num{text-anchor:end}\
+table{border-collapse:collapse;width:100%}th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--rule);\
+white-space:nowrap}th:first-child,td:first-child{text-align:left}\
+.rule{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--dim)}\
+.hydro{fill:var(--hydro)}.solar{fill:var(--solar)}.wind{fill:var(--wind)}.grid{fill:var(--grid)}\
+.load,.there,.run{fill:none;stroke-width:1.5}.load{stroke:var(--ink)}.there{stroke:var(--wind);stroke-dasharray:4 3}\
+.run{stroke-width:2.5}.lancang{stroke:var(--wind)}.now{stroke:var(--grid)}.perfect{stroke:var(--hydro);stroke-dasharray:6 4}\
+.gain{fill:var(--wind)}.loss{fill:var(--bad)}.g4{fill:var(--wind)}.g3{fill:#8bb35c}.g2{fill:var(--solar)}\
+.g1{fill:#d08a4a}.g0{fill:var(--grid)}.key span{display:inline-block;margin-right:1rem}\
+.key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em;border-radius:2px}";
+
+/// The page.
+pub(super) fn page(report: &Report<'_>) -> String {
+    let scenario = report.scenario;
+    let name = escape(&scenario.name);
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>Backtest {name}</title><style>{STYLE}</style></head><body>\n\
+         <h1>{name}</h1><p>{} to {}, {} sites, {} jobs, {} forecast issues</p>\n",
+        written(scenario.grid.start_of(scenario.range.start)),
+        written(scenario.grid.start_of(scenario.range.end)),
+        scenario.sites.len(),
+        scenario.jobs.len(),
+        scenario.forecasts.len(),
+    );
+    cards(&mut html, report);
+    runs(&mut html, report);
+    html.push_str("<h2>Saved against run-now</h2><div class=\"wide\">");
+    let comparison = report.comparison();
+    html.push_str(&charts::savings(&[
+        ("Grid energy", comparison.grid_energy_saved_permille),
+        (
+            "Carbon by contract",
+            comparison.carbon_contract_saved_permille,
+        ),
+        ("Cost of energy", comparison.cost_saved_permille),
+    ]));
+    html.push_str("</div><h2>Green share by hour of the day</h2><p class=\"key\">");
+    html.push_str(&key("wind", "lancang"));
+    html.push_str(&key("grid", "run-now"));
+    html.push_str(&key("hydro", "perfect forecast (dashed)"));
+    html.push_str("</p><div class=\"wide\">");
+    html.push_str(&charts::by_hour(&[
+        ("now", report.run_now.figures.green_share_by_hour_permille),
+        (
+            "perfect",
+            report.perfect.figures.green_share_by_hour_permille,
+        ),
+        (
+            "lancang",
+            report.lancang.figures.green_share_by_hour_permille,
+        ),
+    ]));
+    html.push_str("</div>");
+    power(&mut html, report);
+    gantt(&mut html, report);
+    notes(&mut html, report);
+    html.push_str("</body></html>\n");
+    html
+}
+
+fn cards(html: &mut String, report: &Report<'_>) {
+    let (ours, now) = (&report.lancang.figures, &report.run_now.figures);
+    let comparison = report.comparison();
+    let cards = [
+        (
+            format!("{} %", tenths(u64::from(ours.green_share_permille), 10)),
+            format!(
+                "green; run-now {} %",
+                tenths(u64::from(now.green_share_permille), 10)
+            ),
+        ),
+        (
+            percent(comparison.grid_energy_saved_permille),
+            "grid energy saved against run-now".to_owned(),
+        ),
+        (
+            percent(comparison.carbon_contract_saved_permille),
+            "carbon saved against run-now".to_owned(),
+        ),
+        (
+            percent(comparison.regret_permille_of_energy),
+            "of all energy: regret against perfect forecasts".to_owned(),
+        ),
+        (
+            format!(
+                "{} / {} / {}",
+                ours.jobs.late, ours.jobs.refused, ours.jobs.lost
+            ),
+            "jobs late / refused / lost".to_owned(),
+        ),
+    ];
+    html.push_str("<div class=\"cards\">");
+    for (figure, what) in cards {
+        let _ = write!(
+            html,
+            "<div class=\"card\"><b>{figure}</b><span class=\"dim\">{what}</span></div>"
+        );
+    }
+    html.push_str("</div>\n");
+}
+
+fn runs(html: &mut String, report: &Report<'_>) {
+    html.push_str(
+        "<h2>The three runs</h2><div class=\"wide\"><table><tr><th></th><th>energy MWh</th><th>green</th>\
+         <th>grid MWh</th><th>carbon t (contract)</th><th>carbon t (location)</th><th>carbon t (marginal)</th>\
+         <th>cost CNY</th><th>in time</th><th>late</th><th>refused</th><th>lost</th><th>mean delay h</th>\
+         <th>site-slots above cap</th></tr>",
+    );
+    for (name, run) in named(report) {
+        let (totals, jobs) = (&run.totals, &run.jobs);
+        let _ = write!(
+            html,
+            "<tr><td>{name}</td><td>{}</td><td>{} %</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            tenths(totals.energy_watt_seconds, 3_600_000_000),
+            tenths(u64::from(run.green_share_permille), 10),
+            tenths(totals.grid_watt_seconds, 3_600_000_000),
+            tenths(totals.carbon_contract_mg, 1_000_000_000),
+            tenths(totals.carbon_location_mg, 1_000_000_000),
+            tenths(totals.carbon_marginal_mg, 1_000_000_000),
+            totals.cost_micro_cny / 1_000_000,
+            jobs.finished - jobs.late,
+            jobs.late,
+            jobs.refused,
+            jobs.lost,
+            tenths(run.mean_delay_seconds, 3_600),
+            run.violations.power_cap_site_slots,
+        );
+    }
+    html.push_str(
+        "</table></div><h2>Jobs late, refused or lost, by reason</h2><div class=\"wide\"><table>\
+                   <tr><th>run</th><th>what</th><th>reason</th><th>jobs</th></tr>",
+    );
+    for (name, run) in named(report) {
+        for (what, reasons) in [
+            ("late", &run.late_by_reason),
+            ("refused", &run.refused_by_reason),
+            ("lost", &run.lost_by_reason),
+        ] {
+            for (reason, count) in reasons {
+                let reason = escape(reason);
+                let _ = write!(
+                    html,
+                    "<tr><td>{name}</td><td>{what}</td><td>{reason}</td><td>{count}</td></tr>"
+                );
+            }
+        }
+    }
+    html.push_str("</table></div>\n");
+}
+
+fn named<'a>(report: &'a Report<'_>) -> [(&'static str, &'a PolicyReport); 3] {
+    [
+        ("lancang", &report.lancang.figures),
+        ("run-now", &report.run_now.figures),
+        ("perfect forecast", &report.perfect.figures),
+    ]
+}
+
+fn power(html: &mut String, report: &Report<'_>) {
+    let scenario = report.scenario;
+    html.push_str("<h2>Power at each site</h2><p class=\"key\">");
+    for kind in ["hydro", "solar", "wind", "grid"] {
+        html.push_str(&key(kind, kind));
+    }
+    html.push_str(
+        "<span>solid line: load</span><span>dashed line: green power that was there</span></p>",
+    );
+    let per_bucket = scenario.range.len().div_ceil(BUCKETS_MAX).max(1);
+    if per_bucket > 1 {
+        let minutes = per_bucket * scenario.grid.slot_seconds() / 60;
+        let _ = write!(html, "<p>Means over {minutes} minutes.</p>");
+    }
+    let marks = marks(report, scenario.range);
+    for (site, scored) in scenario.sites.iter().zip(&report.lancang.score.sites) {
+        let chunk = usize::try_from(per_bucket).unwrap_or(usize::MAX);
+        let buckets: Vec<Bucket> = scored.slots.chunks(chunk).map(mean).collect();
+        let share =
+            crate::units::share_permille(scored.totals.green(), scored.totals.energy_watt_seconds);
+        let _ = write!(
+            html,
+            "<h3>{} <span class=\"dim\">{} MWh, {} % green</span></h3><div class=\"wide\">{}</div>\n",
+            escape(&site.display_name),
+            tenths(scored.totals.energy_watt_seconds, 3_600_000_000),
+            tenths(u64::from(share), 10),
+            charts::stacked(site.id.as_str(), &buckets, &marks)
+        );
+    }
+}
+
+fn mean(slots: &[SlotScore]) -> Bucket {
+    let n = u64::try_from(slots.len()).unwrap_or(u64::MAX).max(1);
+    let mean_of = |value: &dyn Fn(&SlotScore) -> u64| slots.iter().map(value).sum::<u64>() / n;
+    Bucket {
+        layers: [
+            mean_of(&|slot| slot.used_watts[0]),
+            mean_of(&|slot| slot.used_watts[1]),
+            mean_of(&|slot| slot.used_watts[2]),
+            mean_of(&SlotScore::grid_watts),
+        ],
+        available: mean_of(&|slot| slot.available_watts.iter().sum()),
+    }
+}
+
+fn gantt(html: &mut String, report: &Report<'_>) {
+    let scenario = report.scenario;
+    let days = GANTT_DAYS * scenario.grid.slots_per_day();
+    let shown = SlotRange::new(scenario.range.start, scenario.range.start.plus(days))
+        .intersect(scenario.range);
+    let _ = write!(
+        html,
+        "<h2>What ran when</h2><p>From {} to {}, at most {GANTT_BARS_MAX} pieces of jobs a site. The greener, the \
+         greener its power was; grey drew from the grid.</p>",
+        written(scenario.grid.start_of(shown.start)),
+        written(scenario.grid.start_of(shown.end)),
+    );
+    let marks = marks(report, shown);
+    for (position, site) in scenario.sites.iter().enumerate() {
+        let executed = &report.lancang.driven.executed;
+        let here =
+            |piece: &&Executed| piece.site == position && !piece.slots.intersect(shown).is_empty();
+        let mut pieces: Vec<&Executed> = executed.iter().filter(here).collect();
+        pieces.sort_by_key(|piece| (piece.slots.start, piece.job));
+        let n_pieces = pieces.len();
+        pieces.truncate(GANTT_BARS_MAX);
+        let bars = pieces
+            .iter()
+            .map(|piece| bar(report, shown, piece))
+            .collect();
+        let _ = write!(
+            html,
+            "<h3>{} <span class=\"dim\">{} of {n_pieces} pieces</span></h3><div class=\"wide\">{}</div>\n",
+            escape(&site.display_name),
+            pieces.len(),
+            charts::gantt(site.id.as_str(), bars, &marks)
+        );
+    }
+}
+
+fn bar(report: &Report<'_>, shown: SlotRange, piece: &Executed) -> Bar {
+    let visible = piece.slots.intersect(shown);
+    let job = &report.scenario.jobs[piece.job];
+    let tally = &report.lancang.jobs[piece.job];
+    let green = crate::units::share_permille(tally.green_watt_seconds, tally.energy_watt_seconds);
+    let kw = piece.watts / 1_000;
+    let time = |slot: Slot| written(report.scenario.grid.start_of(slot));
+    Bar {
+        from: u64::from(visible.start.0 - shown.start.0),
+        to: u64::from(visible.end.0 - shown.start.0),
+        green_permille: u64::from(green),
+        title: format!(
+            "{}: {} to {}, {kw} kW, {} % green",
+            job.name,
+            time(piece.slots.start),
+            time(piece.slots.end),
+            tenths(u64::from(green), 10)
+        ),
+    }
+}
+
+/// A mark at a civil midnight of the first site: each day, or of a long range about ten.
+fn marks(report: &Report<'_>, range: SlotRange) -> Marks {
+    let scenario = report.scenario;
+    let per_day = scenario.grid.slots_per_day();
+    let offset = scenario
+        .sites
+        .first()
+        .map_or(0, |site| site.utc_offset_minutes);
+    let shift_ms = i64::from(offset) * 60_000;
+    let every = (range.len() / per_day).div_ceil(10).max(1);
+    let mut at = Vec::new();
+    let mut n_days = 0;
+    for slot in range.iter() {
+        let local_ms = scenario.grid.start_of(slot).0 + shift_ms;
+        if local_ms % 86_400_000 == 0 {
+            if n_days % every == 0 {
+                let day = written(crate::slot::TimeMs(local_ms));
+                at.push((u64::from(slot.0 - range.start.0), day[5..10].to_owned()));
+            }
+            n_days += 1;
+        }
+    }
+    Marks {
+        of: u64::from(range.len()),
+        at,
+    }
+}
+
+fn notes(html: &mut String, report: &Report<'_>) {
+    let left = report.scenario.left_out;
+    let _ = write!(
+        html,
+        "<h2>How this was counted</h2><ul>\
+         <li>All three runs are scored alike from what ran and what was metered: in a slot a site uses green power up \
+         to its load and takes the rest from the grid.</li>\
+         <li>Jobs run as planned, in whole slots. One that takes longer than it said runs on beyond its plan; the \
+         controller is not told, so its site may be overloaded, which is counted as site-slots above the cap. One that \
+         takes less frees its room.</li>\
+         <li>An outage stops what runs at a site. A rigid job begins anew, an interruptible one goes on with what is \
+         left; what had run counts.</li>\
+         <li>Run-now starts each job at once at the nearest allowed site that has room, and lets it wait for room \
+         otherwise; it ignores green shares that jobs ask for.</li>\
+         <li>Perfect forecasts are the metered power itself; everything else is as in the first run. It plans job by \
+         job too and is no bound: regret can be negative.</li>\
+         <li>Runs that refuse or lose different jobs draw different energy: compare green shares then, not sums.</li>\
+         <li>Left out of all runs: {} jobs that start before or may end after the scenario, {} without runtime, {} \
+         longer than the controller looks ahead.</li></ul>",
+        left.outside, left.without_runtime, left.longer_than_horizon
+    );
+}
+
+fn key(class: &str, text: &str) -> String {
+    format!("<span><i style=\"background:var(--{class})\"></i>{text}</span>")
+}
+
+/// A quotient with one decimal, rounded down.
+fn tenths(value: u64, unit: u64) -> String {
+    let tenths = u128::from(value) * 10 / u128::from(unit);
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+fn percent(permille: i64) -> String {
+    let sign = if permille < 0 { "−" } else { "" };
+    format!("{sign}{} %", tenths(permille.unsigned_abs(), 10))
+}

@@ -44,6 +44,9 @@ impl Problems {
     }
 
     /// The value, unless there was a problem.
+    ///
+    /// # Errors
+    /// The problems, the last line saying how many more there were.
     pub fn or<T>(mut self, value: T) -> Result<T, Vec<String>> {
         if self.listed.is_empty() {
             return Ok(value);
@@ -57,6 +60,9 @@ impl Problems {
 
 impl Sheet {
     /// Reads a file whose header has at least the `needed` columns.
+    ///
+    /// # Errors
+    /// Columns that are missing or stand twice, and rows that are no CSV.
     pub fn read(text: &str, needed: &[&str]) -> Result<Self, Vec<String>> {
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
@@ -124,6 +130,9 @@ impl<'a> Row<'a> {
     }
 
     /// A cell as a value; `what` says what was expected.
+    ///
+    /// # Errors
+    /// When it is none; with its place.
     pub fn value<T: FromStr>(self, column: &str, what: &str) -> Result<T, String> {
         self.value_with(column, |text| {
             text.parse().map_err(|_| format!("is no {what}"))
@@ -131,6 +140,9 @@ impl<'a> Row<'a> {
     }
 
     /// A cell as a value made by a parser.
+    ///
+    /// # Errors
+    /// What the parser says; with the place of the cell.
     pub fn value_with<T>(
         self,
         column: &str,
@@ -147,6 +159,9 @@ impl<'a> Row<'a> {
 }
 
 /// A decimal number times a power of ten, exactly: `parse_scaled("12.3", 3)` is 12300.
+///
+/// # Errors
+/// When it is no decimal number, too large, or has more decimals.
 pub fn parse_scaled(text: &str, decimals: usize) -> Result<u64, String> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

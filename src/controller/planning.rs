@@ -2,21 +2,22 @@
 //!
 //! Its reservations are exactly the placements of the planned jobs, and its outlooks those of the present forecasts.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     controller::{Explanation, Options, Quote},
     domain::{
-        ids::{JobId, Revision},
+        ids::{JobId, Revision, SiteId},
         job::{Job, JobSpec, JobState},
+        outlook::SiteOutlook,
         placement::Placement,
         refusal::{Outcome, SiteVerdict},
         site::Site,
     },
-    energy::outlook::{Window as OutlookWindow, site_outlook},
+    energy::outlook::{Window as OutlookWindow, dated_outlook},
     limits,
     planner::{Infeasible, Request, Timetable},
-    slot::TimeMs,
+    slot::{Slot, SlotRange, TimeMs},
     state::{Core, Rejection, State, rejection::Infeasibility},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     options: Options,
     /// Whether a placement reaches beyond the horizon, so that the timetable holds only a part of it.
     is_cut: bool,
+    /// Until when each site's outlook does not age.
+    lasting: BTreeMap<SiteId, TimeMs>,
 }
 
 impl Plan {
@@ -37,6 +40,7 @@ impl Plan {
             timetable: Timetable::new(settings.grid, settings.horizon(now)),
             options,
             is_cut: false,
+            lasting: BTreeMap::new(),
         };
         plan.timetable.set_latencies(state.latencies().clone());
         for site in state.sites().values() {
@@ -53,14 +57,34 @@ impl Plan {
 
     /// Takes over a site's traits and its outlook.
     pub(super) fn set_site(&mut self, state: &State, site: &Arc<Site>) {
-        let outlook = self.outlook(state, site);
+        let (outlook, lasts_until) = self.outlook(state, site, self.timetable.horizon());
+        self.lasting.insert(site.id.clone(), lasts_until);
         self.timetable.set_site(site.clone(), outlook);
     }
 
     /// Takes over a site's outlook.
     pub(super) fn set_outlook(&mut self, state: &State, site: &Arc<Site>) {
-        let outlook = self.outlook(state, site);
+        let (outlook, lasts_until) = self.outlook(state, site, self.timetable.horizon());
+        self.lasting.insert(site.id.clone(), lasts_until);
         self.timetable.set_outlook(&site.id, outlook);
+    }
+
+    /// Looks at the slots that opened after `opened_from` only, where those before look as they did.
+    fn extend_outlook(&mut self, state: &State, site: &Arc<Site>, opened_from: Slot) {
+        let horizon = self.timetable.horizon();
+        let now = self.options.settings.grid.start_of(horizon.start);
+        let lasts_until = self.lasting.get(&site.id).copied();
+        let Some(lasts_until) = lasts_until.filter(|until| now <= *until) else {
+            return self.set_outlook(state, site);
+        };
+        if opened_from < horizon.start {
+            return self.set_outlook(state, site);
+        }
+        let opened = SlotRange::new(opened_from, horizon.end);
+        let (part, part_lasts_until) = self.outlook(state, site, opened);
+        let lasts_until = lasts_until.min(part_lasts_until);
+        self.lasting.insert(site.id.clone(), lasts_until);
+        self.timetable.splice_outlook(&site.id, &part);
     }
 
     /// Moves the horizon on to `now`.
@@ -70,15 +94,17 @@ impl Plan {
             *self = Self::new(state, self.options, now);
             return;
         }
+        let opened_from = self.timetable.horizon().end;
         self.timetable.advance(self.options.settings.horizon(now));
         for site in state.sites().values() {
-            self.set_outlook(state, site);
+            self.extend_outlook(state, site, opened_from);
         }
     }
 
-    fn outlook(&self, state: &State, site: &Site) -> crate::domain::outlook::SiteOutlook {
+    /// The outlook of some slots of the horizon, and until when it does not age.
+    fn outlook(&self, state: &State, site: &Site, range: SlotRange) -> (SiteOutlook, TimeMs) {
         let window = OutlookWindow {
-            range: self.timetable.horizon(),
+            range,
             grid: self.options.settings.grid,
             // Issues age slot by slot, so that an outlook is the same whenever in a slot it is made.
             now: self
@@ -88,7 +114,7 @@ impl Plan {
                 .start_of(self.timetable.horizon().start),
             stale_after_ms: self.options.stale_after_ms,
         };
-        site_outlook(
+        dated_outlook(
             site,
             |supply| state.issues_of(supply).map(Arc::as_ref),
             window,
@@ -199,12 +225,7 @@ fn chosen(sites: &[SiteVerdict]) -> Option<Placement> {
     })
 }
 
-fn refusals(
-    why: Infeasible,
-) -> Vec<(
-    crate::domain::ids::SiteId,
-    Vec<crate::domain::refusal::Refusal>,
-)> {
+fn refusals(why: Infeasible) -> Vec<(SiteId, Vec<crate::domain::refusal::Refusal>)> {
     why.verdicts
         .into_iter()
         .filter_map(|verdict| match verdict.outcome {

@@ -537,7 +537,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::site::Country,
-        state::testing::{NOW, job_id, latencies, settings, site, submission},
+        state::testing::{NOW, issue, job_id, latencies, settings, site, submission},
     };
 
     fn site_command(id: &SiteId, verb: SiteVerb) -> SiteCommand {
@@ -583,5 +583,50 @@ mod tests {
         let job = writer.core.known_job(job_id(1)).unwrap();
         assert_ne!(job.placement().unwrap().site, left);
         assert_eq!(job.cause, ChangeCause::Cordon);
+    }
+
+    #[test]
+    fn a_horizon_that_moves_slot_by_slot_looks_as_one_built_anew() {
+        let settings = settings();
+        let options = Options::new(settings);
+        let (mut batch, site) = (Batch::default(), site("here"));
+        let mut writer = Writer::new(Core::new(settings), options, Vec::new(), NOW);
+        let create = site_command(&site.id, SiteVerb::Create(Box::new(site.clone())));
+        writer.change_site(&create, NOW, &mut batch).unwrap();
+        // Two issues that grow stale at different slots, expire, and leave the rest to the monthly profile.
+        let here = settings.grid.slot_at(NOW);
+        let early = issue("here/hydro", NOW, here.plus(4), 1_400, 2_000);
+        let late = issue(
+            "here/hydro",
+            NOW.plus_ms(3_600_000),
+            here.plus(300),
+            100,
+            3_000,
+        );
+        for (hour, issue) in [(0, early), (1, late)] {
+            let command = ForecastCommand {
+                issue,
+                slots_per_step: 1,
+                accept_jump: true,
+            };
+            let now = NOW.plus_ms(hour * 3_600_000);
+            writer.tick(now);
+            writer.put_forecast(&command, now, &mut batch).unwrap();
+        }
+        // Most steps are of one slot; some jump over several, and one over the whole horizon.
+        let mut slot = 8;
+        for step in (0..600)
+            .map(|i| if i % 50 == 49 { 7 } else { 1 })
+            .chain([2_000, 1])
+        {
+            slot += step;
+            let now = settings.grid.start_of(here.plus(slot));
+            writer.tick(now);
+            let anew = Plan::new(writer.core.state(), options, now);
+            assert!(
+                writer.plan.timetable == anew.timetable,
+                "after {slot} slots"
+            );
+        }
     }
 }

@@ -57,20 +57,48 @@ pub fn site_outlook<'a, I>(
 where
     I: IntoIterator<Item = &'a ForecastIssue>,
 {
+    dated_outlook(site, issues, window).0
+}
+
+/// The outlook of a site over the window, and until when it stays as it is: while no new issue comes, the same slots
+/// look the same at any time from `window.now` up to and with that moment.
+#[must_use]
+pub fn dated_outlook<'a, I>(
+    site: &Site,
+    issues: impl Fn(&SupplyId) -> I,
+    window: Window,
+) -> (SiteOutlook, TimeMs)
+where
+    I: IntoIterator<Item = &'a ForecastIssue>,
+{
     let slots = usize::try_from(window.range.len()).unwrap_or(usize::MAX);
     let climate = Climate::new(Place::of(site), &site.supplies, window.range, window.grid);
     let mut green = vec![Green::default(); slots];
+    let mut lasts_until = TimeMs(i64::MAX);
     for supply in &site.supplies {
         let bands = supply_bands(supply, issues(&supply.id), &climate, window);
         for (sum, ruling) in green.iter_mut().zip(bands) {
             sum.add(supply, &ruling);
+            lasts_until = lasts_until.min(unchanged_until(&ruling, window));
         }
     }
     let mut outlook = grid_columns(site, window);
     for sum in &green {
         sum.push_to(&mut outlook);
     }
-    outlook
+    (outlook, lasts_until)
+}
+
+/// Until when a slot's band does not age.
+fn unchanged_until(ruling: &RulingBand<'_>, window: Window) -> TimeMs {
+    match (ruling.source, ruling.issue) {
+        (BandSource::Forecast, Some(issue)) => {
+            let stale_after_ms = i64::try_from(window.stale_after_ms).unwrap_or(i64::MAX);
+            issue.id.issued_at.plus_ms(stale_after_ms)
+        }
+        (BandSource::Climatology, _) => TimeMs(i64::MAX),
+        (BandSource::StaleForecast, _) | (BandSource::Forecast, None) => window.now,
+    }
 }
 
 /// What rules each slot of a supply over the window; `issues` are those of the supply, in any order.

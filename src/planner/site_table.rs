@@ -105,6 +105,31 @@ impl SiteTable {
         self.rates = PrefixRates::new(&self.outlook);
     }
 
+    /// Takes over an outlook of some slots of the horizon; the others keep theirs.
+    pub(super) fn splice_outlook(&mut self, part: &SiteOutlook) {
+        let horizon = self.outlook.range;
+        assert!(horizon.covers(part.range), "a part lies within the horizon");
+        let slots = to_indexes(part.range, horizon);
+        let outlook = &mut self.outlook;
+        for level in 0..3 {
+            outlook.green_watts[level][slots.clone()].copy_from_slice(&part.green_watts[level]);
+            outlook.median_by_kind_watts[level][slots.clone()]
+                .copy_from_slice(&part.median_by_kind_watts[level]);
+        }
+        outlook.green_mg_per_kwh[slots.clone()].copy_from_slice(&part.green_mg_per_kwh);
+        outlook.green_price_micro_cny_per_kwh[slots.clone()]
+            .copy_from_slice(&part.green_price_micro_cny_per_kwh);
+        outlook.grid_location_mg_per_kwh[slots.clone()]
+            .copy_from_slice(&part.grid_location_mg_per_kwh);
+        outlook.grid_marginal_mg_per_kwh[slots.clone()]
+            .copy_from_slice(&part.grid_marginal_mg_per_kwh);
+        outlook.grid_price_micro_cny_per_kwh[slots.clone()]
+            .copy_from_slice(&part.grid_price_micro_cny_per_kwh);
+        outlook.fallback[slots.clone()].copy_from_slice(&part.fallback);
+        self.refresh_green(slots);
+        self.rates = PrefixRates::new(&self.outlook);
+    }
+
     /// Moves on to a later horizon.
     pub(super) fn advance(&mut self, horizon: SlotRange) {
         let gone = horizon.start.0.saturating_sub(self.outlook.range.start.0);

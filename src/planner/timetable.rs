@@ -70,6 +70,13 @@ impl Timetable {
         }
     }
 
+    /// Replaces the outlook of a site in some slots of the horizon; nothing happens when there is no such site.
+    pub fn splice_outlook(&mut self, site: &SiteId, part: &SiteOutlook) {
+        if let Ok(i) = self.position(site) {
+            self.sites[i].splice_outlook(part);
+        }
+    }
+
     /// Replaces zones and round-trip times.
     pub fn set_latencies(&mut self, latencies: Arc<LatencyTable>) {
         self.latencies = latencies;

@@ -127,7 +127,7 @@ fn name<K: NameKind>(text: &str) -> Result<Name<K>, Vec<String>> {
     Name::parse(text).map_err(|error| vec![format!("`{text}`: {error}")])
 }
 
-/// One pool of CPU nodes and one of GPU nodes; an enclave keeps half of each apart from domestic data.
+/// One pool of CPU nodes and one of GPU nodes, where there are any; an enclave keeps half of each apart from domestic data.
 fn pools(site: &SiteEntry, gpus_per_node: u32) -> Result<Vec<Pool>, Vec<String>> {
     let cpu = Pool {
         id: name("cpu")?,
@@ -148,11 +148,12 @@ fn pools(site: &SiteEntry, gpus_per_node: u32) -> Result<Vec<Pool>, Vec<String>>
         gpu_model: Some(GPU_MODEL.into()),
         ..cpu.clone()
     };
+    let present = [cpu, gpu].into_iter().filter(|pool| pool.nodes > 0);
     if !site.offshore_enclave {
-        return Ok(vec![cpu, gpu]);
+        return Ok(present.collect());
     }
     let mut pools = Vec::new();
-    for pool in [cpu, gpu] {
+    for pool in present {
         let apart = Pool {
             id: name(&format!("{}-enclave", pool.id))?,
             nodes: pool.nodes / 2,

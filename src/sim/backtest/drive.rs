@@ -256,7 +256,7 @@ impl<'a> Drive<'a> {
         let range = self.scenario.range;
         let per_day = self.scenario.grid.slots_per_day();
         let passed = slot.0 - range.start.0;
-        if passed == 0 || passed % per_day != 0 {
+        if passed == 0 || !passed.is_multiple_of(per_day) {
             return Ok(());
         }
         let to = usize::try_from(passed).unwrap_or(usize::MAX);

@@ -69,7 +69,7 @@ pub(super) fn overrun_ms(overrun: &Overrun, position: usize, runtime_ms: u64) ->
         return runtime_ms;
     }
     let extra = random.next() % (u64::from(overrun.extra_permille_max) + 1);
-    runtime_ms + runtime_ms / 1_000 * extra
+    runtime_ms.saturating_add((runtime_ms / 1_000).saturating_mul(extra))
 }
 
 /// The splitmix64 generator (Steele, Lea, Flood 2014).

@@ -160,7 +160,7 @@ fn read_row(row: Row<'_>, context: &Context<'_>, problems: &mut Problems) -> Opt
         actual_ms: actual_s?.map(|seconds| seconds.saturating_mul(1_000)),
         tasks: tasks?.unwrap_or(1),
         cores,
-        memory_mib: memory_mib?.unwrap_or(context.rules.mib_per_core * u64::from(cores)),
+        memory_mib: memory_mib?.unwrap_or_else(|| by_core(context.rules.mib_per_core, cores)),
         gpus: gpus?.unwrap_or(0),
         task_watts: task_watts?,
         earliest: earliest?,
@@ -224,14 +224,24 @@ fn class_of(row: Row<'_>, rules: &Jobs) -> Result<Option<Flexibility>, String> {
         "" => Ok(None),
         "rigid" => Ok(Some(Flexibility::Rigid)),
         "interruptible" => Ok(Some(Flexibility::Interruptible {
-            min_chunk_ms: chunk_s.unwrap_or(u64::from(rules.min_chunk_minutes) * 60) * 1_000,
-            resume_cost_ms: resume_s.unwrap_or(u64::from(rules.resume_minutes) * 60) * 1_000,
+            min_chunk_ms: milliseconds(chunk_s, rules.min_chunk_minutes),
+            resume_cost_ms: milliseconds(resume_s, rules.resume_minutes),
         })),
         other => Err(row.wrong(
             "class",
             &format!("`{other}` is neither rigid nor interruptible"),
         )),
     }
+}
+
+/// Seconds of a cell, or else the minutes of the rules.
+fn milliseconds(seconds: Option<u64>, minutes: u32) -> u64 {
+    let seconds = seconds.unwrap_or_else(|| u64::from(minutes) * 60);
+    seconds.saturating_mul(1_000)
+}
+
+fn by_core(per_core: u64, cores: u32) -> u64 {
+    per_core.saturating_mul(u64::from(cores))
 }
 
 /// Rows `arrival_time,length,cpus` counted in seconds or hours.
@@ -271,7 +281,7 @@ pub(super) fn scaled(text: &str, scale: f64) -> Result<u64, String> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let value: f64 = text.parse().map_err(|_| "is no number".to_owned())?;
     let scaled = (value * scale).ceil();
-    if !scaled.is_finite() || scaled < 0.0 || scaled > EXACT_MAX {
+    if !(0.0..=EXACT_MAX).contains(&scaled) {
         return Err("is not a number from 0 on".to_owned());
     }
     format!("{scaled:.0}")
@@ -286,9 +296,9 @@ pub(super) fn size_by_cores(draft: &mut Draft, cores: u64, rules: &Jobs) {
     let per_task = cores.div_ceil(tasks);
     draft.tasks = u32::try_from(tasks).unwrap_or(u32::MAX);
     draft.cores = u32::try_from(per_task).unwrap_or(u32::MAX);
-    draft.task_watts = per_task * rules.watts_per_core;
+    draft.task_watts = by_core(rules.watts_per_core, draft.cores);
     if draft.memory_mib == 0 {
-        draft.memory_mib = per_task * rules.mib_per_core;
+        draft.memory_mib = by_core(rules.mib_per_core, draft.cores);
     }
 }
 

@@ -17,7 +17,6 @@ use super::{
     execution::Verdict,
     page,
     report::{PolicyRun, Report, late_reason},
-    series::written,
 };
 
 /// In the order in which they get their names.
@@ -95,8 +94,8 @@ impl Report<'_> {
                 file,
                 "{},{},{}",
                 job.name,
-                written(job.submit),
-                written(deadline)
+                self.scenario.written(job.submit),
+                self.scenario.written(deadline)
             )?;
             for run in [&self.lancang, &self.run_now, &self.perfect] {
                 write!(file, ",{}", self.job_cells(run, position))?;
@@ -109,7 +108,7 @@ impl Report<'_> {
     fn job_cells(&self, run: &PolicyRun, position: usize) -> String {
         let (outcome, tally) = (&run.driven.outcomes[position], &run.jobs[position]);
         let deadline = self.scenario.jobs[position].spec.timing.finish_deadline;
-        let time = |slot: Slot| written(self.scenario.grid.start_of(slot));
+        let time = |slot: Slot| self.scenario.written(self.scenario.grid.start_of(slot));
         let (verdict, reason, end) = match &outcome.verdict {
             Verdict::Finished(end) => {
                 let is_late = deadline.is_some_and(|by| self.scenario.grid.start_of(*end) > by);
@@ -152,7 +151,7 @@ impl Report<'_> {
                 writeln!(
                     file,
                     "{},{},{hydro},{solar},{wind},{},{used_hydro},{used_solar},{used_wind},{},{},{},{},{}",
-                    written(self.scenario.grid.start_of(slot)),
+                    self.scenario.written(self.scenario.grid.start_of(slot)),
                     site.id,
                     ours.load_watts,
                     ours.grid_watts(),

@@ -11,7 +11,6 @@ use super::{
     execution::Executed,
     report::{PolicyReport, Report},
     score::SlotScore,
-    series::written,
 };
 
 /// Points of a plot of power: one for each two units of its width.
@@ -51,8 +50,8 @@ pub(super) fn page(report: &Report<'_>) -> String {
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>Backtest {name}</title><style>{STYLE}</style></head><body>\n\
          <h1>{name}</h1><p>{} to {}, {} sites, {} jobs, {} forecast issues</p>\n",
-        written(scenario.grid.start_of(scenario.range.start)),
-        written(scenario.grid.start_of(scenario.range.end)),
+        scenario.written(scenario.grid.start_of(scenario.range.start)),
+        scenario.written(scenario.grid.start_of(scenario.range.end)),
         scenario.sites.len(),
         scenario.jobs.len(),
         scenario.forecasts.len(),
@@ -212,9 +211,9 @@ fn power(html: &mut String, report: &Report<'_>) {
         let buckets: Vec<Bucket> = scored.slots.chunks(chunk).map(mean).collect();
         let share =
             crate::units::share_permille(scored.totals.green(), scored.totals.energy_watt_seconds);
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<h3>{} <span class=\"dim\">{} MWh, {} % green</span></h3><div class=\"wide\">{}</div>\n",
+            "<h3>{} <span class=\"dim\">{} MWh, {} % green</span></h3><div class=\"wide\">{}</div>",
             escape(&site.display_name),
             tenths(scored.totals.energy_watt_seconds, 3_600_000_000),
             tenths(u64::from(share), 10),
@@ -246,8 +245,8 @@ fn gantt(html: &mut String, report: &Report<'_>) {
         html,
         "<h2>What ran when</h2><p>From {} to {}, at most {GANTT_BARS_MAX} pieces of jobs a site. The greener, the \
          greener its power was; grey drew from the grid.</p>",
-        written(scenario.grid.start_of(shown.start)),
-        written(scenario.grid.start_of(shown.end)),
+        scenario.written(scenario.grid.start_of(shown.start)),
+        scenario.written(scenario.grid.start_of(shown.end)),
     );
     let marks = marks(report, shown);
     for (position, site) in scenario.sites.iter().enumerate() {
@@ -262,9 +261,9 @@ fn gantt(html: &mut String, report: &Report<'_>) {
             .iter()
             .map(|piece| bar(report, shown, piece))
             .collect();
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<h3>{} <span class=\"dim\">{} of {n_pieces} pieces</span></h3><div class=\"wide\">{}</div>\n",
+            "<h3>{} <span class=\"dim\">{} of {n_pieces} pieces</span></h3><div class=\"wide\">{}</div>",
             escape(&site.display_name),
             pieces.len(),
             charts::gantt(site.id.as_str(), bars, &marks)
@@ -278,7 +277,7 @@ fn bar(report: &Report<'_>, shown: SlotRange, piece: &Executed) -> Bar {
     let tally = &report.lancang.jobs[piece.job];
     let green = crate::units::share_permille(tally.green_watt_seconds, tally.energy_watt_seconds);
     let kw = piece.watts / 1_000;
-    let time = |slot: Slot| written(report.scenario.grid.start_of(slot));
+    let time = |slot: Slot| report.scenario.written(report.scenario.grid.start_of(slot));
     Bar {
         from: u64::from(visible.start.0 - shown.start.0),
         to: u64::from(visible.end.0 - shown.start.0),
@@ -309,7 +308,7 @@ fn marks(report: &Report<'_>, range: SlotRange) -> Marks {
         let local_ms = scenario.grid.start_of(slot).0 + shift_ms;
         if local_ms % 86_400_000 == 0 {
             if n_days % every == 0 {
-                let day = written(crate::slot::TimeMs(local_ms));
+                let day = scenario.written(scenario.grid.start_of(slot));
                 at.push((u64::from(slot.0 - range.start.0), day[5..10].to_owned()));
             }
             n_days += 1;

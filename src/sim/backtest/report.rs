@@ -27,7 +27,6 @@ use super::{
     run_now::run_now,
     scenario::{LeftOut, Scenario, TimedIssue},
     score::{Score, Totals, Violations, score},
-    series::written,
     tally::{JobTally, by_hour, by_job},
 };
 
@@ -345,8 +344,8 @@ impl Report<'_> {
         let scenario = self.scenario;
         Document {
             scenario: &scenario.name,
-            start: written(scenario.grid.start_of(scenario.range.start)),
-            end: written(scenario.grid.start_of(scenario.range.end)),
+            start: scenario.written(scenario.grid.start_of(scenario.range.start)),
+            end: scenario.written(scenario.grid.start_of(scenario.range.end)),
             slot_seconds: scenario.grid.slot_seconds(),
             sites: scenario.sites.len(),
             jobs: scenario.jobs.len(),

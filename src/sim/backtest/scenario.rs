@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use jiff::{Timestamp, tz::Offset};
 use serde::Serialize;
 use toml::Spanned;
 
@@ -102,6 +103,15 @@ pub struct LeftOut {
 }
 
 impl Scenario {
+    /// A moment in the civil time of the first site, RFC 3339.
+    #[must_use]
+    pub fn written(&self, time: TimeMs) -> String {
+        let minutes = self.sites.first().map_or(0, |site| site.utc_offset_minutes);
+        let offset = Offset::from_seconds(minutes * 60).unwrap_or(Offset::UTC);
+        let time = Timestamp::from_millisecond(time.0).unwrap_or_default();
+        time.display_with_offset(offset).to_string()
+    }
+
     /// Reads `scenario.toml` in `directory` and all files it names.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ impl<'a> Known<'a> {
 
 /// A time in a cell.
 pub(super) fn moment(row: Row<'_>, column: &str) -> Result<TimeMs, String> {
-    row.value_with(column, |text| parse_moment(text))
+    row.value_with(column, parse_moment)
 }
 
 /// An RFC 3339 time, not before 1970.
@@ -332,6 +332,9 @@ fn parse_day_ahead(
     table: &DayAhead,
     known: &Known<'_>,
 ) -> Result<Vec<TimedIssue>, Vec<String>> {
+    if table.issue_hour > 23 {
+        return Err(vec!["issue_hour is above 23".to_owned()]);
+    }
     let sheet = Sheet::read(text, &["ts"])?;
     let mut problems = Problems::default();
     let mut supplies: BTreeMap<&str, &Supply> = BTreeMap::new();

@@ -53,33 +53,148 @@ fn wrong_cells_are_named_with_their_place() {
     let hour_2 = format!("{},1000,0", at(2));
     let hour_2 = hour_2.as_str();
     let cases: &[(Pick, &str, &str, &str)] = &[
-        (actuals, hour_2, &format!("{},-1,0", at(2)), "actuals.csv:4: column alpha_hydro: `-1` is no whole number of kW"),
-        (actuals, hour_2, &format!("{},NaN,0", at(2)), "actuals.csv:4: column alpha_hydro: `NaN` is no whole number of kW"),
-        (actuals, hour_2, &format!("{},9000,0", at(2)), "actuals.csv:4: column alpha_hydro: `9000` is above the 2000 kW of alpha/hydro"),
-        (actuals, hour_2, &format!("{},1000,0", at(3)), "actuals.csv:4: column ts: does not follow"),
-        (actuals, hour_2, &format!("{},1000,0", at(1)), "actuals.csv:4: column ts: does not follow"),
-        (actuals, "T02:00:00", "T02:10:00", "actuals.csv:4: column ts: is not the start of a slot"),
-        (actuals, "beta_hydro", "gamma_hydro", "actuals.csv:1: column gamma_hydro: no site has a supply `gamma/hydro`"),
-        (forecasts, "DA,alpha/hydro", "DX,alpha/hydro", "forecasts.csv:2: column product: `DX` is none of DA, ID, WA"),
-        (forecasts, "alpha/hydro", "alpha/tidal", "forecasts.csv:2: column supply: `alpha/tidal` no site has a supply"),
-        (forecasts, "1000,1000,1000", "1000,900,1000", "forecasts.csv:2: column p50_kw: p10 <= p50 <= p90 does not hold"),
-        (forecasts, "2025-03-01T02:00:00", "2025-03-01T03:00:00", "forecasts.csv:6: column valid_at: slots of an issue follow each other"),
-        (jobs, "one,2025-03-01T08", "one,2025-03-01T21", "jobs.csv:2: column deadline: is before submit"),
-        (jobs, ",8,", ",-8,", "jobs.csv:2: column cores: `-8` is no whole number"),
-        (jobs, ",3600,", ",NaN,", "jobs.csv:2: column runtime_s: `NaN` is no whole number of seconds"),
+        (
+            actuals,
+            hour_2,
+            &format!("{},-1,0", at(2)),
+            "actuals.csv:4: column alpha_hydro: `-1` is no whole number of kW",
+        ),
+        (
+            actuals,
+            hour_2,
+            &format!("{},NaN,0", at(2)),
+            "actuals.csv:4: column alpha_hydro: `NaN` is no whole number of kW",
+        ),
+        (
+            actuals,
+            hour_2,
+            &format!("{},9000,0", at(2)),
+            "actuals.csv:4: column alpha_hydro: `9000` is above the 2000 kW of alpha/hydro",
+        ),
+        (
+            actuals,
+            hour_2,
+            &format!("{},1000,0", at(3)),
+            "actuals.csv:4: column ts: does not follow",
+        ),
+        (
+            actuals,
+            hour_2,
+            &format!("{},1000,0", at(1)),
+            "actuals.csv:4: column ts: does not follow",
+        ),
+        (
+            actuals,
+            "T02:00:00",
+            "T02:10:00",
+            "actuals.csv:4: column ts: is not the start of a slot",
+        ),
+        (
+            actuals,
+            "beta_hydro",
+            "gamma_hydro",
+            "actuals.csv:1: column gamma_hydro: no site has a supply `gamma/hydro`",
+        ),
+        (
+            forecasts,
+            "DA,alpha/hydro",
+            "DX,alpha/hydro",
+            "forecasts.csv:2: column product: `DX` is none of DA, ID, WA",
+        ),
+        (
+            forecasts,
+            "alpha/hydro",
+            "alpha/tidal",
+            "forecasts.csv:2: column supply: `alpha/tidal` no site has a supply",
+        ),
+        (
+            forecasts,
+            "1000,1000,1000",
+            "1000,900,1000",
+            "forecasts.csv:2: column p50_kw: p10 <= p50 <= p90 does not hold",
+        ),
+        (
+            forecasts,
+            "2025-03-01T02:00:00",
+            "2025-03-01T03:00:00",
+            "forecasts.csv:6: column valid_at: slots of an issue follow each other",
+        ),
+        (
+            jobs,
+            "one,2025-03-01T08",
+            "one,2025-03-01T21",
+            "jobs.csv:2: column deadline: is before submit",
+        ),
+        (
+            jobs,
+            ",8,",
+            ",-8,",
+            "jobs.csv:2: column cores: `-8` is no whole number",
+        ),
+        (
+            jobs,
+            ",3600,",
+            ",NaN,",
+            "jobs.csv:2: column runtime_s: `NaN` is no whole number of seconds",
+        ),
         (jobs, ",3600,", ",0,", "jobs.csv:2: timing.runtime"),
         (jobs, "one,", "o n e,", "jobs.csv:2: name"),
-        (jobs, "power_w", "power_kw", "jobs.csv:1: column power_w is missing"),
-        (latencies, "beta,hanoi,VN,20", "beta,hanoi,VN,fast", "latencies.csv:3: column rtt_leased_ms"),
-        (latencies, "beta,", "gamma,", "latencies.csv: column site: `gamma` is no site"),
+        (
+            jobs,
+            "power_w",
+            "power_kw",
+            "jobs.csv:1: column power_w is missing",
+        ),
+        (
+            latencies,
+            "beta,hanoi,VN,20",
+            "beta,hanoi,VN,fast",
+            "latencies.csv:3: column rtt_leased_ms",
+        ),
+        (
+            latencies,
+            "beta,",
+            "gamma,",
+            "latencies.csv: column site: `gamma` is no site",
+        ),
         (sites, "it_mw = 2.0", "it_mw = -2.0", "sites.toml: alpha"),
         (sites, "it_mw = 2.0", "it_mw = ", "sites.toml:"),
-        (sites, "grid_limit_mw = 3.0", "grid_limit_mw = 1.0", "sites.toml: alpha: power_cap_watts"),
-        (scenario, "slot_minutes = 60", "slot_minutes = 7", "scenario.toml:4: is none of 5, 15, 30, 60"),
-        (scenario, "2025-03-03T", "2025-02-03T", "scenario.toml:3: end is not after start"),
-        (scenario, "2025-03-03T", "2025-03-04T", "actuals.csv: covers 2025-02-28T16:00:00Z to 2025-03-02T16:00:00Z"),
-        (scenario, "name = ", "nom = ", "scenario.toml:1: unknown field `nom`"),
-        (scenario, "\"jobs.csv\"", "\"none.csv\"", "none.csv: cannot be read"),
+        (
+            sites,
+            "grid_limit_mw = 3.0",
+            "grid_limit_mw = 1.0",
+            "sites.toml: alpha: power_cap_watts",
+        ),
+        (
+            scenario,
+            "slot_minutes = 60",
+            "slot_minutes = 7",
+            "scenario.toml:4: is none of 5, 15, 30, 60",
+        ),
+        (
+            scenario,
+            "2025-03-03T",
+            "2025-02-03T",
+            "scenario.toml:3: end is not after start",
+        ),
+        (
+            scenario,
+            "2025-03-03T",
+            "2025-03-04T",
+            "actuals.csv: covers 2025-02-28T16:00:00Z to 2025-03-02T16:00:00Z",
+        ),
+        (
+            scenario,
+            "name = ",
+            "nom = ",
+            "scenario.toml:1: unknown field `nom`",
+        ),
+        (
+            scenario,
+            "\"jobs.csv\"",
+            "\"none.csv\"",
+            "none.csv: cannot be read",
+        ),
     ];
     for (pick, from, to, expected) in cases {
         says(&problems(|files| swap(pick(files), from, to)), expected);
@@ -152,7 +267,8 @@ fn what_was_cut_off_is_refused() {
 
 #[test]
 fn the_standard_workload_format_is_read_by_its_fields() {
-    let mut files = Files::new().with("[jobs]\nformat = \"swf\"\nwatts_per_core = 100\ncores_per_task = 16\n");
+    let mut files =
+        Files::new().with("[jobs]\nformat = \"swf\"\nwatts_per_core = 100\ncores_per_task = 16\n");
     // Job, submit, wait, run, allocated, cpu, memory, requested processors, time, memory, and the rest.
     files.jobs = "; UnixStartTime: 0\n\
                   1 3600 5 1800 32 -1 -1 40 7200 2048 1 1 1 -1 -1 -1 -1 -1\n\
@@ -162,11 +278,17 @@ fn the_standard_workload_format_is_read_by_its_fields() {
     assert_eq!(scenario.left_out.without_runtime, 1);
     let job = &scenario.jobs[0];
     assert_eq!(&*job.name, "j1");
-    assert_eq!(job.submit.0, scenario.grid.start_of(scenario.range.start).0 + 3_600_000);
+    assert_eq!(
+        job.submit.0,
+        scenario.grid.start_of(scenario.range.start).0 + 3_600_000
+    );
     assert_eq!((job.spec.task_count, job.spec.task.cpu_cores), (2, 16));
     assert_eq!(job.spec.task_power_watts, 1_600);
     assert_eq!(job.spec.task.memory_mib, 2 * 16);
-    assert_eq!((job.spec.timing.runtime_ms, job.actual_slots), (7_200_000, 1));
+    assert_eq!(
+        (job.spec.timing.runtime_ms, job.actual_slots),
+        (7_200_000, 1)
+    );
 
     files.jobs.push_str("3 10 x\n");
     match files.try_load() {
@@ -188,7 +310,10 @@ fn a_trace_counts_in_its_unit_and_gets_what_it_does_not_say_from_the_rules() {
     assert_eq!(job.submit.0 - start, 5_400_000);
     assert_eq!(job.spec.timing.runtime_ms, 8_100_000);
     // From 02:00 three slots, then six hours.
-    assert_eq!(job.spec.timing.finish_deadline.unwrap().0 - start, 11 * 3_600_000);
+    assert_eq!(
+        job.spec.timing.finish_deadline.unwrap().0 - start,
+        11 * 3_600_000
+    );
     let homes: Vec<&str> = scenario
         .jobs
         .iter()

@@ -68,12 +68,6 @@ impl Files {
         }
     }
 
-    /// Adds a job.
-    pub(crate) fn with_job(mut self, row: &str) -> Self {
-        let _ = writeln!(self.jobs, "{row}");
-        self
-    }
-
     /// Adds to the scenario file.
     pub(crate) fn with(mut self, text: &str) -> Self {
         self.scenario.push_str(text);
@@ -121,7 +115,11 @@ policy = { horizon_days = 2 }
 
 /// Green power of alpha and beta in an hour of the day, kW.
 fn kilowatts(hour: usize) -> (u32, u32) {
-    if (8..20).contains(&hour) { (0, 1_000) } else { (1_000, 0) }
+    if (8..20).contains(&hour) {
+        (0, 1_000)
+    } else {
+        (1_000, 0)
+    }
 }
 
 /// `2025-03-01` or the day after, at an hour.
@@ -146,7 +144,10 @@ fn forecasts() -> String {
             for (site, kw) in [("alpha", alpha), ("beta", beta)] {
                 let issued_at = format!("2025-02-28T{:02}:00:00+08:00", 8 + day);
                 let valid_at = at(hour);
-                let _ = writeln!(text, "{issued_at},DA,{site}/hydro,{valid_at},{kw},{kw},{kw}");
+                let _ = writeln!(
+                    text,
+                    "{issued_at},DA,{site}/hydro,{valid_at},{kw},{kw},{kw}"
+                );
             }
         }
     }

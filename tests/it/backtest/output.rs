@@ -24,7 +24,14 @@ fn the_week_of_the_repository_gives_the_same_bytes_twice() {
     for name in ["once", "again"] {
         let out = directory.path().join(name);
         let output = Command::new(env!("CARGO_BIN_EXE_lancang"))
-            .args(["backtest", "--scenario", "scenarios/yunnan-dry-week", "-o", "json", "--out"])
+            .args([
+                "backtest",
+                "--scenario",
+                "scenarios/yunnan-dry-week",
+                "-o",
+                "json",
+                "--out",
+            ])
             .arg(&out)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
@@ -35,12 +42,15 @@ fn the_week_of_the_repository_gives_the_same_bytes_twice() {
     assert_eq!(outputs[0], outputs[1]);
     let (stdout, files) = &outputs[0];
     let names: Vec<&str> = files.keys().map(String::as_str).collect();
-    assert_eq!(names, ["jobs.csv", "report.html", "report.json", "slots.csv"]);
+    assert_eq!(
+        names,
+        ["jobs.csv", "report.html", "report.json", "slots.csv"]
+    );
     assert_eq!(stdout, &files["report.json"]);
 
     let report: Value = serde_json::from_slice(stdout).unwrap();
-    assert_eq!(report["jobs"], 360);
-    assert_eq!(report["lancang"]["jobs"]["submitted"], 360);
+    assert_eq!(report["jobs"], 480);
+    assert_eq!(report["lancang"]["jobs"]["submitted"], 480);
     let grid = |run: &str| report[run]["totals"]["grid_watt_seconds"].as_u64().unwrap();
     assert!(grid("lancang") < grid("run_now"), "{report:#}");
     let html = String::from_utf8(files["report.html"].clone()).unwrap();
@@ -49,7 +59,7 @@ fn the_week_of_the_repository_gives_the_same_bytes_twice() {
     }
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
     let jobs = String::from_utf8(files["jobs.csv"].clone()).unwrap();
-    assert_eq!(jobs.lines().count(), 361);
+    assert_eq!(jobs.lines().count(), 481);
     let slots = String::from_utf8(files["slots.csv"].clone()).unwrap();
     assert_eq!(slots.lines().count(), 1 + 10 * 672);
 }

@@ -34,9 +34,24 @@ fn a_slot_uses_green_power_up_to_its_load_and_the_grid_for_the_rest() {
     ];
     let score = score(&scenario, &executed);
     let slots = &score.sites[0].slots[6..9];
-    assert_eq!(slots.iter().map(|slot| slot.load_watts).collect::<Vec<_>>(), [700_000, 1_400_000, 1_400_000]);
-    assert_eq!(slots.iter().map(|slot| slot.used_watts[0]).collect::<Vec<_>>(), [700_000, 1_000_000, 0]);
-    assert_eq!(slots.iter().map(|slot| slot.grid_watts()).collect::<Vec<_>>(), [0, 400_000, 1_400_000]);
+    assert_eq!(
+        slots.iter().map(|slot| slot.load_watts).collect::<Vec<_>>(),
+        [700_000, 1_400_000, 1_400_000]
+    );
+    assert_eq!(
+        slots
+            .iter()
+            .map(|slot| slot.used_watts[0])
+            .collect::<Vec<_>>(),
+        [700_000, 1_000_000, 0]
+    );
+    assert_eq!(
+        slots
+            .iter()
+            .map(|slot| slot.grid_watts())
+            .collect::<Vec<_>>(),
+        [0, 400_000, 1_400_000]
+    );
 
     // 3.5 MWh, of which 1.7 are green.
     let totals = score.totals;
@@ -45,7 +60,7 @@ fn a_slot_uses_green_power_up_to_its_load_and_the_grid_for_the_rest() {
     assert_eq!(totals.grid_watt_seconds, 1_800 * 3_600_000);
     // Two sites of 24 hours of 1 MW each.
     assert_eq!(totals.available_watt_seconds, 48_000 * 3_600_000);
-    // 147 g/kWh on average, 24 g/kWh... of the hydro contract; 560 g/kWh at the margin in March.
+    // 147 g/kWh on average, 560 g/kWh at the margin in March.
     let hydro = u64::from(scenario.sites[0].supplies[0].carbon_mg_per_kwh);
     assert_eq!(totals.carbon_location_mg, 3_500 * 147_000);
     assert_eq!(totals.carbon_contract_mg, 1_700 * hydro + 1_800 * 147_000);
@@ -81,7 +96,11 @@ fn green_power_is_dealt_out_by_what_each_supply_gives() {
         .actuals
         .lines()
         .map(|line| {
-            let cell = if line.starts_with("ts") { "beta_wind" } else { "500" };
+            let cell = if line.starts_with("ts") {
+                "beta_wind"
+            } else {
+                "500"
+            };
             format!("{line},{cell}\n")
         })
         .collect();

@@ -2,16 +2,19 @@
 //!
 //! Nothing is written for an instance that is not sound.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum, builder::PossibleValue};
 
 use crate::{
     cli::{failure::Failure, files, output::say},
+    limits::VIOLATIONS_MAX,
     sim::{
         generate::{self, Family, Order},
-        instance,
+        instance::{self, Refusal},
+        schedule::decode_schedule,
     },
+    solver::{Problem, score},
 };
 
 const GENERATE_EXAMPLES: &str = "\
@@ -30,6 +33,19 @@ pub(crate) struct InstanceArgs {
 enum InstanceVerb {
     /// Make an instance of a family from a seed.
     Generate(GenerateArgs),
+    /// Read an instance and name everything that is wrong with it.
+    Check(CheckArgs),
+}
+
+/// Flags of `lancang instance check`.
+#[derive(Debug, Clone, clap::Args)]
+struct CheckArgs {
+    /// The instance, JSON or gzip of it.
+    #[arg(value_name = "INSTANCE")]
+    instance: PathBuf,
+    /// A schedule to check against it.
+    #[arg(long, value_name = "FILE")]
+    schedule: Option<PathBuf>,
 }
 
 /// Flags of `lancang instance generate`.
@@ -75,6 +91,7 @@ impl ValueEnum for Family {
 pub(crate) fn run(args: &InstanceArgs) -> Result<(), Failure> {
     match &args.verb {
         InstanceVerb::Generate(args) => generate(args),
+        InstanceVerb::Check(args) => check(args),
     }
 }
 
@@ -90,6 +107,55 @@ fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let compressed = args.out.extension().is_some_and(|end| end == "gz");
     files::write(&args.out, &instance::encode(&document, compressed))?;
     say(&format!("{}: {}", args.out.display(), document.name))
+}
+
+fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let problem = read(&args.instance)?;
+    say(&format!(
+        "{}: {} jobs, {} sites, {} links, {} slots of {} minutes",
+        problem.name,
+        problem.jobs.len(),
+        problem.sites.len(),
+        problem.links.len(),
+        problem.n_slots,
+        problem.slot_minutes
+    ))?;
+    let Some(path) = &args.schedule else {
+        return Ok(());
+    };
+    let schedule = decode_schedule(&problem, &files::read(path)?)
+        .map_err(|refusal| unsound(path, &refusal))?;
+    match score(&problem, &schedule) {
+        Ok(score) => say(&format!(
+            "{}: sound; grid {} of {} W-slots, {} missed, objective {}",
+            path.display(),
+            score.grid,
+            score.total(),
+            score.n_missed,
+            score.objective()
+        )),
+        Err(breaches) => Err(Failure::Unreadable {
+            file: path.display().to_string(),
+            problems: breaches
+                .iter()
+                .take(VIOLATIONS_MAX)
+                .map(ToString::to_string)
+                .collect(),
+        }),
+    }
+}
+
+/// Reads an instance file.
+pub(crate) fn read(path: &Path) -> Result<Problem, Failure> {
+    let bytes = files::read(path)?;
+    instance::decode(&bytes).map_err(|refusal| unsound(path, &refusal))
+}
+
+fn unsound(path: &Path, refusal: &Refusal) -> Failure {
+    Failure::Unreadable {
+        file: path.display().to_string(),
+        problems: refusal.lines(),
+    }
 }
 
 fn size(n: u32) -> usize {

@@ -40,7 +40,16 @@ pub struct Order {
 #[must_use]
 pub fn generate(order: &Order) -> Document {
     let traits = order.family.traits();
-    let mut random = Random::new(order.seed);
+    // Families with the same seed still differ in all they have by chance.
+    let salt = order.family.name().bytes();
+    let salt = salt.fold(0, |salt: u64, byte| {
+        salt.wrapping_mul(257).wrapping_add(u64::from(byte))
+    });
+    let mut random = Random::new(
+        order
+            .seed
+            .wrapping_add(salt.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+    );
     let map = sites::Map::new(order, &mut random);
     let jobs = jobs::jobs(order, &traits, &map, &mut random);
     let demand = Demand::of(&jobs, order.n_slots);

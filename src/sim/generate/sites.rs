@@ -165,7 +165,7 @@ fn green_means(sites: &[SiteEntry], power: &[f64], total_w: f64, random: &mut Ra
     let luck = shares(
         power
             .iter()
-            .map(|size| size * (0.5 * random.normal()).exp()),
+            .map(|size| size * (0.55 * random.normal()).exp()),
     );
     let mut means: Vec<f64> = luck.iter().map(|share| share * total_w).collect();
     // What one site cannot use goes to the others; after a few rounds next to nothing is left over.

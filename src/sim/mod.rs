@@ -2,4 +2,7 @@
 //!
 //! Every schedule is scored by `solver::score`, never by the claim of the policy that made it.
 
+pub mod instance;
+pub mod schedule;
+pub mod generate;
 pub mod policy;

@@ -3,3 +3,4 @@
 //! Every schedule is scored by `solver::score`, never by the claim of the policy that made it.
 
 pub mod policy;
+pub mod policies;

@@ -2,7 +2,7 @@
 //! midnight a virtual capacity curve for each site, below which work is admitted in the order it comes.
 //!
 //! The paper forecasts flexible load by cluster from history and minimises carbon and daily peak. Here the load of a day
-//! is the greatest day seen so far, it is laid on the day's green power first and then on the cheapest grid energy at no
+//! is the mean of the days so far, it is laid on the day's green power first and then on the cheapest grid energy at no
 //! more than twice the even level (the price of the peak), and the first day, without history, is not shaped. A job that
 //! fits nowhere below the curve is in danger and runs as early as the real limits allow, as the paper's safety rule does.
 
@@ -21,8 +21,8 @@ pub(super) struct CapacityCurve {
     curve: Vec<Vec<i64>>,
     /// Energy that arrived today, watt-slots.
     today: i64,
-    /// Most energy that arrived in one earlier day.
-    greatest: Option<i64>,
+    /// Energy that arrived in all earlier days, watt-slots, and their number.
+    before: (i64, i64),
 }
 
 /// Green power and the rest below the power cap of one slot of a day.
@@ -41,7 +41,7 @@ impl CapacityCurve {
             day: day.max(1),
             curve: problem.sites.iter().map(full).collect(),
             today: 0,
-            greatest: None,
+            before: (0, 0),
         }
     }
 
@@ -97,9 +97,9 @@ impl Decide for CapacityCurve {
         if view.now == 0 || !view.now.is_multiple_of(self.day) {
             return;
         }
-        let energy = self.greatest.unwrap_or(0).max(self.today);
-        self.greatest = Some(energy);
+        self.before = (self.before.0 + self.today, self.before.1 + 1);
         self.today = 0;
+        let energy = self.before.0 / self.before.1;
         let mut from = view.now;
         while from < view.table.problem().n_slots {
             self.shape_day(view.table.problem(), from, energy);

@@ -1,7 +1,9 @@
 //! Ecovisor (Souza et al., ASPLOS 2023) as GAIA runs it: work while the intensity is below the 30th percentile of the
 //! next day, and no longer wait when the time that is left is only just enough.
 //!
-//! Here slots without room are waited through like dear ones. Jobs whose interruptions cost something take the plan with
+//! Ecovisor shows an application what is left of its own share of green power, so here alone the intensity is that of
+//! the job itself: the part of its power that green power does not cover, by the weight of grid energy.
+//! Slots without room are waited through like dear ones. Jobs whose interruptions cost something take the plan with
 //! the fewest slots above the threshold; jobs that cannot be interrupted start in the first slot below it, at the latest
 //! in the last possible one. The threshold is common to all sites of a job.
 
@@ -11,7 +13,7 @@ use super::{
     timetable::{Ready, Shape, whole},
     wait_awhile::prices,
 };
-use crate::solver::{Assignment, Job};
+use crate::solver::{Assignment, Choice, Job};
 use std::cmp::Reverse;
 
 /// Percentile of the intensity below which work is done.
@@ -32,17 +34,13 @@ struct Low {
 
 impl Low {
     fn of_next_day(view: &View<'_>, job: &Job, ready: Ready, day: usize) -> Option<Self> {
-        let mut sites: Vec<usize> = job
+        let until = (ready.slot + day).min(view.table.problem().n_slots);
+        let mut values: Vec<i64> = job
             .choices
             .iter()
-            .map(|choice| view.table.problem().site_of(choice))
-            .collect();
-        sites.sort_unstable();
-        sites.dedup();
-        let until = (ready.slot + day).min(view.table.problem().n_slots);
-        let mut values: Vec<i64> = sites
-            .iter()
-            .flat_map(|&site| (ready.slot..until).map(move |slot| view.signal.at(site, slot)))
+            .flat_map(|choice| {
+                (ready.slot..until).map(move |slot| intensity(view, choice, 1, slot))
+            })
             .collect();
         values.sort_unstable();
         let last = values.len().checked_sub(1)?;
@@ -59,6 +57,16 @@ impl Low {
     }
 }
 
+/// Thousandths of the weight of grid energy, for the job's own power.
+fn intensity(view: &View<'_>, choice: &Choice, units: usize, slot: usize) -> i64 {
+    let problem = view.table.problem();
+    let site = problem.site_of(choice);
+    let watts = i64::from(choice.watts) * i64::try_from(units).unwrap_or(i64::MAX);
+    let green = i64::from(problem.sites[site].green_w[slot]) - view.table.load(site, slot);
+    let grid = watts - green.clamp(0, watts);
+    i64::from(problem.sites[site].weight[slot]) * 1000 * grid / watts.max(1)
+}
+
 impl Decide for Threshold {
     fn decide(&mut self, view: &View<'_>, job: &Job, ready: Ready) -> Option<Assignment> {
         let low = Low::of_next_day(view, job, ready, self.day)?;
@@ -71,9 +79,8 @@ impl Decide for Threshold {
 
 fn in_one(view: &View<'_>, job: &Job, shape: Shape, ready: Ready, low: &Low) -> Option<Assignment> {
     let starts = job.choices.iter().enumerate().flat_map(|(i, choice)| {
-        let site = view.table.problem().site_of(choice);
         let starts = view.table.starts(job, choice, shape, ready.slot);
-        starts.map(move |start| (start, view.signal.at(site, start), i))
+        starts.map(move |start| (start, intensity(view, choice, shape.units, start), i))
     });
     let mut first_low: Option<(usize, i64, usize)> = None;
     let mut last: Option<(Reverse<usize>, i64, usize)> = None;
@@ -100,9 +107,8 @@ fn in_pieces(
     cut: Cut,
 ) -> Option<Assignment> {
     let places = job.choices.iter().enumerate().filter_map(|(i, choice)| {
-        let site = view.table.problem().site_of(choice);
         let prices = prices(view, job, choice, shape.units, ready, |slot| {
-            i64::from(!low.is_low(view.signal.at(site, slot)))
+            i64::from(!low.is_low(intensity(view, choice, shape.units, slot)))
         });
         let pieces = if cut.is_free() {
             low_slots(&prices, shape)?

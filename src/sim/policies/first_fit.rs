@@ -1,8 +1,9 @@
 //! Rules that start a job as early as they can and choose only the site: first fit, least load and the rules of
 //! `SustainCluster` (Guillen-Perez et al., "DCcluster-Opt", `NeurIPS` 2025).
 //!
-//! In `SustainCluster` a task waits in the queue of the site that the rule names for as long as it takes. Here a deadline
-//! is a promise: where the named site has no room before it, the next site by the same rule is asked.
+//! In `SustainCluster` a task waits in the queue of the site that the rule names for as long as it takes, and the rules
+//! see what was free a step ago. Here they see what is free now, and a deadline is a promise: where the named site has no
+//! room before it, the next site by the same rule is asked.
 
 use super::{
     Decide, View, first_shape,
@@ -63,7 +64,7 @@ pub(super) enum SiteFirst {
     },
     /// The site with the most free cores now among those that can take the job now.
     MostAvailable,
-    /// The site with the lowest intensity now.
+    /// The site with the lowest intensity now among those that can take the job now.
     LowestCarbon,
 }
 
@@ -75,11 +76,9 @@ impl SiteFirst {
         match self {
             Self::Local => {}
             Self::InTurn { next } => {
-                if !order.is_empty() {
-                    let n = order.len();
-                    order.rotate_left(*next % n);
-                    *next += 1;
-                }
+                let n = view.table.problem().pools.len().max(1);
+                order.sort_by_key(|&i| (job.choices[i].pool + n - *next % n) % n);
+                *next += 1;
             }
             Self::MostAvailable => order.sort_by_key(|&i| {
                 let choice = &job.choices[i];
@@ -87,8 +86,10 @@ impl SiteFirst {
                 Reverse((has_room, view.table.free(choice.pool, 0, slot)))
             }),
             Self::LowestCarbon => order.sort_by_key(|&i| {
-                let site = view.table.problem().site_of(&job.choices[i]);
-                view.signal.at(site, slot)
+                let choice = &job.choices[i];
+                let has_room = view.table.fits(choice, 1, slot);
+                let site = view.table.problem().site_of(choice);
+                (!has_room, view.signal.at(site, slot))
             }),
         }
         order

@@ -13,3 +13,8 @@ pub(crate) fn offline(_problem: &Problem, _seconds: u64) -> Option<Schedule> {
 pub(crate) fn online(_problem: &Problem) -> Option<Schedule> {
     None
 }
+
+/// All jobs at once, in so many rounds.
+pub(crate) fn with_rounds(_problem: &Problem, _n_rounds: u64) -> Option<Schedule> {
+    None
+}

@@ -127,12 +127,13 @@ fn row(period: &str, name: &str, grid: i64, saving: Option<(i64, i64)>) -> Vec<S
             100.0 * (now - grid) as f64 / (now - perfect).max(1) as f64
         )
     };
+    let dash = || "-".to_owned();
     vec![
         period.to_owned(),
         name.to_owned(),
         mwh(grid),
-        saving.map_or("-".to_owned(), |(now, _)| mwh(now - grid)),
-        saving.map_or("-".to_owned(), kept),
+        saving.map_or_else(dash, |(now, _)| mwh(now - grid)),
+        saving.map_or_else(dash, kept),
     ]
 }
 

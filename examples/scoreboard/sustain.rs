@@ -10,7 +10,7 @@ use lancang::{
         policies::Rule,
         policy::{simulate, without_jobs},
     },
-    solver::{Choice, Class, Job, Pool, Problem, RESOURCES, Schedule, Site},
+    solver::{Choice, Class, Job, Pool, Problem, Schedule, Site},
 };
 
 use crate::{

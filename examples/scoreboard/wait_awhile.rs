@@ -146,12 +146,16 @@ pub(crate) fn section(dir: &Path) -> Outcome<String> {
                 name.to_owned(),
                 format!("{published:.2}"),
                 format!("{theirs:.2}"),
-                ours.map_or("-".to_owned(), |carbon| format!("{:.2}", saved(carbon))),
-                ours.map_or("-".to_owned(), |_| format!("{per_second:.0}")),
+                ours.map_or_else(dash, |carbon| format!("{:.2}", saved(carbon))),
+                ours.map_or_else(dash, |_| format!("{per_second:.0}")),
             ]);
         }
     }
     Ok(format!("{TEXT}\n{}", markdown(&rows)))
+}
+
+fn dash() -> String {
+    "-".to_owned()
 }
 
 fn peer(rule: Rule) -> impl Fn(&Problem) -> Option<Schedule> {

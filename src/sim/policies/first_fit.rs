@@ -2,14 +2,14 @@
 //! `SustainCluster` (Guillen-Perez et al., "DCcluster-Opt", `NeurIPS` 2025).
 //!
 //! In `SustainCluster` a task waits in the queue of the site that the rule names for as long as it takes, and the rules
-//! see what was free a step ago. Here they see what is free now, and a deadline is a promise: where the named site has no
-//! room before it, the next site by the same rule is asked.
+//! see what was free when the step of 15 minutes began. The first cannot be where a deadline is a promise: if the named
+//! site has no room before it, the next site by the same rule is asked.
 
 use super::{
     Decide, View, first_shape,
     timetable::{Ready, Shape, whole},
 };
-use crate::solver::{Assignment, Choice, Job};
+use crate::solver::{Assignment, Choice, Job, RESOURCES};
 use std::cmp::Reverse;
 
 /// The earliest start at any site.
@@ -53,43 +53,58 @@ fn load_permille(view: &View<'_>, choice: &Choice, slot: usize) -> i64 {
     view.table.load(site, slot) * 1000 / cap.max(1)
 }
 
-/// Names a site first, then starts there as early as possible.
-pub(super) enum SiteFirst {
+/// Which site `SustainCluster` names.
+pub(super) enum Name {
     /// The first site of the job's list.
     Local,
-    /// Sites in turn.
-    InTurn {
-        /// Counts the jobs.
-        next: usize,
-    },
-    /// The site with the most free cores now among those that can take the job now.
+    /// Sites in turn; counts the jobs.
+    InTurn(usize),
+    /// The site with the most free cores among those that could take the job.
     MostAvailable,
-    /// The site with the lowest intensity now among those that can take the job now.
+    /// The site with the lowest intensity among those that could take the job.
     LowestCarbon,
 }
 
+/// Names a site first, then starts there as early as possible.
+pub(super) struct SiteFirst {
+    name: Name,
+    /// Slots between two looks at what is free.
+    step: usize,
+    /// Free resources by pool at the last look.
+    free: Vec<[i64; RESOURCES]>,
+}
+
 impl SiteFirst {
+    pub(super) fn new(name: Name, step: usize) -> Self {
+        Self {
+            name,
+            step: step.max(1),
+            free: Vec::new(),
+        }
+    }
+
     /// Positions of the job's choices, the one that the rule names first.
-    fn order(&mut self, view: &View<'_>, job: &Job, slot: usize) -> Vec<usize> {
+    fn order(&mut self, view: &View<'_>, job: &Job) -> Vec<usize> {
         let mut order: Vec<usize> = (0..job.choices.len()).collect();
-        let slot = slot.min(view.table.problem().n_slots.saturating_sub(1));
-        match self {
-            Self::Local => {}
-            Self::InTurn { next } => {
+        let free = &self.free;
+        let has_room = |choice: &Choice| {
+            (0..RESOURCES).all(|r| i64::from(choice.need[r]) <= free[choice.pool][r])
+        };
+        match &mut self.name {
+            Name::Local => {}
+            Name::InTurn(next) => {
                 let n = view.table.problem().pools.len().max(1);
                 order.sort_by_key(|&i| (job.choices[i].pool + n - *next % n) % n);
                 *next += 1;
             }
-            Self::MostAvailable => order.sort_by_key(|&i| {
+            Name::MostAvailable => order.sort_by_key(|&i| {
                 let choice = &job.choices[i];
-                let has_room = view.table.fits(choice, 1, slot);
-                Reverse((has_room, view.table.free(choice.pool, 0, slot)))
+                Reverse((has_room(choice), free[choice.pool][0]))
             }),
-            Self::LowestCarbon => order.sort_by_key(|&i| {
+            Name::LowestCarbon => order.sort_by_key(|&i| {
                 let choice = &job.choices[i];
-                let has_room = view.table.fits(choice, 1, slot);
                 let site = view.table.problem().site_of(choice);
-                (!has_room, view.signal.at(site, slot))
+                (!has_room(choice), view.signal.at(site, view.now))
             }),
         }
         order
@@ -97,8 +112,16 @@ impl SiteFirst {
 }
 
 impl Decide for SiteFirst {
+    fn advance(&mut self, view: &View<'_>) {
+        if view.now.is_multiple_of(self.step) {
+            let pools = 0..view.table.problem().pools.len();
+            let free = |pool| std::array::from_fn(|r| view.table.free(pool, r, view.now));
+            self.free = pools.map(free).collect();
+        }
+    }
+
     fn decide(&mut self, view: &View<'_>, job: &Job, ready: Ready) -> Option<Assignment> {
-        let order = self.order(view, job, ready.slot);
+        let order = self.order(view, job);
         first_shape(job, |shape: Shape| {
             order.iter().find_map(|&i| {
                 let mut starts = view.table.starts(job, &job.choices[i], shape, ready.slot);

@@ -10,8 +10,10 @@ use super::{
 use crate::solver::{Assignment, Job, Problem};
 
 const MINUTES_PER_DAY: u32 = 24 * 60;
+const MINUTES_PER_STEP: u32 = 15;
 
-/// What GAIA knows of the length of a job, how far apart the starts are that it compares, and the length of a day.
+/// What GAIA knows of the length of a job, how far apart the starts are that it compares; and the lengths of a day and
+/// of a step of other rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// Jobs shorter than this many slots are in the first queue.
@@ -22,18 +24,25 @@ pub struct Setting {
     pub stride: usize,
     /// Slots of a day: how far the threshold rule looks ahead.
     pub day: usize,
+    /// Slots between two looks at what is free (`SustainCluster`).
+    pub step: usize,
 }
 
 impl Setting {
     /// Every length is known and every slot compared.
     #[must_use]
     pub fn exact(problem: &Problem) -> Self {
-        let day = MINUTES_PER_DAY / problem.slot_minutes.max(1);
+        let slots = |minutes: u32| {
+            usize::try_from(minutes / problem.slot_minutes.max(1))
+                .unwrap_or(1)
+                .max(1)
+        };
         Self {
             short_below: 0,
             mean_len: None,
             stride: 1,
-            day: usize::try_from(day).unwrap_or(1).max(1),
+            day: slots(MINUTES_PER_DAY),
+            step: slots(MINUTES_PER_STEP),
         }
     }
 

@@ -16,6 +16,7 @@ mod tests;
 
 use super::policy::Policy;
 use crate::solver::{Assignment, Job, Problem, Schedule};
+use first_fit::{Name, SiteFirst};
 use signal::Signal;
 use timetable::{Ready, Shape, Timetable, shapes};
 
@@ -86,13 +87,14 @@ impl Rule {
     /// This rule with GAIA's setting in place of known lengths and the problem's own slots.
     #[must_use]
     pub fn with_setting(self, problem: &Problem, setting: Setting) -> Box<dyn Policy> {
+        let site_first = |name| Box::new(SiteFirst::new(name, setting.step));
         let rule: Box<dyn Decide> = match self {
             Self::RunNow => Box::new(first_fit::Earliest::by_order()),
             Self::Balanced => Box::new(first_fit::Earliest::by_load()),
-            Self::LocalOnly => Box::new(first_fit::SiteFirst::Local),
-            Self::RoundRobin => Box::new(first_fit::SiteFirst::InTurn { next: 0 }),
-            Self::MostAvailable => Box::new(first_fit::SiteFirst::MostAvailable),
-            Self::LowestCarbon => Box::new(first_fit::SiteFirst::LowestCarbon),
+            Self::LocalOnly => site_first(Name::Local),
+            Self::RoundRobin => site_first(Name::InTurn(0)),
+            Self::MostAvailable => site_first(Name::MostAvailable),
+            Self::LowestCarbon => site_first(Name::LowestCarbon),
             Self::LowestSlot => Box::new(gaia::LowestSlot),
             Self::LowestWindow => Box::new(gaia::LowestWindow(setting)),
             Self::CarbonTime => Box::new(gaia::CarbonTime(setting)),

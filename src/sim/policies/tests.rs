@@ -144,6 +144,19 @@ fn sites_by_rule_and_the_next_one_when_there_is_no_room() {
 }
 
 #[test]
+fn rules_see_what_was_free_when_the_step_began() {
+    let at = dear(&[&[9; 4], &[9; 4]]);
+    let mut small = job(&at, 2, Class::Rigid);
+    for choice in &mut small.choices {
+        (choice.need, choice.watts) = ([3, 0, 0], 100);
+    }
+    let mut later = small.clone();
+    (later.arrival, later.release) = (1, 1);
+    let jobs = vec![small.clone(), small, later];
+    check(at, jobs, Rule::MostAvailable, "s0:0+2 s0:0+2 s1:1+2");
+}
+
+#[test]
 fn lowest_slot_looks_at_the_first_slot_only() {
     let at = dear(&[&[6, 3, 9, 4, 4]]);
     let jobs = vec![job(&at, 2, Class::Rigid)];
@@ -180,6 +193,7 @@ fn the_queue_mean_decides_but_the_real_length_runs() {
         mean_len: Some([1, 9]),
         stride: 1,
         day: 4,
+        step: 1,
     };
     let policy = Rule::LowestWindow.with_setting(&at, setting);
     let schedule = simulate(&with_jobs, policy, &mut |_| ());

@@ -92,9 +92,10 @@ fn in_one(view: &View<'_>, job: &Job, shape: Shape, ready: Ready, low: &Low) -> 
             last = Some((Reverse(start), value, i));
         }
     }
-    let (start, choice) = match (first_low, last) {
-        (Some((start, _, i)), _) | (None, Some((Reverse(start), _, i))) => (start, i),
-        (None, None) => return None,
+    let ((Some((start, _, choice)), _) | (None, Some((Reverse(start), _, choice)))) =
+        (first_low, last)
+    else {
+        return None;
     };
     Some(whole(choice, shape, start, ready))
 }

@@ -6,3 +6,4 @@ pub mod instance;
 pub mod schedule;
 pub mod generate;
 pub mod policy;
+pub mod policies;

@@ -13,7 +13,10 @@ mod respond;
 mod state;
 mod eject;
 mod plan;
+mod expectation;
+mod online;
 
+pub use online::{Online, OnlineOptions};
 pub use plan::{Part, PlanOptions, Progress, plan};
 pub use problem::{
     AMOUNT_MAX, Choice, Class, Job, Link, Pool, Problem, RESOURCES, Site, StageIn, WEIGHT_MAX,

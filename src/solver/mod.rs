@@ -13,7 +13,9 @@ mod respond;
 mod state;
 mod eject;
 mod plan;
+mod bound;
 
+pub use bound::{Bound, BoundPart, BoundProgress, Prices, lower_bound};
 pub use plan::{Part, PlanOptions, Progress, plan};
 pub use problem::{
     AMOUNT_MAX, Choice, Class, Job, Link, Pool, Problem, RESOURCES, Site, StageIn, WEIGHT_MAX,

@@ -142,9 +142,9 @@ impl Present for Outcome<'_> {
             ),
         ];
         if let (Some(bound), Some(regret)) = (self.bound_kwh(), self.regret_percent()) {
-            let over = self
-                .over_bound()
-                .map_or_else(String::new, |over| format!(", objective {over:.4} of it"));
+            let over = self.over_bound().map_or_else(String::new, |over| {
+                format!(", objective {over:.4} times it")
+            });
             rows.push((
                 "bound",
                 format!("{bound:.1} kWh-eq{over}, regret {regret:.2} %"),

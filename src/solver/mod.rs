@@ -14,6 +14,8 @@ mod state;
 mod eject;
 mod plan;
 mod bound;
+#[cfg(test)]
+mod brute_tests;
 
 pub use bound::{Bound, BoundPart, BoundProgress, Prices, lower_bound};
 pub use plan::{Part, PlanOptions, Progress, plan};

@@ -71,27 +71,34 @@ pub(super) fn ascend(
     progress: &mut dyn FnMut(&BoundProgress),
 ) -> Bound {
     let mut rows = Rows::new(problem, k);
-    let mut best: Option<Bound> = None;
+    // No prices at all prove that nothing is negative: the search never ends below that.
+    let mut best = without_prices(problem, k, run);
     for iteration in 0..n_iterations.max(1) {
         let prices = rows.prices(problem, k);
         let (value, usage) = evaluate(problem, &prices, run);
         let step = step_of(iteration, n_iterations.max(1));
         rows.step(problem, &usage, iteration == 0, step);
-        if best.as_ref().is_none_or(|best| best.value < value) {
-            best = Some(Bound { prices, value });
+        if best.value < value {
+            best = Bound { prices, value };
         }
-        if let Some(best) = &best {
-            progress(&BoundProgress {
-                n_done: iteration + 1,
-                best: best.value / i128::from(k),
-            });
-        }
+        progress(&BoundProgress {
+            n_done: iteration + 1,
+            best: best.value / i128::from(k),
+        });
     }
-    // There was an iteration.
-    best.unwrap_or(Bound {
-        prices: rows.prices(problem, k),
-        value: i128::MIN,
-    })
+    best
+}
+
+fn without_prices(problem: &Problem, k: i64, run: &dyn Fn(&mut [BoundPart<'_>])) -> Bound {
+    let n = problem.n_slots;
+    let prices = Prices {
+        k,
+        green: vec![0; n * problem.sites.len()],
+        power: vec![0; n * problem.sites.len()],
+        resources: [(); RESOURCES].map(|()| vec![0; n * problem.pools.len()]),
+    };
+    let (value, _) = evaluate(problem, &prices, run);
+    Bound { prices, value }
 }
 
 /// The bound that prices prove, and what the cheapest ways use under them.

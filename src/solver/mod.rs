@@ -15,7 +15,11 @@ mod eject;
 mod plan;
 mod expectation;
 mod online;
+mod bound;
+#[cfg(test)]
+mod brute_tests;
 
+pub use bound::{Bound, BoundPart, BoundProgress, Prices, lower_bound};
 pub use online::{Online, OnlineOptions};
 pub use plan::{Part, PlanOptions, Progress, plan};
 pub use problem::{

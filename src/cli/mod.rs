@@ -28,6 +28,8 @@ mod serve;
 mod starter;
 mod demo;
 mod load;
+mod files;
+mod instance;
 
 use crate::cli::{
     failure::{EXIT_CODES, EXIT_USAGE, Failure},
@@ -68,6 +70,8 @@ enum Command {
     Verify(offline::VerifyArgs),
     /// Make a new store from a backup.
     Restore(offline::RestoreArgs),
+    /// Make, check and bound placement instances.
+    Instance(instance::InstanceArgs),
     /// Check or show the configuration of the server.
     #[command(subcommand)]
     Config(serve::ConfigVerb),
@@ -118,6 +122,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Backup(args) => runtime.block_on(admin::run_backup(args)),
         Command::Verify(args) => offline::verify(&args),
         Command::Restore(args) => offline::restore(&args),
+        Command::Instance(args) => instance::run(&args),
         Command::Config(verb) => serve::config(&verb),
         Command::Completions { shell } => {
             let mut script = Vec::new();

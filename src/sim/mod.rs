@@ -2,5 +2,8 @@
 //!
 //! Every schedule is scored by `solver::score`, never by the claim of the policy that made it.
 
+pub mod instance;
+pub mod schedule;
+pub mod generate;
 pub mod policy;
 pub mod policies;

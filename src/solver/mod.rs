@@ -3,10 +3,18 @@
 //! Pure and deterministic: the same problem, seed and budget give the same schedule whoever carries out the work; no
 //! schedule leaves a capacity, a power cap, a link or a job's rules broken.
 
+mod noise;
 mod problem;
 mod schedule;
 mod score;
+mod table;
+mod nudge;
+mod respond;
+mod state;
+mod eject;
+mod plan;
 
+pub use plan::{Part, PlanOptions, Progress, plan};
 pub use problem::{
     AMOUNT_MAX, Choice, Class, Job, Link, Pool, Problem, RESOURCES, Site, StageIn, WEIGHT_MAX,
 };

@@ -10,7 +10,7 @@ use lancang::{
         policies::{Rule, Setting},
         policy::{simulate, without_jobs},
     },
-    solver::{Choice, Class, Job, Pool, Problem, RESOURCES, Schedule, Site},
+    solver::{Choice, Class, Job, Pool, Problem, Schedule, Site},
 };
 
 use crate::{
@@ -25,8 +25,6 @@ const SHORT_BELOW_S: usize = 7200;
 const WAIT_HOURS: [usize; 2] = [6, 24];
 /// Carbon of all jobs run at once, as GAIA counts it.
 const PUBLISHED_RUN_NOW: f64 = 562.171;
-/// More than any schedule uses.
-const UNLIMITED: i32 = 1_000_000_000;
 
 /// A job of the trace: arrival and length in seconds, cores.
 struct Entry {
@@ -51,6 +49,8 @@ impl Grid {
     /// One site without limits; a core draws 1 W. `delay_price` is in weighted watt-slots.
     fn problem(&self, weights: &[i32], jobs: &[Entry], class: &Class, delay_price: i64) -> Problem {
         let n_slots = weights.len() * self.slots_per_hour;
+        // Room for all at once: no limit at all.
+        let all_cores = jobs.iter().map(|job| job.cores).sum();
         let weight = (0..n_slots).map(|slot| weights[slot / self.slots_per_hour]);
         let job = |(id, entry): (u32, &Entry)| {
             let arrival = self.slots(entry.arrival_s);
@@ -66,7 +66,7 @@ impl Grid {
                 class: class.clone(),
                 choices: [Choice {
                     pool: 0,
-                    need: [0; RESOURCES],
+                    need: [entry.cores, 0, 0],
                     watts: entry.cores,
                 }]
                 .into(),
@@ -81,13 +81,13 @@ impl Grid {
             n_slots,
             sites: vec![Site {
                 id: "AU-SA".into(),
-                power_cap_w: UNLIMITED,
+                power_cap_w: all_cores,
                 green_w: vec![0; n_slots],
                 weight: weight.collect(),
             }],
             pools: vec![Pool {
                 site: 0,
-                capacity: [UNLIMITED; RESOURCES],
+                capacity: [all_cores, 0, 0],
             }],
             links: Vec::new(),
             jobs: (0..).zip(jobs).map(job).collect(),

@@ -145,3 +145,17 @@ pub const STREAM_STALL_SECONDS_MAX: u64 = 60;
 pub const WATCH_COMMITS_AT_ONCE_MAX: usize = 64;
 /// Seconds that calls in flight get to finish when the server stops.
 pub const DRAIN_SECONDS_MAX: u64 = 10;
+/// Bytes of an instance or schedule file, unpacked: two million jobs.
+pub const INSTANCE_BYTES_MAX: usize = 1 << 30;
+/// Slots of an instance: a year of quarter hours, and some.
+pub const INSTANCE_SLOTS_MAX: usize = 40_000;
+/// Jobs of an instance.
+pub const INSTANCE_JOBS_MAX: usize = 2_000_000;
+/// Units of a malleable job.
+pub const UNITS_MAX: usize = 64;
+/// Thousandths of work in one slot, whatever the units.
+pub const SPEED_MAX: i64 = 1_000_000_000;
+/// Thousandths of work of a job.
+pub const WORK_MAX: i64 = 1_000_000_000_000;
+/// Violations that are told of one file: enough to see the pattern.
+pub const VIOLATIONS_MAX: usize = 100;

@@ -45,6 +45,14 @@ pub(crate) enum Failure {
         /// Every problem with its place.
         problems: Vec<String>,
     },
+    /// An instance or schedule that is not sound.
+    #[error("{file} is not sound; nothing was written")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Every problem with its place.
+        problems: Vec<String>,
+    },
     /// The server refused.
     #[error("{}", .0.message())]
     Status(Box<Status>),
@@ -145,6 +153,7 @@ impl Failure {
         match self {
             Self::Usage(_)
             | Self::Malformed { .. }
+            | Self::Unreadable { .. }
             | Self::Config(_)
             | Self::Backtest(BacktestError::Scenario(_)) => EXIT_USAGE,
             Self::Status(status) => exit_of(status.code()),
@@ -172,6 +181,7 @@ impl Failure {
         match self {
             Self::Status(status) => status::lines(status),
             Self::Malformed { problems, .. }
+            | Self::Unreadable { problems, .. }
             | Self::Backtest(BacktestError::Scenario(problems)) => {
                 let mut lines = vec![format!("error: {self}")];
                 lines.extend(problems.iter().map(|problem| format!("  {problem}")));

@@ -98,8 +98,11 @@ const TABLE: &[Row] = &[
             "telemetry",
             "solver",
             "sim",
+            "sheet",
+            "topology",
         ],
     ),
+    row("cli/starter/messages", &["domain"]),
     row("main", &["cli"]),
 ];
 

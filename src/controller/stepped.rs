@@ -171,3 +171,62 @@ impl std::fmt::Debug for Stepped {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        clock::VirtualClock,
+        domain::{job::JobState, site::Country},
+        state::{
+            command::SiteVerb,
+            testing::{NOW, latencies, settings, site, submission},
+        },
+        store::MemoryStore,
+    };
+
+    /// A job that was planned to start, and where it stands a slot after that start.
+    fn after_the_start(starts_as_planned: bool) -> (Arc<Job>, Arc<Job>) {
+        let clock = Arc::new(VirtualClock::at(NOW));
+        let options = Options {
+            starts_as_planned,
+            ..Options::new(settings())
+        };
+        let store = Box::new(MemoryStore::new(900, Uuid::nil()));
+        let mut stepped = Stepped::open(options, store, clock.clone()).unwrap();
+        let mut here = site("here");
+        // Where no rule of data is in the way.
+        here.country = Country::parse("LA").unwrap();
+        let create = SiteCommand {
+            id: here.id.clone(),
+            etag: None,
+            request: None,
+            verb: SiteVerb::Create(Box::new(here)),
+        };
+        stepped.change_site(&create).unwrap().unwrap();
+        stepped
+            .put_latencies(&latencies(&["here"]))
+            .unwrap()
+            .unwrap();
+        let mut submission = submission(1, None).submission;
+        submission.hold = false;
+        let answers = stepped.submit(vec![submission]).unwrap().unwrap();
+        let before = answers.into_iter().next().unwrap().unwrap().job;
+        let start = before.placement().unwrap().start();
+        clock.set(settings().grid.start_of(start.plus(1)));
+        stepped.settle().unwrap().unwrap();
+        let after = stepped.state().job(before.id).unwrap().clone();
+        (before, after)
+    }
+
+    #[test]
+    fn a_start_that_passes_counts_where_plans_are_carried_out_and_is_planned_again_elsewhere() {
+        let (before, after) = after_the_start(true);
+        assert_eq!(before.state, after.state);
+        let (before, after) = after_the_start(false);
+        assert_ne!(before.state, after.state);
+        assert!(matches!(after.state, JobState::Planned(_)));
+    }
+}

@@ -5,7 +5,7 @@ use std::{fs, io::Write as _};
 use flate2::{Compression, write::GzEncoder};
 use lancang::sim::backtest::{BacktestError, Scenario};
 
-use super::{Files, at};
+use super::Files;
 
 /// The problems of a scenario with one text replaced in one file.
 #[track_caller]
@@ -41,162 +41,182 @@ fn the_scenario_of_these_tests_is_sound() {
     assert_eq!(scenario.range.len(), 48);
 }
 
+/// The file that is changed.
+type Pick = fn(&mut Files) -> &mut String;
+
+/// A file, a text in it, what stands there instead, and what is said of it.
+const CASES: &[(Pick, &str, &str, &str)] = &[
+    (
+        actuals,
+        "2025-03-01T02:00:00+08:00,1000,0",
+        "2025-03-01T02:00:00+08:00,-1,0",
+        "actuals.csv:4: column alpha_hydro: `-1` is no whole number of kW",
+    ),
+    (
+        actuals,
+        "2025-03-01T02:00:00+08:00,1000,0",
+        "2025-03-01T02:00:00+08:00,NaN,0",
+        "actuals.csv:4: column alpha_hydro: `NaN` is no whole number of kW",
+    ),
+    (
+        actuals,
+        "2025-03-01T02:00:00+08:00,1000,0",
+        "2025-03-01T02:00:00+08:00,9000,0",
+        "actuals.csv:4: column alpha_hydro: `9000` is above the 2000 kW of alpha/hydro",
+    ),
+    (
+        actuals,
+        "2025-03-01T02:00:00+08:00,1000,0",
+        "2025-03-01T03:00:00+08:00,1000,0",
+        "actuals.csv:4: column ts: does not follow",
+    ),
+    (
+        actuals,
+        "2025-03-01T02:00:00+08:00,1000,0",
+        "2025-03-01T01:00:00+08:00,1000,0",
+        "actuals.csv:4: column ts: does not follow",
+    ),
+    (
+        actuals,
+        "T02:00:00",
+        "T02:10:00",
+        "actuals.csv:4: column ts: is not the start of a slot",
+    ),
+    (
+        actuals,
+        "beta_hydro",
+        "gamma_hydro",
+        "actuals.csv:1: column gamma_hydro: no site has a supply `gamma/hydro`",
+    ),
+    (
+        forecasts,
+        "DA,alpha/hydro",
+        "DX,alpha/hydro",
+        "forecasts.csv:2: column product: `DX` is none of DA, ID, WA",
+    ),
+    (
+        forecasts,
+        "alpha/hydro",
+        "alpha/tidal",
+        "forecasts.csv:2: column supply: `alpha/tidal` no site has a supply",
+    ),
+    (
+        forecasts,
+        "1000,1000,1000",
+        "1000,900,1000",
+        "forecasts.csv:2: column p50_kw: p10 <= p50 <= p90 does not hold",
+    ),
+    (
+        forecasts,
+        "2025-03-01T02:00:00",
+        "2025-03-01T03:00:00",
+        "forecasts.csv:6: column valid_at: slots of an issue follow each other",
+    ),
+    (
+        jobs,
+        "one,2025-03-01T08",
+        "one,2025-03-01T21",
+        "jobs.csv:2: column deadline: is before submit",
+    ),
+    (
+        jobs,
+        ",8,",
+        ",-8,",
+        "jobs.csv:2: column cores: `-8` is no whole number",
+    ),
+    (
+        jobs,
+        ",3600,",
+        ",NaN,",
+        "jobs.csv:2: column runtime_s: `NaN` is no whole number of seconds",
+    ),
+    (jobs, ",3600,", ",0,", "jobs.csv:2: timing.runtime"),
+    (jobs, "one,", "o n e,", "jobs.csv:2: name"),
+    (
+        jobs,
+        "power_w",
+        "power_kw",
+        "jobs.csv:1: column power_w is missing",
+    ),
+    (
+        latencies,
+        "beta,hanoi,VN,20",
+        "beta,hanoi,VN,fast",
+        "latencies.csv:3: column rtt_leased_ms",
+    ),
+    (
+        latencies,
+        "beta,",
+        "gamma,",
+        "latencies.csv: column site: `gamma` is no site",
+    ),
+    (sites, "it_mw = 2.0", "it_mw = -2.0", "sites.toml: alpha"),
+    (sites, "it_mw = 2.0", "it_mw = ", "sites.toml:"),
+    (
+        sites,
+        "grid_limit_mw = 3.0",
+        "grid_limit_mw = 1.0",
+        "sites.toml: alpha: power_cap_watts",
+    ),
+    (
+        scenario,
+        "slot_minutes = 60",
+        "slot_minutes = 7",
+        "scenario.toml:4: is none of 5, 15, 30, 60",
+    ),
+    (
+        scenario,
+        "2025-03-03T",
+        "2025-02-03T",
+        "scenario.toml:3: end is not after start",
+    ),
+    (
+        scenario,
+        "2025-03-03T",
+        "2025-03-04T",
+        "actuals.csv: covers 2025-02-28T16:00:00Z to 2025-03-02T16:00:00Z",
+    ),
+    (
+        scenario,
+        "name = ",
+        "nom = ",
+        "scenario.toml:1: unknown field `nom`",
+    ),
+    (
+        scenario,
+        "\"jobs.csv\"",
+        "\"none.csv\"",
+        "none.csv: cannot be read",
+    ),
+];
+
+fn actuals(files: &mut Files) -> &mut String {
+    &mut files.actuals
+}
+
+fn forecasts(files: &mut Files) -> &mut String {
+    &mut files.forecasts
+}
+
+fn jobs(files: &mut Files) -> &mut String {
+    &mut files.jobs
+}
+
+fn latencies(files: &mut Files) -> &mut String {
+    &mut files.latencies
+}
+
+fn scenario(files: &mut Files) -> &mut String {
+    &mut files.scenario
+}
+
+fn sites(files: &mut Files) -> &mut String {
+    &mut files.sites
+}
+
 #[test]
 fn wrong_cells_are_named_with_their_place() {
-    type Pick = fn(&mut Files) -> &mut String;
-    let actuals: Pick = |files| &mut files.actuals;
-    let forecasts: Pick = |files| &mut files.forecasts;
-    let jobs: Pick = |files| &mut files.jobs;
-    let latencies: Pick = |files| &mut files.latencies;
-    let scenario: Pick = |files| &mut files.scenario;
-    let sites: Pick = |files| &mut files.sites;
-    let hour_2 = format!("{},1000,0", at(2));
-    let hour_2 = hour_2.as_str();
-    let cases: &[(Pick, &str, &str, &str)] = &[
-        (
-            actuals,
-            hour_2,
-            &format!("{},-1,0", at(2)),
-            "actuals.csv:4: column alpha_hydro: `-1` is no whole number of kW",
-        ),
-        (
-            actuals,
-            hour_2,
-            &format!("{},NaN,0", at(2)),
-            "actuals.csv:4: column alpha_hydro: `NaN` is no whole number of kW",
-        ),
-        (
-            actuals,
-            hour_2,
-            &format!("{},9000,0", at(2)),
-            "actuals.csv:4: column alpha_hydro: `9000` is above the 2000 kW of alpha/hydro",
-        ),
-        (
-            actuals,
-            hour_2,
-            &format!("{},1000,0", at(3)),
-            "actuals.csv:4: column ts: does not follow",
-        ),
-        (
-            actuals,
-            hour_2,
-            &format!("{},1000,0", at(1)),
-            "actuals.csv:4: column ts: does not follow",
-        ),
-        (
-            actuals,
-            "T02:00:00",
-            "T02:10:00",
-            "actuals.csv:4: column ts: is not the start of a slot",
-        ),
-        (
-            actuals,
-            "beta_hydro",
-            "gamma_hydro",
-            "actuals.csv:1: column gamma_hydro: no site has a supply `gamma/hydro`",
-        ),
-        (
-            forecasts,
-            "DA,alpha/hydro",
-            "DX,alpha/hydro",
-            "forecasts.csv:2: column product: `DX` is none of DA, ID, WA",
-        ),
-        (
-            forecasts,
-            "alpha/hydro",
-            "alpha/tidal",
-            "forecasts.csv:2: column supply: `alpha/tidal` no site has a supply",
-        ),
-        (
-            forecasts,
-            "1000,1000,1000",
-            "1000,900,1000",
-            "forecasts.csv:2: column p50_kw: p10 <= p50 <= p90 does not hold",
-        ),
-        (
-            forecasts,
-            "2025-03-01T02:00:00",
-            "2025-03-01T03:00:00",
-            "forecasts.csv:6: column valid_at: slots of an issue follow each other",
-        ),
-        (
-            jobs,
-            "one,2025-03-01T08",
-            "one,2025-03-01T21",
-            "jobs.csv:2: column deadline: is before submit",
-        ),
-        (
-            jobs,
-            ",8,",
-            ",-8,",
-            "jobs.csv:2: column cores: `-8` is no whole number",
-        ),
-        (
-            jobs,
-            ",3600,",
-            ",NaN,",
-            "jobs.csv:2: column runtime_s: `NaN` is no whole number of seconds",
-        ),
-        (jobs, ",3600,", ",0,", "jobs.csv:2: timing.runtime"),
-        (jobs, "one,", "o n e,", "jobs.csv:2: name"),
-        (
-            jobs,
-            "power_w",
-            "power_kw",
-            "jobs.csv:1: column power_w is missing",
-        ),
-        (
-            latencies,
-            "beta,hanoi,VN,20",
-            "beta,hanoi,VN,fast",
-            "latencies.csv:3: column rtt_leased_ms",
-        ),
-        (
-            latencies,
-            "beta,",
-            "gamma,",
-            "latencies.csv: column site: `gamma` is no site",
-        ),
-        (sites, "it_mw = 2.0", "it_mw = -2.0", "sites.toml: alpha"),
-        (sites, "it_mw = 2.0", "it_mw = ", "sites.toml:"),
-        (
-            sites,
-            "grid_limit_mw = 3.0",
-            "grid_limit_mw = 1.0",
-            "sites.toml: alpha: power_cap_watts",
-        ),
-        (
-            scenario,
-            "slot_minutes = 60",
-            "slot_minutes = 7",
-            "scenario.toml:4: is none of 5, 15, 30, 60",
-        ),
-        (
-            scenario,
-            "2025-03-03T",
-            "2025-02-03T",
-            "scenario.toml:3: end is not after start",
-        ),
-        (
-            scenario,
-            "2025-03-03T",
-            "2025-03-04T",
-            "actuals.csv: covers 2025-02-28T16:00:00Z to 2025-03-02T16:00:00Z",
-        ),
-        (
-            scenario,
-            "name = ",
-            "nom = ",
-            "scenario.toml:1: unknown field `nom`",
-        ),
-        (
-            scenario,
-            "\"jobs.csv\"",
-            "\"none.csv\"",
-            "none.csv: cannot be read",
-        ),
-    ];
-    for (pick, from, to, expected) in cases {
+    for (pick, from, to, expected) in CASES {
         says(&problems(|files| swap(pick(files), from, to)), expected);
     }
 }

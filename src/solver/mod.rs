@@ -13,7 +13,6 @@ mod respond;
 mod state;
 mod eject;
 mod plan;
-mod expectation;
 mod online;
 mod bound;
 #[cfg(test)]

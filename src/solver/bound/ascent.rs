@@ -48,7 +48,7 @@ impl Row {
             self.mean += (fine - self.mean) / MEAN;
             self.square += (excess * excess - self.square) / SQUARE;
         }
-        let share = i128::from(self.weight * step >> 20);
+        let share = i128::from((self.weight * step) >> 20);
         let spread = i128::from(self.square.isqrt() + 1) << FINE;
         let by = share * i128::from(self.mean) / spread;
         let by = i64::try_from(by).unwrap_or(0);

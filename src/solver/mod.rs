@@ -9,6 +9,8 @@ mod schedule;
 mod score;
 mod table;
 mod nudge;
+mod pieces;
+mod units;
 mod respond;
 mod state;
 mod eject;

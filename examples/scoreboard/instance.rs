@@ -2,139 +2,20 @@
 //!
 //! The bound is a Lagrangian one: any prices give a true lower bound of the objective.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use lancang::solver::{Choice, Class, Job, Link, Pool, Problem, RESOURCES, Site, StageIn};
+use lancang::{
+    sim::instance::decode,
+    solver::{Choice, Class, Job, Problem, RESOURCES},
+};
 use serde::Deserialize;
 
 use crate::{Outcome, data};
 
-#[derive(Deserialize)]
-struct Instance {
-    name: Box<str>,
-    slot_minutes: u32,
-    slots: usize,
-    sites: Vec<SiteEntry>,
-    links: Vec<LinkEntry>,
-    jobs: Vec<JobEntry>,
-}
-
-#[derive(Deserialize)]
-struct SiteEntry {
-    id: Box<str>,
-    cap: [i32; RESOURCES],
-    power_cap_w: i32,
-    pue_milli: i32,
-    green_w: Vec<i32>,
-    weight: Vec<i32>,
-}
-
-#[derive(Deserialize)]
-struct LinkEntry {
-    id: Box<str>,
-    cap_mbps: i32,
-}
-
-#[derive(Deserialize)]
-struct JobEntry {
-    id: u32,
-    arrival: usize,
-    release: usize,
-    deadline: usize,
-    class: String,
-    req: [i32; RESOURCES],
-    power_w: i64,
-    duration: usize,
-    sites: Vec<usize>,
-    link: i64,
-    xfer_slots: usize,
-    xfer_mbps: i32,
-    min_chunk: usize,
-    resume_slots: usize,
-    speed: Box<[i64]>,
-    work: i64,
-    value: i64,
-}
-
-/// A public instance as a problem; a pool for each site.
+/// A public instance.
 pub(crate) fn read(path: &Path) -> Outcome<Problem> {
-    let instance: Instance = serde_json::from_str(&data::text(path)?)?;
-    let pools = instance.sites.iter().enumerate().map(|(site, entry)| Pool {
-        site,
-        capacity: entry.cap,
-    });
-    let jobs = instance.jobs.iter().map(|entry| job(&instance, entry));
-    Ok(Problem {
-        pools: pools.collect(),
-        jobs: jobs.collect::<Outcome<_>>()?,
-        name: instance.name,
-        slot_minutes: instance.slot_minutes,
-        n_slots: instance.slots,
-        sites: instance
-            .sites
-            .into_iter()
-            .map(|entry| Site {
-                id: entry.id,
-                power_cap_w: entry.power_cap_w,
-                green_w: entry.green_w,
-                weight: entry.weight,
-            })
-            .collect(),
-        links: instance
-            .links
-            .into_iter()
-            .map(|entry| Link {
-                id: entry.id,
-                capacity_mbps: entry.cap_mbps,
-            })
-            .collect(),
-    })
-}
-
-fn job(instance: &Instance, entry: &JobEntry) -> Outcome<Job> {
-    let mut choices = Vec::new();
-    for &pool in &entry.sites {
-        let pue = i64::from(instance.sites[pool].pue_milli);
-        choices.push(Choice {
-            pool,
-            need: entry.req,
-            watts: i32::try_from((entry.power_w * pue + 999) / 1000)?,
-        });
-    }
-    let class = match entry.class.as_str() {
-        "rigid" => Class::Rigid,
-        "interruptible" => Class::Interruptible {
-            min_chunk: entry.min_chunk.max(1).min(entry.duration),
-            resume: entry.resume_slots,
-        },
-        "malleable" => Class::Malleable {
-            speed: entry.speed.clone(),
-            work: entry.work,
-        },
-        other => return Err(format!("job {}: no class {other}", entry.id).into()),
-    };
-    let units = match &class {
-        Class::Malleable { speed, .. } => i64::try_from((speed.len() / 2).max(1))?,
-        _ => 1,
-    };
-    let watts = choices.iter().map(|choice| choice.watts).max().unwrap_or(0);
-    let energy = i64::from(watts) * units * i64::try_from(entry.duration)?;
-    Ok(Job {
-        id: entry.id,
-        arrival: entry.arrival,
-        release: entry.release,
-        deadline: entry.deadline,
-        duration: entry.duration,
-        class,
-        choices: choices.into(),
-        stage_in: usize::try_from(entry.link).ok().map(|link| StageIn {
-            link,
-            n_slots: entry.xfer_slots,
-            mbps: entry.xfer_mbps,
-        }),
-        miss_penalty: 4 * 1000 * energy * entry.value,
-        delay_price: 0,
-    })
+    let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    decode(&bytes).map_err(|refusal| format!("{}: {refusal}", path.display()).into())
 }
 
 /// Integer prices of green power, of each resource and of power, by site and slot.

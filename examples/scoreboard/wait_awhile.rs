@@ -32,6 +32,8 @@ const FIRST_WEEKDAY: usize = 2;
 const SHORTEST: usize = 8;
 const N_DURATIONS: u32 = 172;
 const UNLIMITED: i32 = 1_000_000_000;
+/// Seconds of the offline method where room is scarce.
+const PLAN_SECONDS: u64 = 3;
 /// Jobs that run at once where room is scarce; on average 17.7 want to.
 const ROOM: i32 = 40;
 const CUTTABLE: Class = Class::Interruptible {
@@ -172,6 +174,7 @@ fn scarce(dir: &Path, jobs: &[(usize, usize)]) -> Outcome<String> {
             "`wait-awhile`",
             "`threshold`",
             "**`lancang`, online**",
+            "**`lancang plan`, offline**",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -194,6 +197,7 @@ fn scarce(dir: &Path, jobs: &[(usize, usize)]) -> Outcome<String> {
                 peer(Rule::WaitAwhile)(&problem),
                 peer(Rule::Threshold)(&problem),
                 ours::online(&problem),
+                ours::offline(&problem, PLAN_SECONDS),
             ];
             for schedule in methods {
                 let Some(schedule) = schedule else {
@@ -316,7 +320,7 @@ fn problem(
         n_slots: weights.len(),
         sites: vec![Site {
             id: "node".into(),
-            power_cap_w: UNLIMITED,
+            power_cap_w: room,
             green_w: vec![0; weights.len()],
             weight: weights.to_vec(),
         }],

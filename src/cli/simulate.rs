@@ -23,12 +23,21 @@ use crate::{
         report::report,
         schedule::encode_schedule,
     },
+    solver::OnlineOptions,
 };
 
 const EXAMPLES: &str = "\
 Example:
   lancang instance generate --family dry-mix --jobs 5000 --out dry.json.gz
   lancang simulate dry.json.gz --policy run-now --out schedule.json --report report.json";
+
+/// Name of our own policy.
+const OURS: &str = "lancang";
+
+fn names() -> PossibleValuesParser {
+    let rules = RULES.iter().map(|(name, _)| *name);
+    PossibleValuesParser::new([OURS].into_iter().chain(rules))
+}
 
 /// Flags of `lancang simulate`.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,7 +47,7 @@ pub(crate) struct SimulateArgs {
     #[arg(value_name = "INSTANCE")]
     instance: PathBuf,
     /// Who decides.
-    #[arg(long, value_name = "POLICY", value_parser = PossibleValuesParser::new(RULES.map(|(name, _)| name)))]
+    #[arg(long, value_name = "POLICY", default_value = OURS, value_parser = names())]
     policy: String,
     /// File for the schedule; compressed when its name ends in `.gz`.
     #[arg(long, value_name = "FILE")]
@@ -46,6 +55,9 @@ pub(crate) struct SimulateArgs {
     /// File for a report as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Where chance begins, for a policy that has any.
+    #[arg(long, value_name = "SEED", default_value = "0")]
+    seed: u64,
     #[command(flatten)]
     threads: plan::ThreadArgs,
     /// Also search a lower bound, in so many iterations.
@@ -59,8 +71,16 @@ pub(crate) struct SimulateArgs {
 /// Simulates a policy.
 pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     let problem = instance::read(&args.instance)?;
-    let policy = policies::policy(&args.policy, &problem)
-        .ok_or_else(|| Failure::Usage(format!("there is no policy `{}`", args.policy)))?;
+    let policy = if args.policy == OURS {
+        let options = OnlineOptions {
+            seed: args.seed,
+            ..OnlineOptions::default()
+        };
+        policy::lancang(&problem, options)
+    } else {
+        policies::policy(&args.policy, &problem)
+            .ok_or_else(|| Failure::Usage(format!("there is no policy `{}`", args.policy)))?
+    };
     let bar = bulk::progress(problem.n_slots, "slots");
     let begun = Instant::now();
     let schedule = policy::simulate(&problem, policy, &mut |slot| {

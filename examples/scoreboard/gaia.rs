@@ -176,7 +176,7 @@ const PUBLISHED: [Published; 7] = [
 ];
 
 /// Prices of delay tried: grams of carbon an hour, for a job of 1 kW.
-const DELAY_PRICES: [i64; 6] = [0, 4, 10, 18, 19, 50];
+const DELAY_PRICES: [i64; 5] = [0, 4, 10, 19, 50];
 
 /// The same where only the mean lengths of the queues are known.
 const BLIND_PRICES: [i64; 4] = [0, 6, 12, 24];

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum, builder::PossibleValue};
 
 use crate::{
-    cli::{failure::Failure, files, output::say},
+    cli::{failure::Failure, files, output::say, plan},
     limits::VIOLATIONS_MAX,
     sim::{
         generate::{self, Family, Order},
         instance::{self, Refusal},
         schedule::decode_schedule,
     },
-    solver::{Problem, score},
+    solver::{Breach, Problem, Schedule, Score, score},
 };
 
 const GENERATE_EXAMPLES: &str = "\
@@ -35,6 +35,8 @@ enum InstanceVerb {
     Generate(GenerateArgs),
     /// Read an instance and name everything that is wrong with it.
     Check(CheckArgs),
+    /// Search a lower bound of every schedule, and prices that prove it.
+    Bound(plan::BoundArgs),
 }
 
 /// Flags of `lancang instance check`.
@@ -92,6 +94,7 @@ pub(crate) fn run(args: &InstanceArgs) -> Result<(), Failure> {
     match &args.verb {
         InstanceVerb::Generate(args) => generate(args),
         InstanceVerb::Check(args) => check(args),
+        InstanceVerb::Bound(args) => plan::run_bound(args),
     }
 }
 
@@ -125,24 +128,39 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     };
     let schedule = decode_schedule(&problem, &files::read(path)?)
         .map_err(|refusal| unsound(path, &refusal))?;
-    match score(&problem, &schedule) {
-        Ok(score) => say(&format!(
-            "{}: sound; grid {} of {} W-slots, {} missed, objective {}",
-            path.display(),
-            score.grid,
-            score.total(),
-            score.n_missed,
-            score.objective()
-        )),
-        Err(breaches) => Err(Failure::Unreadable {
-            file: path.display().to_string(),
-            problems: breaches
-                .iter()
-                .take(VIOLATIONS_MAX)
-                .map(ToString::to_string)
-                .collect(),
-        }),
+    let score = score(&problem, &schedule).map_err(|breaches| Failure::Unreadable {
+        file: path.display().to_string(),
+        problems: told(&breaches),
+    })?;
+    say(&format!(
+        "{}: sound; grid {} of {} W-slots, {} missed, objective {}",
+        path.display(),
+        score.grid,
+        score.total(),
+        score.n_missed,
+        score.objective()
+    ))
+}
+
+/// A schedule of this program that breaks no rule.
+pub(crate) struct Sound {
+    pub(crate) score: Score,
+}
+
+/// Scores a schedule that this program made; a breach is a defect of the program.
+pub(crate) fn sound(problem: &Problem, schedule: &Schedule) -> Result<Sound, Failure> {
+    match score(problem, schedule) {
+        Ok(score) => Ok(Sound { score }),
+        Err(breaches) => Err(Failure::Unsound(format!(
+            "internal error: the schedule breaks rules, nothing is written: {}",
+            told(&breaches).join("; ")
+        ))),
     }
+}
+
+fn told(breaches: &[Breach]) -> Vec<String> {
+    let told = breaches.iter().take(VIOLATIONS_MAX);
+    told.map(ToString::to_string).collect()
 }
 
 /// Reads an instance file.

@@ -29,7 +29,11 @@ mod starter;
 mod demo;
 mod load;
 mod files;
+mod workers;
+mod outcome;
 mod instance;
+mod plan;
+mod simulate;
 
 use crate::cli::{
     failure::{EXIT_CODES, EXIT_USAGE, Failure},
@@ -70,6 +74,10 @@ enum Command {
     Verify(offline::VerifyArgs),
     /// Make a new store from a backup.
     Restore(offline::RestoreArgs),
+    /// Plan all jobs of an instance at once.
+    Plan(plan::PlanArgs),
+    /// Let a policy decide the jobs of an instance as they arrive.
+    Simulate(simulate::SimulateArgs),
     /// Make, check and bound placement instances.
     Instance(instance::InstanceArgs),
     /// Check or show the configuration of the server.
@@ -122,6 +130,8 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Backup(args) => runtime.block_on(admin::run_backup(args)),
         Command::Verify(args) => offline::verify(&args),
         Command::Restore(args) => offline::restore(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Instance(args) => instance::run(&args),
         Command::Config(verb) => serve::config(&verb),
         Command::Completions { shell } => {

@@ -11,7 +11,7 @@ mod violations;
 
 pub use decode::decode;
 pub use document::{Document, JobEntry, LinkEntry, SiteEntry, VERSION};
-pub use encode::encode;
+pub use encode::{encode, encode_prices};
 pub use violations::{Refusal, Violation};
 
 pub(in crate::sim) use decode::{Entry, Kind, entry, field, list, object, text};

@@ -5,5 +5,6 @@
 pub mod instance;
 pub mod schedule;
 pub mod generate;
+pub mod report;
 pub mod policy;
 pub mod policies;

@@ -13,7 +13,14 @@ mod respond;
 mod state;
 mod eject;
 mod plan;
+mod expectation;
+mod online;
+mod bound;
+#[cfg(test)]
+mod brute_tests;
 
+pub use bound::{Bound, BoundPart, BoundProgress, Prices, lower_bound};
+pub use online::{Online, OnlineOptions};
 pub use plan::{Part, PlanOptions, Progress, plan};
 pub use problem::{
     AMOUNT_MAX, Choice, Class, Job, Link, Pool, Problem, RESOURCES, Site, StageIn, WEIGHT_MAX,

@@ -85,7 +85,7 @@ pub fn plan(
 ) -> Schedule {
     let mut noise = Noise::new(options.seed, 1);
     let mut state = State::new(problem);
-    state.place_all(&mut noise);
+    state.place_all(problem, &mut noise);
     let first_heat = first_heat(problem, options);
     let first_ramp = problem
         .sites
@@ -113,9 +113,9 @@ pub fn plan(
         } else {
             Ramp::of(first_ramp >> (u64::from(used) * options.ramp_halvings / 850))
         };
-        round(&mut state, heat, ramp, &mut noise, run);
+        round(problem, &mut state, heat, ramp, &mut noise, run);
         if progress.n_rounds.is_multiple_of(4) && 0 < state.n_missed() {
-            eject::place_missed(&mut state, heat, &mut noise);
+            eject::place_missed(problem, &mut state, heat, &mut noise);
         }
         progress.n_rounds += 1;
         let fading = i64::from(900_u32.saturating_sub(used));
@@ -143,7 +143,7 @@ fn first_heat(problem: &Problem, options: &PlanOptions) -> i64 {
     price / 1_000 * options.heat_permille
 }
 
-fn mean_weight(problem: &Problem) -> i64 {
+pub(super) fn mean_weight(problem: &Problem) -> i64 {
     let weight = problem.sites.iter().map(|site| {
         let sum: i64 = site.weight.iter().map(|&weight| i64::from(weight)).sum();
         sum / count(site.weight.len())
@@ -151,7 +151,7 @@ fn mean_weight(problem: &Problem) -> i64 {
     weight.sum::<i64>() / count(problem.sites.len())
 }
 
-fn count(n: usize) -> i64 {
+pub(super) fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX).max(1)
 }
 
@@ -171,24 +171,27 @@ fn cooled(first: i64, used_permille: u32) -> i64 {
 
 /// Moves every job about once.
 fn round(
-    state: &mut State<'_>,
+    problem: &Problem,
+    state: &mut State,
     heat: i64,
     ramp: Ramp,
     noise: &mut Noise,
     run: &dyn Fn(&mut [Part<'_>]),
 ) {
-    let mut parts = split(state, heat, ramp, noise);
+    let mut parts = split(problem, state, heat, ramp, noise);
     run(&mut parts);
     for part in parts {
-        state.take_back(part.table, part.change);
-        for (position, _, assignment) in part.jobs {
-            state.assignments[position] = assignment;
-        }
+        part.end(state);
     }
 }
 
-fn split<'a>(state: &mut State<'a>, heat: i64, ramp: Ramp, noise: &mut Noise) -> Vec<Part<'a>> {
-    let problem = state.problem;
+fn split<'a>(
+    problem: &'a Problem,
+    state: &mut State,
+    heat: i64,
+    ramp: Ramp,
+    noise: &mut Noise,
+) -> Vec<Part<'a>> {
     let n_sites = problem.sites.len();
     let n_parts = (n_sites / SITES_PER_PART).max(1);
     let mut order: Vec<usize> = (0..n_sites).collect();
@@ -200,7 +203,7 @@ fn split<'a>(state: &mut State<'a>, heat: i64, ramp: Ramp, noise: &mut Noise) ->
     let mut parts: Vec<Part<'a>> = (0..n_parts)
         .map(|part| Part {
             problem,
-            table: state.lend(|site| part_of[site] == part),
+            table: state.lend(problem, |site| part_of[site] == part),
             jobs: Vec::new(),
             site_is_here: part_of.iter().map(|&of| of == part).collect(),
             heat,
@@ -263,7 +266,48 @@ fn search_odds(job: &Job, from: usize) -> usize {
     1 + steps * job.choices.len() / STEPS
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    /// All sites and some of the jobs.
+    pub(super) fn whole(
+        problem: &'a Problem,
+        state: &mut State,
+        jobs: impl IntoIterator<Item = usize>,
+        noise: Noise,
+    ) -> Self {
+        let take = |position: usize| {
+            let from = state.ready[position]?;
+            Some((position, from, state.assignments[position].take()))
+        };
+        let jobs = jobs.into_iter().filter_map(take).collect();
+        Self {
+            problem,
+            table: state.lend(problem, |_| true),
+            jobs,
+            site_is_here: vec![true; problem.sites.len()],
+            heat: 0,
+            weight: mean_weight(problem),
+            ramp: Ramp::STEP,
+            noise,
+            responder: Responder::default(),
+            change: 0,
+        }
+    }
+
+    /// Moves every job once at this heat.
+    pub(super) fn run_at(&mut self, heat: i64, ramp: Ramp, toll_permille: i64) {
+        (self.heat, self.ramp) = (heat, ramp);
+        self.run();
+        self.table.set_tolls(self.problem, toll_permille);
+    }
+
+    /// Gives everything back.
+    pub(super) fn end(self, state: &mut State) {
+        state.take_back(self.table, self.change);
+        for (position, _, assignment) in self.jobs {
+            state.assignments[position] = assignment;
+        }
+    }
+
     /// Moves every job of the part once.
     pub fn run(&mut self) {
         let mut jobs = std::mem::take(&mut self.jobs);

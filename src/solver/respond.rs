@@ -511,12 +511,7 @@ impl Units {
             let mut power = row.power_free[slot];
             let mut free = [0, 1, 2].map(|kind| pool.free[kind][slot]);
             let mut done = 0;
-            let toll: i64 = pool
-                .toll
-                .iter()
-                .zip(choice.need)
-                .map(|(toll, need)| toll[slot] * i64::from(need))
-                .sum();
+            let mut due = 0;
             let mut load = row.excess[slot];
             let mut paid = ask.ramp.above(load);
             for (units, &speed) in (1..).zip(speed) {
@@ -533,8 +528,10 @@ impl Units {
                     break;
                 }
                 let above = ask.ramp.above(load);
-                let price = (above - paid) * i64::from(row.weight[slot]) + toll;
-                paid = above;
+                let dues = table.dues_at(choice, slot, i64::from(units));
+                let energy = row.energy_price(slot, above - paid, i64::from(choice.watts));
+                let price = energy + dues - due;
+                (paid, due) = (above, dues);
                 self.offers.push(Offer {
                     density: (price + shaken) * DENSITY / gain,
                     slot: u32::try_from(slot - self.first_slot).unwrap_or(u32::MAX),

@@ -4,26 +4,27 @@
 
 use super::{
     noise::Noise,
-    problem::Problem,
+    problem::{Job, Problem},
     respond::{Ask, Responder},
     schedule::Assignment,
     table::{Links, PoolRow, Ramp, SiteRow, Table, delay_cost},
 };
 
-#[derive(Debug, Clone)]
-pub(super) struct State<'a> {
-    pub(super) problem: &'a Problem,
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
     pub(super) table: Table,
     /// By position of the job.
     pub(super) assignments: Vec<Option<Assignment>>,
     /// First slot in which each job may run, its stage-in done; none when that never ends in time.
     pub(super) ready: Vec<Option<usize>>,
+    /// How grid power is priced when a job is placed.
+    pub(super) ramp: Ramp,
     objective: i64,
 }
 
-impl<'a> State<'a> {
+impl State {
     /// Every job with data has its stage-in, and none is placed.
-    pub(super) fn new(problem: &'a Problem) -> Self {
+    pub(super) fn new(problem: &Problem) -> Self {
         let mut links = Links::new(problem);
         let mut order: Vec<usize> = (0..problem.jobs.len()).collect();
         order.sort_by_key(|&i| (slack(problem, i), i));
@@ -39,10 +40,10 @@ impl<'a> State<'a> {
             };
         }
         Self {
-            problem,
             table: Table::new(problem),
             assignments: vec![None; problem.jobs.len()],
             ready,
+            ramp: Ramp::STEP,
             objective: problem.jobs.iter().map(|job| job.miss_penalty).sum(),
         }
     }
@@ -59,40 +60,40 @@ impl<'a> State<'a> {
     }
 
     /// Places every job where it is cheapest, the largest first: small ones fit in between.
-    pub(super) fn place_all(&mut self, noise: &mut Noise) {
-        let problem = self.problem;
+    pub(super) fn place_all(&mut self, problem: &Problem, noise: &mut Noise) {
         let mut order: Vec<usize> = (0..problem.jobs.len()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(problem.jobs[i].miss_penalty), i));
         let mut responder = Responder::default();
         for i in order {
-            self.place(i, 0, &mut responder, noise);
+            self.place(problem, i, &mut responder, noise);
         }
     }
 
     /// Places a job that has no place; `false` when there is no room.
     pub(super) fn place(
         &mut self,
+        problem: &Problem,
         position: usize,
-        heat: i64,
         responder: &mut Responder,
         noise: &mut Noise,
     ) -> bool {
-        let job = &self.problem.jobs[position];
+        let job = &problem.jobs[position];
         let Some(from) = self.ready[position] else {
             return false;
         };
         let ask = Ask {
-            problem: self.problem,
+            problem,
             job,
             from,
-            heat,
-            ramp: Ramp::STEP,
+            heat: 0,
+            ramp: self.ramp,
         };
         let mut runs = Vec::new();
         let Some(answer) = responder.respond(ask, &self.table, noise, |_| true, &mut runs) else {
             return false;
         };
         self.put(
+            problem,
             position,
             Assignment {
                 choice: answer.choice,
@@ -104,10 +105,10 @@ impl<'a> State<'a> {
     }
 
     /// Gives a job without a place this one, which has room.
-    pub(super) fn put(&mut self, position: usize, assignment: Assignment) {
-        let job = &self.problem.jobs[position];
+    pub(super) fn put(&mut self, problem: &Problem, position: usize, assignment: Assignment) {
+        let job = &problem.jobs[position];
         let choice = &job.choices[assignment.choice];
-        let site = self.problem.site_of(choice);
+        let site = problem.site_of(choice);
         self.objective += self.table.add(site, choice, &assignment.runs)
             + delay_cost(job, &assignment)
             - job.miss_penalty;
@@ -115,20 +116,35 @@ impl<'a> State<'a> {
     }
 
     /// Takes a job out of its place.
-    pub(super) fn lift(&mut self, position: usize) -> Option<Assignment> {
+    pub(super) fn lift(&mut self, problem: &Problem, position: usize) -> Option<Assignment> {
         let assignment = self.assignments[position].take()?;
-        let job = &self.problem.jobs[position];
+        let job = &problem.jobs[position];
         let choice = &job.choices[assignment.choice];
-        let site = self.problem.site_of(choice);
+        let site = problem.site_of(choice);
         self.objective += job.miss_penalty
             - self.table.remove(site, choice, &assignment.runs)
             - delay_cost(job, &assignment);
         Some(assignment)
     }
 
+    /// A job more, or another one in the place of one that is gone, without a place.
+    pub(super) fn know(&mut self, position: usize, job: &Job, ready: Option<usize>) {
+        if self.assignments.len() <= position {
+            self.assignments.resize(position + 1, None);
+            self.ready.resize(position + 1, None);
+        }
+        self.ready[position] = ready;
+        self.objective += job.miss_penalty;
+    }
+
+    /// A job is no longer looked at; what it has, it keeps.
+    pub(super) fn forget(&mut self, job: &Job) {
+        self.objective -= job.miss_penalty;
+    }
+
     /// Lends the rows of some sites; they must come back by `take_back`.
-    pub(super) fn lend(&mut self, is_lent: impl Fn(usize) -> bool) -> Table {
-        let pools = &self.problem.pools;
+    pub(super) fn lend(&mut self, problem: &Problem, is_lent: impl Fn(usize) -> bool) -> Table {
+        let pools = &problem.pools;
         let sites = self.table.sites.iter_mut().enumerate();
         let sites = sites.map(|(site, row)| {
             if is_lent(site) {
@@ -149,6 +165,7 @@ impl<'a> State<'a> {
         Table {
             sites,
             pools: rows.collect(),
+            reserve_from: self.table.reserve_from,
         }
     }
 

@@ -19,6 +19,12 @@ pub(super) struct Ramp {
     bits: u32,
 }
 
+impl Default for Ramp {
+    fn default() -> Self {
+        Self::STEP
+    }
+}
+
 impl Ramp {
     pub(super) const STEP: Self = Self { bits: 0 };
 
@@ -58,6 +64,8 @@ const TOLL_FALL: i64 = 16;
 pub(super) struct Table {
     pub(super) sites: Vec<SiteRow>,
     pub(super) pools: Vec<PoolRow>,
+    /// First slot in which reserves are kept: for what is nearer, hardly anybody is still to come.
+    pub(super) reserve_from: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -66,6 +74,8 @@ pub(super) struct SiteRow {
     pub(super) excess: Vec<i32>,
     pub(super) power_free: Vec<i32>,
     pub(super) weight: Vec<i32>,
+    /// What a watt-slot of green power is held to be worth: it may be the last one for somebody still to come.
+    pub(super) green_price: Vec<i32>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -73,6 +83,24 @@ pub(super) struct PoolRow {
     pub(super) free: [Vec<i32>; RESOURCES],
     /// Price of one unit of a resource, in weighted watts, where it keeps green power from being used.
     pub(super) toll: [Vec<i64>; RESOURCES],
+    /// The last of each resource, kept for those who have no other slot.
+    reserve: [Reserve; RESOURCES],
+}
+
+/// Amount of a resource that is dearer the less of it is left.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reserve {
+    amount: i32,
+    /// Price of one unit in weighted watts for each unit of the reserve that is then gone.
+    slope: i64,
+}
+
+impl Reserve {
+    /// The price of so many units where so many are free.
+    fn price(self, free: i32, need: i64) -> i64 {
+        let gone = i64::from(self.amount) - i64::from(free) + need;
+        gone.max(0).wrapping_mul(self.slope).wrapping_mul(need)
+    }
 }
 
 impl Table {
@@ -83,14 +111,17 @@ impl Table {
             excess: site.green_w.iter().map(|&green| -green).collect(),
             power_free: vec![site.power_cap_w; n],
             weight: site.weight.clone(),
+            green_price: vec![0; n],
         });
         let pools = problem.pools.iter().map(|pool| PoolRow {
             free: pool.capacity.map(|capacity| vec![capacity; n]),
             toll: [(); RESOURCES].map(|()| vec![0; n]),
+            reserve: [Reserve::default(); RESOURCES],
         });
         Self {
             sites: sites.collect(),
             pools: pools.collect(),
+            reserve_from: 0,
         }
     }
 
@@ -105,6 +136,44 @@ impl Table {
     pub(super) fn remove(&mut self, site: usize, choice: &Choice, runs: &[Run]) -> i64 {
         self.book(site, choice, runs, -1);
         self.sites[site].cost_of(choice.watts, runs)
+    }
+
+    /// Gives back what the runs took.
+    pub(super) fn give_back(&mut self, site: usize, choice: &Choice, runs: &[Run]) {
+        self.book(site, choice, runs, -1);
+    }
+
+    /// Whether some units fit in a slot.
+    pub(super) fn has_room(&self, site: usize, choice: &Choice, slot: usize, units: i32) -> bool {
+        let pool = &self.pools[choice.pool];
+        units.saturating_mul(choice.watts) <= self.sites[site].power_free[slot]
+            && pool
+                .free
+                .iter()
+                .zip(choice.need)
+                .all(|(free, need)| units.saturating_mul(need) <= free[slot].max(0))
+    }
+
+    /// What the runs lack anywhere: by kind of resource, and power at the end.
+    pub(super) fn short_of(
+        &self,
+        site: usize,
+        choice: &Choice,
+        runs: &[Run],
+    ) -> [bool; RESOURCES + 1] {
+        let mut short = [false; RESOURCES + 1];
+        let pool = &self.pools[choice.pool];
+        for run in runs {
+            let units = i32::try_from(run.units).unwrap_or(i32::MAX);
+            for slot in run.start..run.end() {
+                for ((short, free), need) in short.iter_mut().zip(&pool.free).zip(choice.need) {
+                    *short |= 0 < need && free[slot] < units.saturating_mul(need);
+                }
+                short[RESOURCES] |=
+                    self.sites[site].power_free[slot] < units.saturating_mul(choice.watts);
+            }
+        }
+        short
     }
 
     fn book(&mut self, site: usize, choice: &Choice, runs: &[Run], sign: i32) {
@@ -162,46 +231,94 @@ impl Table {
     ) {
         let row = &self.sites[site];
         let watts = choice.watts;
+        let all = i64::from(watts);
         let excess = &row.excess[slots.clone()];
         let weight = &row.weight[slots.clone()];
+        let green = &row.green_price[slots.clone()];
         let power = &row.power_free[slots.clone()];
         out.clear();
-        let cells = excess.iter().zip(weight).zip(power);
+        let cells = excess.iter().zip(weight).zip(green).zip(power);
         if ramp.is_a_step() {
-            out.extend(cells.map(|((&excess, &weight), &free)| {
-                let grid = excess.wrapping_add(watts).clamp(0, watts);
-                let price = i64::from(grid).wrapping_mul(i64::from(weight));
+            out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
+                let grid = i64::from(excess.wrapping_add(watts).clamp(0, watts));
+                let price = energy_price(grid, all, weight, green);
                 if free < watts { BLOCKED } else { price }
             }));
         } else {
-            out.extend(cells.map(|((&excess, &weight), &free)| {
+            out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
                 let grid = ramp.above(excess.wrapping_add(watts)) - ramp.above(excess);
-                let price = grid.wrapping_mul(i64::from(weight));
+                let price = energy_price(grid, all, weight, green);
                 if free < watts { BLOCKED } else { price }
             }));
         }
         let pool = &self.pools[choice.pool];
-        for ((free, toll), need) in pool.free.iter().zip(&pool.toll).zip(choice.need) {
+        for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
-                let cells = free[slots.clone()].iter().zip(&toll[slots.clone()]);
-                for (price, (&free, &toll)) in out.iter_mut().zip(cells) {
-                    let with_toll = price.wrapping_add(toll.wrapping_mul(i64::from(need)));
+                let (free, toll) = (
+                    &pool.free[kind][slots.clone()],
+                    &pool.toll[kind][slots.clone()],
+                );
+                let reserve = pool.reserve[kind];
+                let n = i64::from(need);
+                for (price, (&free, &toll)) in out.iter_mut().zip(free.iter().zip(toll)) {
+                    let with_toll = price.wrapping_add(toll.wrapping_mul(n));
                     *price = if free < need { BLOCKED } else { with_toll };
+                }
+                let near = self
+                    .reserve_from
+                    .saturating_sub(slots.start)
+                    .min(free.len());
+                if 0 < reserve.amount {
+                    for (price, &free) in out[near..].iter_mut().zip(&free[near..]) {
+                        *price = price.wrapping_add(reserve.price(free, n));
+                    }
                 }
             }
         }
     }
 
-    /// The tolls of the runs.
-    pub(super) fn toll_of(&self, choice: &Choice, runs: &[Run]) -> i64 {
+    /// Keeps a share of every resource for those who have no other slot: its last unit costs as much as all power of
+    /// the site from the grid.
+    pub(super) fn set_reserves(&mut self, problem: &Problem, permille: i64) {
+        for (row, pool) in self.pools.iter_mut().zip(&problem.pools) {
+            let site = &problem.sites[pool.site];
+            let weight = site.weight.first().copied().unwrap_or(0);
+            for (reserve, capacity) in row.reserve.iter_mut().zip(pool.capacity) {
+                let amount = i64::from(capacity) * permille / 1_000;
+                if 0 < amount {
+                    let unit =
+                        i64::from(site.power_cap_w) * i64::from(weight) / i64::from(capacity);
+                    *reserve = Reserve {
+                        amount: i32::try_from(amount).unwrap_or(0),
+                        slope: unit / amount,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Tolls and reserve prices of the runs.
+    fn dues_of(&self, choice: &Choice, runs: &[Run]) -> i64 {
+        let mut sum = 0;
+        for run in runs {
+            let units = i64::try_from(run.units).unwrap_or(0);
+            for slot in run.start..run.end() {
+                sum += self.dues_at(choice, slot, units);
+            }
+        }
+        sum
+    }
+
+    /// Tolls and reserve price of some units in a slot.
+    pub(super) fn dues_at(&self, choice: &Choice, slot: usize, units: i64) -> i64 {
         let pool = &self.pools[choice.pool];
         let mut sum = 0;
-        for (toll, need) in pool.toll.iter().zip(choice.need) {
+        for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
-                for run in runs {
-                    let units = i64::try_from(run.units).unwrap_or(0);
-                    let tolls: i64 = toll[run.start..run.end()].iter().sum();
-                    sum += tolls * units * i64::from(need);
+                let need = units * i64::from(need);
+                sum += pool.toll[kind][slot] * need;
+                if self.reserve_from <= slot {
+                    sum += pool.reserve[kind].price(pool.free[kind][slot], need);
                 }
             }
         }
@@ -216,7 +333,7 @@ impl Table {
         runs: &[Run],
         ramp: Ramp,
     ) -> i64 {
-        self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.toll_of(choice, runs)
+        self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.dues_of(choice, runs)
     }
 
     /// Raises the tolls of full resources in slots with green power to spare, and lowers all others.
@@ -241,21 +358,31 @@ impl Table {
     }
 }
 
+/// The price of so much power, of which some is from the grid.
+fn energy_price(grid: i64, all: i64, weight: i32, green: i32) -> i64 {
+    let more = i64::from(weight) - i64::from(green);
+    grid.wrapping_mul(more)
+        .wrapping_add(all.wrapping_mul(i64::from(green)))
+}
+
 impl SiteRow {
-    /// What the runs would cost on top of the load there is, on a ramp.
-    pub(super) fn soft_cost_of(&self, watts: i32, runs: &[Run], ramp: Ramp) -> i64 {
-        if ramp.is_a_step() {
-            return self.cost_of(watts, runs);
-        }
+    /// What the runs would cost on top of the load there is, on a ramp and with the price of green power.
+    fn soft_cost_of(&self, watts: i32, runs: &[Run], ramp: Ramp) -> i64 {
         let mut cost = 0;
         for run in runs {
             let load = watts * i32::try_from(run.units).unwrap_or(0);
-            let slots = run.start..run.end();
-            for (&excess, &weight) in self.excess[slots.clone()].iter().zip(&self.weight[slots]) {
-                cost += (ramp.above(excess + load) - ramp.above(excess)) * i64::from(weight);
+            for slot in run.start..run.end() {
+                let excess = self.excess[slot];
+                let grid = ramp.above(excess + load) - ramp.above(excess);
+                cost += self.energy_price(slot, grid, i64::from(load));
             }
         }
         cost
+    }
+
+    /// The price of so much power in a slot, of which some is from the grid.
+    pub(super) fn energy_price(&self, slot: usize, grid: i64, all: i64) -> i64 {
+        energy_price(grid, all, self.weight[slot], self.green_price[slot])
     }
 
     /// What the runs would cost on top of the load there is.
@@ -304,17 +431,9 @@ impl Links {
     }
 
     pub(super) fn take(&mut self, job: &Job, start: usize) {
-        self.book(job, start, -1);
-    }
-
-    pub(super) fn give_back(&mut self, job: &Job, start: usize) {
-        self.book(job, start, 1);
-    }
-
-    fn book(&mut self, job: &Job, start: usize, sign: i32) {
         if let Some(stage_in) = job.stage_in {
             for free in &mut self.free[stage_in.link][start..start + stage_in.n_slots] {
-                *free += sign * stage_in.mbps;
+                *free -= stage_in.mbps;
             }
         }
     }

@@ -13,25 +13,25 @@ use lancang::{
 };
 
 /// All jobs at once, in so many seconds, on two threads.
-pub(crate) fn offline(problem: &Problem, seconds: u64) -> Option<Schedule> {
+pub(crate) fn offline(problem: &Problem, seconds: u64) -> Schedule {
     let (begun, allowed) = (Instant::now(), Duration::from_secs(seconds));
     let mut budget = |_: &_| {
         let used = begun.elapsed().as_millis() * 1000 / allowed.as_millis();
         u32::try_from(used).unwrap_or(1000)
     };
-    Some(plan(problem, &PlanOptions::default(), &in_two, &mut budget))
+    plan(problem, &PlanOptions::default(), &in_two, &mut budget)
 }
 
 /// All jobs at once, in so many rounds.
-pub(crate) fn with_rounds(problem: &Problem, n_rounds: u64) -> Option<Schedule> {
+pub(crate) fn with_rounds(problem: &Problem, n_rounds: u64) -> Schedule {
     let mut budget =
         |progress: &Progress| u32::try_from(progress.n_rounds * 1000 / n_rounds).unwrap_or(1000);
     let run = |parts: &mut [Part<'_>]| parts.iter_mut().for_each(Part::run);
-    Some(plan(problem, &PlanOptions::default(), &run, &mut budget))
+    plan(problem, &PlanOptions::default(), &run, &mut budget)
 }
 
 /// Job by job; what has not begun is arranged anew every hour.
-pub(crate) fn online(problem: &Problem) -> Option<Schedule> {
+pub(crate) fn online(problem: &Problem) -> Schedule {
     let slots = |minutes: u32| {
         let slots = minutes / problem.slot_minutes.max(1);
         usize::try_from(slots).unwrap_or(1).max(1)
@@ -49,7 +49,7 @@ pub(crate) fn online(problem: &Problem) -> Option<Schedule> {
         ..defaults
     };
     let online = Online::new(&without_jobs(problem), options);
-    Some(simulate(problem, Box::new(Ours(online)), &mut |_| ()))
+    simulate(problem, Box::new(Ours(online)), &mut |_| ())
 }
 
 struct Ours(Online);

@@ -227,3 +227,58 @@ async fn what_was_brought_in_is_not_brought_in_again() {
     );
     assert_store_is_sound(&server).await;
 }
+
+#[tokio::test]
+async fn a_transfer_under_way_stays_until_its_link_becomes_too_narrow() {
+    let server = TestServer::with_sites(vec![site("a")]).await;
+    server.put_link(20_000_000).await;
+    server
+        .forecast_at("a", 0, &green_between(96, 40, 44, 2_000))
+        .await;
+    let job = server.submit("job", with_input(4, job())).await;
+    assert_eq!(transfer_of(&job), (0, 4));
+    server.advance_slots(2).await;
+    let before = server.revision().await;
+    server.put_link(RATE).await;
+    assert_eq!(server.changes_after(before).await, []);
+    // At half the rate it begins anew, takes eight slots, and is still there in time.
+    server.put_link(RATE / 2).await;
+    let anew = server.get(&job.job_id).await;
+    assert_eq!(place_of(&anew), there("a", 40, 44));
+    let stage_in = anew.placement.unwrap().stage_in.unwrap();
+    assert_eq!(stage_in.bits_per_second, RATE / 2);
+    assert_eq!(
+        (slot_of(stage_in.start_time), slot_of(stage_in.end_time)),
+        (2, 10)
+    );
+    assert_eq!(anew.replan_count, 0, "the window is the same");
+    assert_store_is_sound(&server).await;
+}
+
+#[tokio::test]
+async fn a_site_that_changes_its_gateway_takes_what_has_not_begun_along() {
+    let server = TestServer::with_sites(vec![site("a")]).await;
+    server.put_link(RATE).await;
+    let begun = server.submit("begun", with_input(4, job())).await;
+    let waits = server.submit("waits", with_input(4, job())).await;
+    assert_eq!(
+        (transfer_of(&waits), place_of(&waits)),
+        ((4, 8), there("a", 8, 12))
+    );
+    let other = v1::Site {
+        gateway_id: "ruili".into(),
+        ..site("a")
+    };
+    server.update_site(other, &["gateway_id"]).await;
+    let way = |job: v1::Job| {
+        let (transfer, place) = (transfer_of(&job), place_of(&job));
+        let gateway = job.placement.unwrap().stage_in.unwrap().gateway_id;
+        (gateway, transfer, place)
+    };
+    let begun = way(server.get(&begun.job_id).await);
+    assert_eq!(begun, (GATEWAY.to_owned(), (0, 4), there("a", 4, 8)));
+    // An earlier end alone moves nobody; the other gateway has no link and is never full.
+    let waits = way(server.get(&waits.job_id).await);
+    assert_eq!(waits, ("ruili".to_owned(), (0, 4), there("a", 8, 12)));
+    assert_store_is_sound(&server).await;
+}

@@ -221,7 +221,7 @@ fn a_spoilt_transfer_is_refused_by_the_name_of_its_field() {
         refuses(decode_job(&job, &mut Interner::off()).map(|_| ()), path);
     };
     placed("placement.stage_in.site_id", |stage_in| {
-        stage_in.site_id.clear()
+        stage_in.site_id.clear();
     });
     placed("placement.stage_in.gateway_id", |stage_in| {
         stage_in.gateway_id = "Mohan".into();
@@ -259,7 +259,7 @@ fn a_spoilt_link_is_refused_by_the_name_of_its_field() {
     };
     link("gateway_id", |link| link.gateway_id.clear());
     link("bandwidth_bits_per_second", |link| {
-        link.bandwidth_bits_per_second = 0
+        link.bandwidth_bits_per_second = 0;
     });
     link("updated_at_ms", |link| link.updated_at_ms = -1);
 }

@@ -106,6 +106,23 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " link list",
+        shows: |output| assert!(words(output).contains("kunming 400.0 Gbit/s"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " --input-size 1.5TB",
+        shows: |output| {
+            let said = words(output);
+            assert!(
+                said.contains("input 1.5 TB at up to 4.0 Gbit/s"),
+                "{output}"
+            );
+            assert!(said.contains("at 4.0 Gbit/s to "), "{output}");
+        },
+    },
+    Row {
+        begins: CARGO,
         contains: " forecast get",
         shows: |output| assert!(output.lines().count() >= 96, "{output}"),
     },

@@ -61,6 +61,16 @@ pub const ZONE_CITIES_MAX: usize = 256;
 pub const LATENCIES_PER_CALL_MAX: usize = 10_000;
 /// A round-trip time or budget in microseconds: 10 s.
 pub const RTT_US_MAX: u32 = 10_000_000;
+/// Links of a server: one for the gateway of each site.
+pub const LINKS_MAX: usize = SITES_MAX;
+/// Bandwidth of a link in bits per second: a thousand fibres of 1 Tbit/s.
+pub const LINK_BITS_PER_SECOND_MAX: u64 = 1_000_000_000_000_000;
+/// Input of a job in bytes (1 PiB): two and a half hours at [`STAGING_BITS_PER_SECOND_MAX`].
+pub const INPUT_BYTES_MAX: u64 = 1 << 50;
+/// Bandwidth of one transfer in bits per second: so many of these as a server has jobs stay below 2^64.
+pub const STAGING_BITS_PER_SECOND_MAX: u64 = 1_000_000_000_000;
+/// Bandwidth of one transfer when the job states none: what one ordinary network card sends.
+pub const STAGING_BITS_PER_SECOND_DEFAULT: u64 = 1_000_000_000;
 /// Slots of the planning horizon: 31 days of 5 minutes.
 pub const HORIZON_SLOTS_MAX: u32 = 31 * 288;
 /// Slots that a forecast issue or a call of actuals may cover: 28 days of 15 minutes.

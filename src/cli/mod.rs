@@ -20,6 +20,7 @@ mod bulk;
 mod job;
 mod site;
 mod latency;
+mod link;
 mod forecast;
 mod admin;
 mod offline;
@@ -66,6 +67,8 @@ enum Command {
     Backtest(backtest::BacktestArgs),
     /// Set and show latency zones and round-trip times.
     Latency(latency::LatencyArgs),
+    /// Set and show what the gateways of sites carry.
+    Link(link::LinkArgs),
     /// Send and show forecasts and readings of green power.
     Forecast(forecast::ForecastArgs),
     /// Ask the server about itself.
@@ -128,6 +131,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Load(args) => runtime.block_on(load::run(args)),
         Command::Backtest(args) => backtest::run(&args),
         Command::Latency(args) => runtime.block_on(latency::run(args)),
+        Command::Link(args) => runtime.block_on(link::run(args)),
         Command::Forecast(args) => runtime.block_on(forecast::run(args)),
         Command::Admin(args) => runtime.block_on(admin::run(args)),
         Command::Backup(args) => runtime.block_on(admin::run_backup(args)),
@@ -181,6 +185,10 @@ mod tests {
             "lancang site cordon dli-dali --reason maintenance",
             "lancang latency put --file x.csv",
             "lancang backtest --scenario d --out e -o json",
+            "lancang link put kunming --bandwidth 400Gbit --etag r1",
+            "lancang link get kunming -o json",
+            "lancang link list",
+            "lancang job submit --city a --runtime 1h --input-size 50GB --input-rate 2Gbit",
             "lancang forecast put --file x.csv.gz --first-day today",
             "lancang forecast put --file x.csv --time-shift -24h",
             "lancang forecast get --supply dli-dali/wind --to 12h",
@@ -208,6 +216,10 @@ mod tests {
             "lancang job submit --file f --city a",
             "lancang job submit --file f --tasks 2",
             "lancang job submit --file f --deadline 1h",
+            "lancang job submit --file f --input-size 1GB",
+            "lancang job submit --city a --runtime 1h --input-rate 1Gbit",
+            "lancang job submit --city a --runtime 1h --input-size 1G",
+            "lancang link put kunming",
             "lancang job quote --file f --min-green 80%",
             "lancang job quote --file f --data-class none",
             "lancang job watch --initial --after 5",

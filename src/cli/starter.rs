@@ -74,6 +74,13 @@ pub(crate) fn sites() -> Result<Vec<v1::CreateSiteRequest>, Failure> {
     Ok(sites.iter().map(messages::create_site).collect())
 }
 
+/// The links of the gateways that the sites are behind.
+pub(crate) fn links() -> Result<Vec<v1::PutLinkRequest>, Failure> {
+    let gateways =
+        topology::starter_gateways().map_err(|problems| defect("sites.toml", problems))?;
+    Ok(gateways.iter().map(messages::put_link).collect())
+}
+
 /// The latency zones and the round-trip times of all sites and cities.
 pub(crate) fn latencies() -> Result<v1::PutLatenciesRequest, Failure> {
     let (zones, pairs) =

@@ -58,6 +58,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         confidence: Confidence::Even,
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::DomesticOnly)),
         weights: None,
+        staging: None,
     };
     JobBuilder(Job {
         id: JobId(id),
@@ -75,6 +76,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         replan_count: 0,
         note: "".into(),
         history: Arc::default(),
+        staged: None,
     })
 }
 
@@ -126,6 +128,7 @@ pub(super) fn placement(site: &str, start: u32, end: u32) -> Placement {
         fallback_slots: 0,
         policy_version: "test".into(),
         decided_revision: Revision(0),
+        stage_in: None,
     }
 }
 

@@ -9,3 +9,5 @@ pub mod report;
 pub mod policy;
 pub mod backtest;
 pub mod policies;
+#[cfg(test)]
+mod method_tests;

@@ -128,6 +128,7 @@ pub(crate) fn spec() -> JobSpec {
         confidence: Confidence::Even,
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::NoCn)),
         weights: None,
+        staging: None,
     }
 }
 
@@ -160,6 +161,7 @@ pub(crate) fn placement(site: &str, start: Slot, slots: u32) -> Arc<Placement> {
         fallback_slots: 0,
         policy_version: "2026-01".into(),
         decided_revision: Revision(3),
+        stage_in: None,
     })
 }
 

@@ -7,7 +7,7 @@ mod latency;
 mod sites;
 mod tables;
 
-use crate::domain::{latency::LatencyZone, site::Site};
+use crate::domain::{ids::GatewayId, latency::LatencyZone, site::Site};
 
 pub use self::latency::{PairTimes, parse_latencies, parse_zones};
 
@@ -28,6 +28,14 @@ pub fn parse_sites(text: &str) -> Result<Vec<Site>, Vec<String>> {
 /// When the files of the build are wrong; the tests read all of them.
 pub fn starter_sites() -> Result<Vec<Site>, Vec<String>> {
     parse_sites(SITES)
+}
+
+/// The gateways of the starter data with their bandwidth, bits per second.
+///
+/// # Errors
+/// When the files of the build are wrong; the tests read all of them.
+pub fn starter_gateways() -> Result<Vec<(GatewayId, u64)>, Vec<String>> {
+    sites::gateways(SITES)
 }
 
 /// The latency zones and round-trip times of the starter data.

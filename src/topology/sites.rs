@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::tables::{self, Market};
 use crate::{
     domain::{
-        ids::{Name, NameKind, Revision},
+        ids::{GatewayId, Name, NameKind, Revision},
         site::{Country, Pool, Site, Supply, SupplyKind},
     },
     sheet::{Problems, parse_scaled},
@@ -24,7 +24,15 @@ const GPU_MODEL: &str = "generic-8";
 struct Topology {
     meta: Meta,
     defaults: Defaults,
+    #[serde(default)]
+    gateway: Vec<Gateway>,
     site: Vec<SiteEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gateway {
+    id: String,
+    bandwidth_gbit_per_second: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,15 +71,7 @@ struct SupplyEntry {
 
 /// Reads the topology.
 pub(super) fn parse(text: &str) -> Result<Vec<Site>, Vec<String>> {
-    let topology: Topology = toml::from_str(text).map_err(|error| {
-        let before = error.span().map_or(0, |span| span.start);
-        let line = 1 + text
-            .bytes()
-            .take(before)
-            .filter(|byte| *byte == b'\n')
-            .count();
-        vec![format!("line {line}: {}", error.message())]
-    })?;
+    let topology = read(text)?;
     let market = tables::market()?;
     let mut problems = Problems::default();
     let mut sites = Vec::new();
@@ -89,6 +89,31 @@ pub(super) fn parse(text: &str) -> Result<Vec<Site>, Vec<String>> {
         }
     }
     problems.or(sites)
+}
+
+/// The file, or the line where it is wrong.
+fn read(text: &str) -> Result<Topology, Vec<String>> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().map_or(0, |span| span.start);
+        let line = 1 + text
+            .bytes()
+            .take(before)
+            .filter(|byte| *byte == b'\n')
+            .count();
+        vec![format!("line {line}: {}", error.message())]
+    })
+}
+
+/// Bandwidth of the gateways, bits per second.
+pub(super) fn gateways(text: &str) -> Result<Vec<(GatewayId, u64)>, Vec<String>> {
+    let topology = read(text)?;
+    let gateways = topology.gateway.into_iter();
+    gateways
+        .map(|gateway| {
+            let gbit = gateway.bandwidth_gbit_per_second;
+            Ok((name(&gateway.id)?, gbit.saturating_mul(1_000_000_000)))
+        })
+        .collect()
 }
 
 fn to_site(site: &SiteEntry, topology: &Topology, market: &Market) -> Result<Site, Vec<String>> {
@@ -248,6 +273,18 @@ mod tests {
         for site in all() {
             assert!(site.power_cap_watts <= site.grid_limit_watts, "{}", site.id);
             assert_eq!(site.grid_marginal_mg_per_kwh.len(), 12);
+        }
+    }
+
+    #[test]
+    fn every_site_is_behind_a_gateway_with_a_link() {
+        let links = topology::starter_gateways().unwrap();
+        assert_eq!(links.len(), 4);
+        for site in all() {
+            let is_its = |link: &&(GatewayId, u64)| Some(&link.0) == site.gateway.as_ref();
+            let link = links.iter().find(is_its);
+            let link = link.unwrap_or_else(|| panic!("{} has no link", site.id));
+            assert!(link.1 >= 100_000_000_000);
         }
     }
 

@@ -11,5 +11,6 @@ mod cli;
 mod crash;
 mod grpcurl;
 mod harness;
+mod placement;
 mod support;
 mod tidy;

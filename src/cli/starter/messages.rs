@@ -4,6 +4,7 @@
 
 use crate::{
     domain::{
+        ids::GatewayId,
         latency::LatencyZone,
         site::{Pool, Site, Supply, SupplyKind, TariffPeriod},
     },
@@ -75,6 +76,18 @@ fn period(period: &TariffPeriod) -> v1::TariffPeriod {
         start_minute: period.start_minute.into(),
         end_minute: period.end_minute.into(),
         price_micro_cny_per_kwh: period.price_micro_cny_per_kwh,
+    }
+}
+
+pub(super) fn put_link((gateway, bandwidth): &(GatewayId, u64)) -> v1::PutLinkRequest {
+    v1::PutLinkRequest {
+        request_id: format!("starter-{gateway}"),
+        link: Some(v1::Link {
+            gateway_id: gateway.to_string(),
+            bandwidth_bits_per_second: *bandwidth,
+            ..v1::Link::default()
+        }),
+        etag: String::new(),
     }
 }
 

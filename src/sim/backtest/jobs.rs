@@ -401,6 +401,7 @@ fn to_job(
         min_green_share_permille: draft.min_green_permille.unwrap_or(rules.min_green_permille),
         confidence: Confidence::Even,
         data_policy: interner.policy(policy(home)),
+        staging: None,
         weights: None,
     };
     TraceJob {

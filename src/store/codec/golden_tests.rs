@@ -165,6 +165,7 @@ fn job() -> Job {
             trigger: "kmg/hydro".into(),
             to: Some((name("kmg"), Slot(10), 600)),
         }]),
+        staged: None,
     }
 }
 
@@ -206,6 +207,7 @@ fn spec() -> JobSpec {
             cost_permille: 0,
             delay_micro_cny_per_hour: 0,
         }),
+        staging: None,
     }
 }
 
@@ -266,5 +268,6 @@ fn placement() -> Placement {
         fallback_slots: 0,
         policy_version: "2026-01".into(),
         decided_revision: Revision(6),
+        stage_in: None,
     }
 }

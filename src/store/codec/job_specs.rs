@@ -25,6 +25,7 @@ use crate::{
             country, decode_countries, decode_names, encode_countries, encode_names,
             encode_optional, optional_name, optional_time, required,
         },
+        links::{decode_staging, encode_staging},
     },
 };
 
@@ -77,6 +78,7 @@ pub(super) fn encode_spec(spec: &JobSpec) -> journal_v1::JobSpec {
             cost_permille: weights.cost_permille,
             delay_micro_cny_per_hour: weights.delay_micro_cny_per_hour,
         }),
+        staging: spec.staging.map(encode_staging),
     }
 }
 
@@ -117,6 +119,9 @@ pub(super) fn decode_spec(
             cost_permille: weights.cost_permille,
             delay_micro_cny_per_hour: weights.delay_micro_cny_per_hour,
         }),
+        staging: (wire.staging.as_ref())
+            .map(|staging| decode_staging(staging).at("staging"))
+            .transpose()?,
     })
 }
 

@@ -2,6 +2,8 @@
 //!
 //! What is read is a placement that the bookings can add: runs in order, green power for exactly their slots.
 
+use std::sync::Arc;
+
 use crate::{
     domain::{
         ids::Revision,
@@ -16,6 +18,7 @@ use crate::{
         enums::decode_confidence,
         error::{FieldProblem, Located},
         fields::{fixed, narrow},
+        links::{decode_stage_in, encode_stage_in},
     },
 };
 
@@ -46,6 +49,7 @@ pub(super) fn encode_placement(placement: &Placement) -> journal_v1::Placement {
         fallback_slots: placement.fallback_slots,
         policy_version: placement.policy_version.as_ref().into(),
         decided_revision: placement.decided_revision.0,
+        stage_in: placement.stage_in.as_deref().map(encode_stage_in),
     }
 }
 
@@ -55,6 +59,15 @@ pub(super) fn decode_placement(
 ) -> Result<Placement, DecodeError> {
     let runs = decode_runs(&wire.runs).at("runs")?;
     let n_slots = runs.iter().map(|run| u64::from(run.len())).sum();
+    let stage_in = wire.stage_in.as_ref();
+    let stage_in = stage_in.map(|stage_in| decode_stage_in(stage_in, interner).at("stage_in"));
+    let stage_in = stage_in.transpose()?;
+    if let (Some(stage_in), Some(first)) = (&stage_in, runs.first())
+        && first.start < stage_in.slots.end
+    {
+        let problem = FieldProblem::Contradiction("it ends after the first run starts");
+        return Err(problem).at("stage_in");
+    }
     let [location_mg, contract_mg, marginal_mg] = fixed(&wire.carbon_mg).at("carbon_mg")?;
     Ok(Placement {
         site: interner.name(&wire.site_id).at("site_id")?,
@@ -79,6 +92,7 @@ pub(super) fn decode_placement(
         fallback_slots: wire.fallback_slots,
         policy_version: interner.text(&wire.policy_version),
         decided_revision: Revision(wire.decided_revision),
+        stage_in: stage_in.map(Arc::new),
     })
 }
 

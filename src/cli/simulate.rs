@@ -17,27 +17,13 @@ use crate::{
         output::Format,
         plan,
     },
-    sim::{
-        policies::{self, RULES},
-        policy,
-        report::report,
-        schedule::encode_schedule,
-    },
-    solver::OnlineOptions,
+    sim::{policies, policy, report::report, schedule::encode_schedule},
 };
 
 const EXAMPLES: &str = "\
 Example:
   lancang instance generate --family dry-mix --jobs 5000 --out dry.json.gz
-  lancang simulate dry.json.gz --policy run-now --out schedule.json --report report.json";
-
-/// Name of our own policy.
-const OURS: &str = "lancang";
-
-fn names() -> PossibleValuesParser {
-    let rules = RULES.iter().map(|(name, _)| *name);
-    PossibleValuesParser::new([OURS].into_iter().chain(rules))
-}
+  lancang simulate dry.json.gz --policy lancang --out schedule.json --report report.json";
 
 /// Flags of `lancang simulate`.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,7 +33,7 @@ pub(crate) struct SimulateArgs {
     #[arg(value_name = "INSTANCE")]
     instance: PathBuf,
     /// Who decides.
-    #[arg(long, value_name = "POLICY", default_value = OURS, value_parser = names())]
+    #[arg(long, value_name = "POLICY", default_value = "lancang", value_parser = PossibleValuesParser::new(policies::names()))]
     policy: String,
     /// File for the schedule; compressed when its name ends in `.gz`.
     #[arg(long, value_name = "FILE")]
@@ -55,7 +41,7 @@ pub(crate) struct SimulateArgs {
     /// File for a report as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Where chance begins, for a policy that has any.
+    /// Where chance begins, for a policy that uses any.
     #[arg(long, value_name = "SEED", default_value = "0")]
     seed: u64,
     #[command(flatten)]
@@ -71,16 +57,8 @@ pub(crate) struct SimulateArgs {
 /// Simulates a policy.
 pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     let problem = instance::read(&args.instance)?;
-    let policy = if args.policy == OURS {
-        let options = OnlineOptions {
-            seed: args.seed,
-            ..OnlineOptions::default()
-        };
-        policy::lancang(&problem, options)
-    } else {
-        policies::policy(&args.policy, &problem)
-            .ok_or_else(|| Failure::Usage(format!("there is no policy `{}`", args.policy)))?
-    };
+    let policy = policies::policy(&args.policy, &problem, args.seed)
+        .ok_or_else(|| Failure::Usage(format!("there is no policy `{}`", args.policy)))?;
     let bar = bulk::progress(problem.n_slots, "slots");
     let begun = Instant::now();
     let schedule = policy::simulate(&problem, policy, &mut |slot| {

@@ -2,7 +2,7 @@
 //!
 //! What has begun never moves; what has not begun may, until the slot in which it begins.
 
-use crate::solver::{Job, Online, OnlineOptions, Problem, Schedule};
+use crate::solver::{Job, Online, Problem, Schedule};
 
 /// Decides where and when jobs run, one arrival after the other.
 ///
@@ -17,6 +17,20 @@ pub trait Policy {
 
     /// All decisions, one entry for each position up to the number of jobs; jobs never placed are missed.
     fn finish(self: Box<Self>, n_jobs: usize) -> Schedule;
+}
+
+impl Policy for Online {
+    fn advance(&mut self, slot: usize) {
+        Self::advance(self, slot);
+    }
+
+    fn arrive(&mut self, position: usize, job: &Job) {
+        Self::arrive(self, position, job);
+    }
+
+    fn finish(self: Box<Self>, n_jobs: usize) -> Schedule {
+        Self::finish(*self, n_jobs)
+    }
 }
 
 /// Lets a policy decide the jobs of a problem as they arrive.
@@ -48,26 +62,5 @@ pub fn without_jobs(problem: &Problem) -> Problem {
     Problem {
         jobs: Vec::new(),
         ..problem.clone()
-    }
-}
-
-/// Our own policy over the sites, pools and links of a problem; its jobs are not looked at.
-#[must_use]
-pub fn lancang(problem: &Problem, options: OnlineOptions) -> Box<dyn Policy> {
-    Box::new(Online::new(&without_jobs(problem), options))
-}
-
-impl Policy for Online {
-    fn advance(&mut self, slot: usize) {
-        Self::advance(self, slot);
-    }
-
-    fn arrive(&mut self, position: usize, job: &Job) {
-        // A job without a place now may get one later; the schedule says whether it did.
-        let _ = Self::arrive(self, position, job);
-    }
-
-    fn finish(self: Box<Self>, n_jobs: usize) -> Schedule {
-        Self::finish(*self, n_jobs)
     }
 }

@@ -43,7 +43,7 @@ impl Row {
         // Early on every excess counts the same, so that the first ones do not linger.
         self.mean += ((excess << FINE) - self.mean) / n_seen.min(MEAN);
         self.square += (excess * excess - self.square) / n_seen.min(SQUARE);
-        let share = i128::from(self.weight * step >> 20);
+        let share = i128::from((self.weight * step) >> 20);
         let spread = i128::from(self.square.isqrt() + 1) << FINE;
         let by = share * i128::from(self.mean) / spread;
         let by = i64::try_from(by).unwrap_or(0);

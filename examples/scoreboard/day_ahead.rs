@@ -102,18 +102,15 @@ pub(crate) fn section(dir: &Path) -> Outcome<String> {
                 Some((now, perfect)),
             ));
         }
-        let Some(perfect) = scenario.ours(Knowledge::Actual)? else {
-            continue;
-        };
+        let perfect = scenario.ours(Knowledge::Actual)?;
         for (name, knowledge) in [
             ("perfect forecast", Knowledge::Actual),
             ("day-ahead forecast", Knowledge::DayAhead),
             ("day-ahead forecast, corrected", Knowledge::Corrected),
         ] {
-            if let Some(grid) = scenario.ours(knowledge)? {
-                let name = format!("**`lancang`**, {name}");
-                rows.push(row(period, &name, grid, Some((now, perfect))));
-            }
+            let name = format!("**`lancang`**, {name}");
+            let grid = scenario.ours(knowledge)?;
+            rows.push(row(period, &name, grid, Some((now, perfect))));
         }
     }
     Ok(format!("{TEXT}\n{}", markdown(&rows)))
@@ -231,7 +228,7 @@ impl Scenario {
     }
 
     /// Grid energy of our plans, made anew every hour, watt-hours.
-    fn ours(&self, knowledge: Knowledge) -> Outcome<Option<i64>> {
+    fn ours(&self, knowledge: Knowledge) -> Outcome<i64> {
         let mut book = Book::new(&self.problem);
         let mut green = Vec::new();
         for now in 0..self.problem.n_slots {
@@ -243,12 +240,10 @@ impl Scenario {
             if open.problem.jobs.is_empty() {
                 continue;
             }
-            let Some(plan) = ours::with_rounds(&open.problem, N_ROUNDS) else {
-                return Ok(None);
-            };
+            let plan = ours::with_rounds(&open.problem, N_ROUNDS);
             book.carry_out(&self.problem, &open, &plan, now);
         }
-        self.grid("lancang", &book.schedule()).map(Some)
+        self.grid("lancang", &book.schedule())
     }
 
     /// Green power from a midnight on, by site and slot, as expected then.

@@ -176,7 +176,7 @@ const PUBLISHED: [Published; 7] = [
 ];
 
 /// Prices of delay tried: grams of carbon an hour, for a job of 1 kW.
-const DELAY_PRICES: [i64; 6] = [0, 4, 10, 18, 19, 50];
+const DELAY_PRICES: [i64; 5] = [0, 4, 10, 19, 50];
 
 /// The same where only the mean lengths of the queues are known.
 const BLIND_PRICES: [i64; 4] = [0, 6, 12, 24];
@@ -328,18 +328,14 @@ fn frontier(weights: &[i32], jobs: &[Entry]) -> Outcome<String> {
         ("`threshold`", Rule::Threshold),
     ] {
         let run = |problem: &Problem| {
-            Some(simulate(
-                problem,
-                rule.policy(&without_jobs(problem)),
-                &mut |_| (),
-            ))
+            let policy = rule.policy(&without_jobs(problem));
+            simulate(problem, policy, &mut |_| ())
         };
         rows.push(row(&grid, weights, jobs, name, 0, &run)?);
     }
     for price in DELAY_PRICES {
         let name = format!("**`lancang`, online**, delay {price} g/h");
-        let run = |problem: &Problem| ours::online(problem);
-        rows.push(row(&grid, weights, jobs, &name, price, &run)?);
+        rows.push(row(&grid, weights, jobs, &name, price, &ours::online)?);
     }
     for price in BLIND_PRICES {
         let name = format!("**`lancang`, online**, queue means only, delay {price} g/h");
@@ -374,9 +370,7 @@ fn blind(
         })
         .collect();
     let told = grid.problem(weights, &expected, &Class::Rigid, grams_per_hour * 100);
-    let Some(mut schedule) = ours::online(&told) else {
-        return Ok(("-".to_owned(), "-".to_owned()));
-    };
+    let mut schedule = ours::online(&told);
     let real = grid.problem(weights, jobs, &Class::Rigid, 0);
     for (job, assignment) in real.jobs.iter().zip(&mut schedule.assignments) {
         if let Some(run) = assignment.as_mut().and_then(|some| some.runs.first_mut()) {
@@ -399,7 +393,7 @@ fn row(
     jobs: &[Entry],
     name: &str,
     grams_per_hour: i64,
-    run: &dyn Fn(&Problem) -> Option<Schedule>,
+    run: &dyn Fn(&Problem) -> Schedule,
 ) -> Outcome<Vec<String>> {
     let mut row = vec![name.to_owned()];
     for class in [Class::Rigid, CUTTABLE] {
@@ -407,21 +401,15 @@ fn row(
         let problem = grid.problem(weights, jobs, &class, grams_per_hour * 100);
         let now = Rule::RunNow.policy(&without_jobs(&problem));
         let now = judged("run-now", &problem, &simulate(&problem, now, &mut |_| ()))?;
-        match run(&problem) {
-            Some(schedule) => {
-                let score = judged(name, &problem, &schedule)?;
-                if score.n_missed > 0 {
-                    return Err(format!("{name}: {} jobs missed", score.n_missed).into());
-                }
-                row.push(format!(
-                    "{:.4}",
-                    score.weighted as f64 / now.weighted as f64
-                ));
-                let delay = mean_delay_hours(&problem, &schedule, grid.slots_per_hour as f64);
-                row.push(format!("{delay:.2}"));
-            }
-            None => row.extend(["-".to_owned(), "-".to_owned()]),
+        let schedule = run(&problem);
+        let score = judged(name, &problem, &schedule)?;
+        if score.n_missed > 0 {
+            return Err(format!("{name}: {} jobs missed", score.n_missed).into());
         }
+        let carbon = score.weighted as f64 / now.weighted as f64;
+        row.push(format!("{carbon:.4}"));
+        let delay = mean_delay_hours(&problem, &schedule, grid.slots_per_hour as f64);
+        row.push(format!("{delay:.2}"));
     }
     Ok(row)
 }

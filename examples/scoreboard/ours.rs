@@ -7,29 +7,66 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lancang::solver::{Part, PlanOptions, Problem, Progress, Schedule, plan};
+use lancang::{
+    sim::policy::{Policy, simulate, without_jobs},
+    solver::{Job, Online, OnlineOptions, Part, PlanOptions, Problem, Progress, Schedule, plan},
+};
 
 /// All jobs at once, in so many seconds, on two threads.
-pub(crate) fn offline(problem: &Problem, seconds: u64) -> Option<Schedule> {
+pub(crate) fn offline(problem: &Problem, seconds: u64) -> Schedule {
     let (begun, allowed) = (Instant::now(), Duration::from_secs(seconds));
     let mut budget = |_: &_| {
         let used = begun.elapsed().as_millis() * 1000 / allowed.as_millis();
         u32::try_from(used).unwrap_or(1000)
     };
-    Some(plan(problem, &PlanOptions::default(), &in_two, &mut budget))
+    plan(problem, &PlanOptions::default(), &in_two, &mut budget)
 }
 
 /// All jobs at once, in so many rounds.
-pub(crate) fn with_rounds(problem: &Problem, n_rounds: u64) -> Option<Schedule> {
+pub(crate) fn with_rounds(problem: &Problem, n_rounds: u64) -> Schedule {
     let mut budget =
         |progress: &Progress| u32::try_from(progress.n_rounds * 1000 / n_rounds).unwrap_or(1000);
     let run = |parts: &mut [Part<'_>]| parts.iter_mut().for_each(Part::run);
-    Some(plan(problem, &PlanOptions::default(), &run, &mut budget))
+    plan(problem, &PlanOptions::default(), &run, &mut budget)
 }
 
-/// Job by job.
-pub(crate) fn online(_problem: &Problem) -> Option<Schedule> {
-    None
+/// Job by job; what has not begun is arranged anew every hour.
+pub(crate) fn online(problem: &Problem) -> Schedule {
+    let slots = |minutes: u32| {
+        let slots = minutes / problem.slot_minutes.max(1);
+        usize::try_from(slots).unwrap_or(1).max(1)
+    };
+    // Where nothing is green, prices have no step that could be made soft.
+    let has_green = problem
+        .sites
+        .iter()
+        .flat_map(|site| &site.green_w)
+        .any(|&green| 0 < green);
+    let defaults = OnlineOptions::default();
+    let options = OnlineOptions {
+        ramp_permille: if has_green { defaults.ramp_permille } else { 0 },
+        every_slots: slots(60),
+        ..defaults
+    };
+    let online = Online::new(&without_jobs(problem), options);
+    simulate(problem, Box::new(Ours(online)), &mut |_| ())
+}
+
+struct Ours(Online);
+
+impl Policy for Ours {
+    fn advance(&mut self, slot: usize) {
+        self.0.advance(slot);
+    }
+
+    fn arrive(&mut self, position: usize, job: &Job) {
+        // What has no place now may find one later; a missed job is counted at the end.
+        self.0.arrive(position, job);
+    }
+
+    fn finish(self: Box<Self>, n_jobs: usize) -> Schedule {
+        self.0.finish(n_jobs)
+    }
 }
 
 fn in_two(parts: &mut [Part<'_>]) {

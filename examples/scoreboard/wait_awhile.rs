@@ -136,14 +136,12 @@ pub(crate) fn section(dir: &Path) -> Outcome<String> {
             .into_iter()
             .zip(published)
         {
-            let saved = |carbon: i64| 100.0 * (1.0 - carbon as f64 / now.unwrap_or(0) as f64);
+            let saved = |carbon: i64| 100.0 * (1.0 - carbon as f64 / now as f64);
             let theirs = carbon(weights, &jobs, due, &class, &peer(Rule::WaitAwhile))?;
             let begun = Instant::now();
-            let ours = carbon(weights, &jobs, due, &class, &|problem| {
-                ours::online(problem)
-            })?;
+            let ours = carbon(weights, &jobs, due, &class, &ours::online)?;
             let per_second = N_JOBS as f64 / begun.elapsed().as_secs_f64();
-            let theirs = theirs.map_or(f64::NAN, saved);
+            let theirs = saved(theirs);
             if 0.006 < (theirs - published).abs() {
                 let found = format!("{country}, {window}, {name}: {theirs:.2} %");
                 return Err(format!("{found} here, {published} published").into());
@@ -154,8 +152,8 @@ pub(crate) fn section(dir: &Path) -> Outcome<String> {
                 name.to_owned(),
                 format!("{published:.2}"),
                 format!("{theirs:.2}"),
-                ours.map_or_else(dash, |carbon| format!("{:.2}", saved(carbon))),
-                ours.map_or_else(dash, |_| format!("{per_second:.0}")),
+                format!("{:.2}", saved(ours)),
+                format!("{per_second:.0}"),
             ]);
         }
     }
@@ -188,7 +186,6 @@ fn scarce(dir: &Path, jobs: &[(usize, usize)]) -> Outcome<String> {
             &Class::Rigid,
             &peer(Rule::WaitAwhile),
         )?;
-        let at_once = at_once.unwrap_or(0);
         for (name, class) in [("whole", Class::Rigid), ("interruptible", CUTTABLE)] {
             let problem = problem(&weights, jobs, Due::SemiWeekly, &class, ROOM);
             let mut row = vec![country.to_owned(), name.to_owned()];
@@ -200,10 +197,6 @@ fn scarce(dir: &Path, jobs: &[(usize, usize)]) -> Outcome<String> {
                 ours::offline(&problem, PLAN_SECONDS),
             ];
             for schedule in methods {
-                let Some(schedule) = schedule else {
-                    row.push(dash());
-                    continue;
-                };
                 let score = judged("wait-awhile", &problem, &schedule)?;
                 let energy: usize = jobs.iter().map(|(_, duration)| duration).sum();
                 let intensity = score.weighted as f64 / score.total() as f64;
@@ -216,14 +209,10 @@ fn scarce(dir: &Path, jobs: &[(usize, usize)]) -> Outcome<String> {
     Ok(format!("{SCARCE}\n{}", markdown(&rows)))
 }
 
-fn dash() -> String {
-    "-".to_owned()
-}
-
-fn peer(rule: Rule) -> impl Fn(&Problem) -> Option<Schedule> {
+fn peer(rule: Rule) -> impl Fn(&Problem) -> Schedule {
     move |problem| {
         let policy = rule.policy(&without_jobs(problem));
-        Some(simulate(problem, policy, &mut |_| ()))
+        simulate(problem, policy, &mut |_| ())
     }
 }
 
@@ -232,17 +221,15 @@ fn carbon(
     jobs: &[(usize, usize)],
     due: Due,
     class: &Class,
-    run: &dyn Fn(&Problem) -> Option<Schedule>,
-) -> Outcome<Option<i64>> {
+    run: &dyn Fn(&Problem) -> Schedule,
+) -> Outcome<i64> {
     let problem = problem(weights, jobs, due, class, UNLIMITED);
-    let Some(schedule) = run(&problem) else {
-        return Ok(None);
-    };
+    let schedule = run(&problem);
     let score = judged("wait-awhile", &problem, &schedule)?;
     if score.n_missed > 0 {
         return Err(format!("{} jobs missed", score.n_missed).into());
     }
-    Ok(Some(score.weighted))
+    Ok(score.weighted)
 }
 
 /// Arrival and duration of each job in slots.

@@ -33,7 +33,7 @@ pub(crate) struct SimulateArgs {
     #[arg(value_name = "INSTANCE")]
     instance: PathBuf,
     /// Who decides.
-    #[arg(long, value_name = "POLICY", default_value = "lancang", value_parser = PossibleValuesParser::new(policies::names()))]
+    #[arg(long, value_name = "POLICY", default_value = policies::LANCANG, value_parser = PossibleValuesParser::new(policies::names()))]
     policy: String,
     /// File for the schedule; compressed when its name ends in `.gz`.
     #[arg(long, value_name = "FILE")]

@@ -17,18 +17,13 @@ use crate::{
         output::Format,
         plan,
     },
-    sim::{
-        policies::{self, RULES},
-        policy,
-        report::report,
-        schedule::encode_schedule,
-    },
+    sim::{policies, policy, report::report, schedule::encode_schedule},
 };
 
 const EXAMPLES: &str = "\
 Example:
   lancang instance generate --family dry-mix --jobs 5000 --out dry.json.gz
-  lancang simulate dry.json.gz --policy run-now --out schedule.json --report report.json";
+  lancang simulate dry.json.gz --policy lancang --out schedule.json --report report.json";
 
 /// Flags of `lancang simulate`.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,7 +33,7 @@ pub(crate) struct SimulateArgs {
     #[arg(value_name = "INSTANCE")]
     instance: PathBuf,
     /// Who decides.
-    #[arg(long, value_name = "POLICY", value_parser = PossibleValuesParser::new(RULES.map(|(name, _)| name)))]
+    #[arg(long, value_name = "POLICY", default_value = policies::LANCANG, value_parser = PossibleValuesParser::new(policies::names()))]
     policy: String,
     /// File for the schedule; compressed when its name ends in `.gz`.
     #[arg(long, value_name = "FILE")]
@@ -46,6 +41,9 @@ pub(crate) struct SimulateArgs {
     /// File for a report as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Where chance begins, for a policy that uses any.
+    #[arg(long, value_name = "SEED", default_value = "0")]
+    seed: u64,
     #[command(flatten)]
     threads: plan::ThreadArgs,
     /// Also search a lower bound, in so many iterations.
@@ -59,7 +57,7 @@ pub(crate) struct SimulateArgs {
 /// Simulates a policy.
 pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     let problem = instance::read(&args.instance)?;
-    let policy = policies::policy(&args.policy, &problem)
+    let policy = policies::policy(&args.policy, &problem, args.seed)
         .ok_or_else(|| Failure::Usage(format!("there is no policy `{}`", args.policy)))?;
     let bar = bulk::progress(problem.n_slots, "slots");
     let begun = Instant::now();

@@ -8,3 +8,5 @@ pub mod generate;
 pub mod report;
 pub mod policy;
 pub mod policies;
+#[cfg(test)]
+mod method_tests;

@@ -9,11 +9,12 @@ mod schedule;
 mod score;
 mod table;
 mod nudge;
+mod pieces;
+mod units;
 mod respond;
 mod state;
 mod eject;
 mod plan;
-mod expectation;
 mod online;
 mod bound;
 #[cfg(test)]

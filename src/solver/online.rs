@@ -1,11 +1,10 @@
 //! Each job at once, from what is known when it arrives; what has not begun is arranged anew from time to time.
 //!
-//! What has begun never moves. Expected jobs stand in for those to come, so that room and green power are left where
-//! they will be needed; they give way to every real job.
+//! What has begun never moves. For jobs still to come, the last of every resource is kept dear, and green power ahead has
+//! a worth that is learned from how often it was used up.
 
 use super::{
     eject,
-    expectation::Expectation,
     noise::Noise,
     plan::{Part, count, mean_weight},
     problem::{Job, Problem},
@@ -41,8 +40,6 @@ pub struct OnlineOptions {
     pub green_half_slots: usize,
     /// How fast the worth follows what is seen: one part in so many of each slot, 0 for not at all.
     pub green_memory_slots: i64,
-    /// How far ahead jobs are expected, slots; 0 expects none.
-    pub expected_slots: usize,
 }
 
 impl Default for OnlineOptions {
@@ -59,7 +56,6 @@ impl Default for OnlineOptions {
             green_permille: 700,
             green_half_slots: 12,
             green_memory_slots: 48,
-            expected_slots: 0,
         }
     }
 }
@@ -68,36 +64,26 @@ impl Default for OnlineOptions {
 #[derive(Debug, Clone)]
 pub struct Online {
     options: OnlineOptions,
-    /// Sites, and all jobs known or expected.
+    /// Sites, and all jobs known.
     problem: Problem,
     state: State,
     links: Links,
-    /// By own position: position in the caller's list, none for an expected job.
-    names: Vec<Option<usize>>,
+    /// By own position: position in the caller's list.
+    names: Vec<usize>,
     /// How often the green power of each site has been used up, thousandths.
     scarcity: Vec<i64>,
     /// First slot of each stage-in.
     stage_in: Vec<Option<usize>>,
     /// Jobs that have not begun.
     pending: Vec<usize>,
-    expected: Vec<usize>,
-    /// Own positions that are free again.
-    spare: Vec<usize>,
-    expectation: Expectation,
-    /// First slot for which no job is expected yet.
-    expected_until: usize,
     now: usize,
     price_sum: i64,
     noise: Noise,
     responder: Responder,
 }
 
-/// Minutes of a day.
-const DAY_MINUTES: u32 = 1_440;
 /// Jobs without a place that are tried again at a time.
 const MISSED_MAX: usize = 16;
-/// An expected job is worth one part in so many of a real one.
-const EXPECTED_SHARE: i64 = 4;
 
 impl Online {
     /// Knows the sites and no job.
@@ -107,7 +93,6 @@ impl Online {
             jobs: Vec::new(),
             ..sites.clone()
         };
-        let slots_per_day = usize::try_from(DAY_MINUTES / sites.slot_minutes.max(1)).unwrap_or(1);
         let mut state = State::new(&problem);
         let cap = problem
             .sites
@@ -125,10 +110,6 @@ impl Online {
             names: Vec::new(),
             stage_in: Vec::new(),
             pending: Vec::new(),
-            expected: Vec::new(),
-            spare: Vec::new(),
-            expectation: Expectation::new(slots_per_day.max(1)),
-            expected_until: 0,
             now: 0,
             price_sum: 0,
             noise: Noise::new(options.seed, 5),
@@ -144,7 +125,6 @@ impl Online {
         self.price_green();
         self.state.table.reserve_from = slot + self.options.reserve_after_slots;
         if slot.is_multiple_of(self.options.every_slots) {
-            self.expect();
             self.rearrange();
         } else {
             self.place_missed();
@@ -164,10 +144,12 @@ impl Online {
             (Some(_), None) => None,
             (None, _) => Some(job.release.max(self.now)),
         };
-        self.expectation.learn(job);
         self.price_sum += price(job);
-        let position = self.know(job.clone(), Some(name), ready);
-        self.stage_in[position] = start;
+        let position = self.problem.jobs.len();
+        self.state.know(job, ready);
+        self.problem.jobs.push(job.clone());
+        self.names.push(name);
+        self.stage_in.push(start);
         self.pending.push(position);
         self.place(position)
     }
@@ -176,33 +158,14 @@ impl Online {
     #[must_use]
     pub fn finish(mut self, n_jobs: usize) -> Schedule {
         let mut assignments = vec![None; n_jobs];
-        for (position, name) in self.names.iter().enumerate() {
-            if let Some(name) = name {
-                assignments[*name] =
-                    self.state.assignments[position]
-                        .take()
-                        .map(|assignment| Assignment {
-                            stage_in: self.stage_in[position],
-                            ..assignment
-                        });
-            }
+        for (position, &name) in self.names.iter().enumerate() {
+            let assignment = self.state.assignments[position].take();
+            assignments[name] = assignment.map(|assignment| Assignment {
+                stage_in: self.stage_in[position],
+                ..assignment
+            });
         }
         Schedule { assignments }
-    }
-
-    fn know(&mut self, job: Job, name: Option<usize>, ready: Option<usize>) -> usize {
-        let position = self.spare.pop().unwrap_or(self.problem.jobs.len());
-        self.state.know(position, &job, ready);
-        if position == self.problem.jobs.len() {
-            self.problem.jobs.push(job);
-            self.names.push(name);
-            self.stage_in.push(None);
-        } else {
-            self.problem.jobs[position] = job;
-            self.names[position] = name;
-            self.stage_in[position] = None;
-        }
-        position
     }
 
     fn place(&mut self, position: usize) -> bool {
@@ -213,7 +176,7 @@ impl Online {
         if placed || self.state.ready[position].is_none() {
             return placed;
         }
-        let movable = self.pending.iter().chain(&self.expected).copied();
+        let movable = self.pending.iter().copied();
         let by_site = eject::by_site(&self.problem, &self.state, movable);
         eject::make_room(&self.problem, &mut self.state, position, &by_site, 0, noise)
     }
@@ -233,17 +196,6 @@ impl Online {
                 *ready = ready.map(|ready| ready.max(now));
             } else {
                 state.forget(job);
-            }
-            stays
-        });
-        let spare = &mut self.spare;
-        self.expected.retain(|&position| {
-            let job = &problem.jobs[position];
-            let stays = now < job.arrival;
-            if !stays {
-                state.lift(problem, position);
-                state.forget(job);
-                spare.push(position);
             }
             stays
         });
@@ -284,33 +236,11 @@ impl Online {
         }
     }
 
-    /// Expects jobs in the slots that have come into view.
-    fn expect(&mut self) {
-        let end = (self.now + 1 + self.options.expected_slots).min(self.problem.n_slots);
-        for slot in self.expected_until.max(self.now + 1)..end {
-            for mut job in self.expectation.at(slot, self.now, &mut self.noise) {
-                job.miss_penalty /= EXPECTED_SHARE;
-                job.deadline = job.deadline.min(self.problem.n_slots);
-                let ready = job.release;
-                let position = self.know(job, None, Some(ready));
-                self.state.place(
-                    &self.problem,
-                    position,
-                    &mut self.responder,
-                    &mut self.noise,
-                );
-                self.expected.push(position);
-            }
-        }
-        self.expected_until = self.expected_until.max(end);
-    }
-
     /// Moves what has not begun.
     fn rearrange(&mut self) {
-        let n_seen = self.names.iter().filter(|name| name.is_some()).count();
-        let mean_price = self.price_sum / count(n_seen) * mean_weight(&self.problem);
+        let mean_price = self.price_sum / count(self.names.len()) * mean_weight(&self.problem);
         let heat = mean_price / 1_000 * self.options.heat_permille;
-        let jobs = self.pending.iter().chain(&self.expected).copied();
+        let jobs = self.pending.iter().copied();
         let noise = Noise::new(self.noise.next(), 7);
         let ramp = self.state.ramp;
         let mut part = Part::whole(&self.problem, &mut self.state, jobs, noise);

@@ -127,13 +127,10 @@ impl State {
         Some(assignment)
     }
 
-    /// A job more, or another one in the place of one that is gone, without a place.
-    pub(super) fn know(&mut self, position: usize, job: &Job, ready: Option<usize>) {
-        if self.assignments.len() <= position {
-            self.assignments.resize(position + 1, None);
-            self.ready.resize(position + 1, None);
-        }
-        self.ready[position] = ready;
+    /// A job more, without a place.
+    pub(super) fn know(&mut self, job: &Job, ready: Option<usize>) {
+        self.assignments.push(None);
+        self.ready.push(ready);
         self.objective += job.miss_penalty;
     }
 

@@ -63,7 +63,7 @@ const PLACES: [(&str, &[&str]); 4] = [
     (concat!("/ho", "me/"), &[]),
     (
         concat!("../sha", "red"),
-        &["benches/", "docs/", "scripts/scoreboard"],
+        &[".ci/run", "benches/", "docs/", "scripts/scoreboard"],
     ),
 ];
 

@@ -15,7 +15,7 @@ mod capacity_curve;
 mod tests;
 
 use super::policy::Policy;
-use crate::solver::{Assignment, Job, Problem, Schedule};
+use crate::solver::{Assignment, Job, Online, OnlineOptions, Problem, Schedule};
 use first_fit::{Name, SiteFirst};
 use signal::Signal;
 use timetable::{Ready, Shape, Timetable, shapes};
@@ -70,9 +70,24 @@ pub const RULES: [(&str, Rule); 13] = [
     ("vcc", Rule::CapacityCurve),
 ];
 
+/// Name of our own policy.
+pub const LANCANG: &str = "lancang";
+
+/// Names of our own policy and of all rules, for a command line.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    std::iter::once(LANCANG).chain(RULES.iter().map(|&(name, _)| name))
+}
+
 /// The policy of this name over the sites, pools and links of a problem; its jobs are not looked at.
 #[must_use]
-pub fn policy(name: &str, problem: &Problem) -> Option<Box<dyn Policy>> {
+pub fn policy(name: &str, problem: &Problem, seed: u64) -> Option<Box<dyn Policy>> {
+    if name == LANCANG {
+        let options = OnlineOptions {
+            seed,
+            ..OnlineOptions::default()
+        };
+        return Some(Box::new(Online::new(problem, options)));
+    }
     let (_, rule) = RULES.iter().find(|(known, _)| *known == name)?;
     Some(rule.policy(problem))
 }

@@ -264,9 +264,10 @@ fn stage_in_waits_for_the_link() {
 fn every_rule_has_a_name() {
     let at = dear(&[&[1]]);
     for (name, _) in RULES {
-        assert!(policy(name, &at).is_some(), "{name}");
+        assert!(policy(name, &at, 0).is_some(), "{name}");
     }
-    assert!(policy("lancang", &at).is_none());
+    assert!(policy("lancang", &at, 0).is_some());
+    assert!(policy("none-such", &at, 0).is_none());
 }
 
 fn classes() -> impl Strategy<Value = Class> {

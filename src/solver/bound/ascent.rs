@@ -15,7 +15,7 @@ const FIRST_STEP: i64 = 838_861;
 const HALVINGS: i64 = 697_300;
 /// Price of green power at the start, of the weight.
 const FIRST_PRICE: (i64, i64) = (1, 5);
-/// One over the weight of the newest in the mean excess, and in its mean square.
+/// Iterations that the mean excess remembers, and its mean square.
 const MEAN: i64 = 10;
 const SQUARE: i64 = 100;
 /// Parts of a watt in the mean excess.
@@ -39,16 +39,11 @@ struct Row {
 }
 
 impl Row {
-    fn step(&mut self, excess: i64, first: bool, step: i64) {
-        let fine = excess << FINE;
-        if first {
-            self.mean = fine;
-            self.square = excess * excess;
-        } else {
-            self.mean += (fine - self.mean) / MEAN;
-            self.square += (excess * excess - self.square) / SQUARE;
-        }
-        let share = i128::from(self.weight * step >> 20);
+    fn step(&mut self, excess: i64, n_seen: i64, step: i64) {
+        // Early on every excess counts the same, so that the first ones do not linger.
+        self.mean += ((excess << FINE) - self.mean) / n_seen.min(MEAN);
+        self.square += (excess * excess - self.square) / n_seen.min(SQUARE);
+        let share = i128::from((self.weight * step) >> 20);
         let spread = i128::from(self.square.isqrt() + 1) << FINE;
         let by = share * i128::from(self.mean) / spread;
         let by = i64::try_from(by).unwrap_or(0);
@@ -77,7 +72,7 @@ pub(super) fn ascend(
         let prices = rows.prices(problem, k);
         let (value, usage) = evaluate(problem, &prices, run);
         let step = step_of(iteration, n_iterations.max(1));
-        rows.step(problem, &usage, iteration == 0, step);
+        rows.step(problem, &usage, i64::from(iteration) + 1, step);
         if best.value < value {
             best = Bound { prices, value };
         }
@@ -194,14 +189,14 @@ impl Rows {
         }
     }
 
-    fn step(&mut self, problem: &Problem, usage: &Usage, first: bool, step: i64) {
+    fn step(&mut self, problem: &Problem, usage: &Usage, n_seen: i64, step: i64) {
         let n = problem.n_slots;
         for (s, site) in problem.sites.iter().enumerate() {
             let rows = self.green[s * n..].iter_mut().zip(&mut self.power[s * n..]);
             let used = &usage.power[s * n..][..n];
             for ((green, power), (&used, &have)) in rows.zip(used.iter().zip(&site.green_w)) {
-                green.step(excess(used, have, (1, 1)), first, step);
-                power.step(excess(used, site.power_cap_w, (1, 1)), first, step);
+                green.step(excess(used, have, (1, 1)), n_seen, step);
+                power.step(excess(used, site.power_cap_w, (1, 1)), n_seen, step);
             }
         }
         for (r, rows) in self.resources.iter_mut().enumerate() {
@@ -209,7 +204,7 @@ impl Rows {
                 let rate = exchange(problem, pool.site, pool.capacity[r]);
                 let used = &usage.resources[r][p * n..][..n];
                 for (row, &used) in rows[p * n..].iter_mut().zip(used) {
-                    row.step(excess(used, pool.capacity[r], rate), first, step);
+                    row.step(excess(used, pool.capacity[r], rate), n_seen, step);
                 }
             }
         }

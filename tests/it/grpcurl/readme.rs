@@ -116,6 +116,26 @@ const ROWS: &[Row] = &[
             assert!(output.contains(env!("CARGO_PKG_VERSION")), "{output}");
         },
     },
+    Row {
+        begins: CARGO,
+        contains: " instance generate",
+        shows: |output| assert!(output.contains("dry-mix-n500-"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " plan ",
+        shows: |output| assert!(output.contains("times it, regret"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " simulate ",
+        shows: |output| assert!(words(output).contains("method run-now"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " instance check",
+        shows: |output| assert!(output.contains("schedule.json: sound"), "{output}"),
+    },
 ];
 
 #[track_caller]

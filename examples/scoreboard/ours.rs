@@ -8,8 +8,8 @@ use std::{
 };
 
 use lancang::{
-    sim::policy::{Policy, simulate, without_jobs},
-    solver::{Job, Online, OnlineOptions, Part, PlanOptions, Problem, Progress, Schedule, plan},
+    sim::policy::{simulate, without_jobs},
+    solver::{Online, OnlineOptions, Part, PlanOptions, Problem, Progress, Schedule, plan},
 };
 
 /// All jobs at once, in so many seconds, on two threads.
@@ -32,41 +32,13 @@ pub(crate) fn with_rounds(problem: &Problem, n_rounds: u64) -> Schedule {
 
 /// Job by job; what has not begun is arranged anew every hour.
 pub(crate) fn online(problem: &Problem) -> Schedule {
-    let slots = |minutes: u32| {
-        let slots = minutes / problem.slot_minutes.max(1);
-        usize::try_from(slots).unwrap_or(1).max(1)
-    };
-    // Where nothing is green, prices have no step that could be made soft.
-    let has_green = problem
-        .sites
-        .iter()
-        .flat_map(|site| &site.green_w)
-        .any(|&green| 0 < green);
-    let defaults = OnlineOptions::default();
+    let hour = 60 / problem.slot_minutes.max(1);
     let options = OnlineOptions {
-        ramp_permille: if has_green { defaults.ramp_permille } else { 0 },
-        every_slots: slots(60),
-        ..defaults
+        every_slots: usize::try_from(hour).unwrap_or(1).max(1),
+        ..OnlineOptions::default()
     };
-    let online = Online::new(&without_jobs(problem), options);
-    simulate(problem, Box::new(Ours(online)), &mut |_| ())
-}
-
-struct Ours(Online);
-
-impl Policy for Ours {
-    fn advance(&mut self, slot: usize) {
-        self.0.advance(slot);
-    }
-
-    fn arrive(&mut self, position: usize, job: &Job) {
-        // What has no place now may find one later; a missed job is counted at the end.
-        self.0.arrive(position, job);
-    }
-
-    fn finish(self: Box<Self>, n_jobs: usize) -> Schedule {
-        self.0.finish(n_jobs)
-    }
+    let policy = Online::new(&without_jobs(problem), options);
+    simulate(problem, Box::new(policy), &mut |_| ())
 }
 
 fn in_two(parts: &mut [Part<'_>]) {

@@ -236,7 +236,7 @@ proptest! {
             let ours = score(&problem, schedule).ok().map(|score| score.objective());
             let price = price(&problem, schedule);
             if ours != price {
-                differ.get_or_insert((schedule.clone(), ours, price));
+                differ.get_or_insert_with(|| (schedule.clone(), ours, price));
             }
             least = least.min(price.unwrap_or(i64::MAX));
         });

@@ -94,9 +94,11 @@ impl Online {
             ..sites.clone()
         };
         let mut state = State::new(&problem);
+        // Where nothing is ever green, prices have no step: a ramp would only hide the differences of their weights.
         let cap = problem
             .sites
             .iter()
+            .filter(|site| site.green_w.iter().any(|&green| 0 < green))
             .map(|site| i64::from(site.power_cap_w))
             .max();
         state.ramp = Ramp::of(cap.unwrap_or(0) * options.ramp_permille / 1_000);

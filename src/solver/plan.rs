@@ -33,10 +33,10 @@ impl Default for PlanOptions {
     fn default() -> Self {
         Self {
             seed: 0,
-            heat_permille: 100,
-            ramp_permille: 250,
-            toll_permille: 100,
-            ramp_halvings: 4,
+            heat_permille: 250,
+            ramp_permille: 1_000,
+            toll_permille: 60,
+            ramp_halvings: 5,
         }
     }
 }

@@ -231,6 +231,7 @@ fn job(dice: &mut Dice, mix: Mix) -> (JobSpec, Window) {
         confidence: Confidence::Even,
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::DomesticOnly)),
         weights: None,
+        priority: limits::PRIORITY_DEFAULT,
     };
     let from = dice.roll_u32(0, SLOTS - window);
     (spec, self::window(from, from + window))

@@ -13,7 +13,7 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::{Aim, Score},
-        feasibility::{Ask, Collected, Effort, Ignored, Offer, Work, examine},
+        feasibility::{Ask, Collected, Effort, Flex, Ignored, Offer, Work, examine},
         fit,
         place::search,
         pools::lacking,
@@ -106,19 +106,16 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
         ..ask.clone()
     };
     if let Some(found) = search(&any_share, offer.clone(), None) {
-        let slots = found.n_slots();
-        let total = offer.meter.watts() * u64::from(slots);
-        let have = crate::units::share_permille(total - found.score.sums.grid, total);
-        return vec![too_little_green(ask, offer, have)];
+        return vec![too_little_green(ask, offer, found.green_share_permille())];
     }
     let fits_without = |ignored| {
         let offer = Offer {
             ignored: Some(ignored),
             ..offer.clone()
         };
-        match ask.shape.pieces {
-            Some(pieces) => fit::fits(ask, &offer, pieces),
-            None => search(&any_share, offer, None).is_some(),
+        match ask.shape.flex {
+            Flex::Pieces(pieces) => fit::fits(ask, &offer, pieces),
+            Flex::Rigid | Flex::Units(_) => search(&any_share, offer, None).is_some(),
         }
     };
     let capacity_fits = fits_without(Ignored::Power);
@@ -232,21 +229,20 @@ fn free_from(ask: &Ask<'_>, offer: &Offer<'_>, ignored: Ignored) -> Option<TimeM
         ignored: Some(ignored),
         ..later
     };
-    let start = match ask.shape.pieces {
-        Some(pieces) => to_slot(fit::soonest(&unhurried, &later, pieces)?, ask.horizon),
-        None => search(&unhurried, later, None)?.score.start,
+    let start = match ask.shape.flex {
+        Flex::Pieces(pieces) => to_slot(fit::soonest(&unhurried, &later, pieces)?, ask.horizon),
+        Flex::Rigid | Flex::Units(_) => search(&unhurried, later, None)?.score.start,
     };
     Some(ask.grid.start_of(start))
 }
 
 /// Slots that a first run needs at least.
 fn shortest_run(ask: &Ask<'_>) -> usize {
-    let shape = ask.shape;
-    to_index(
-        shape
-            .pieces
-            .map_or(shape.n_slots, |pieces| pieces.min_chunk),
-    )
+    to_index(match ask.shape.flex {
+        Flex::Rigid => ask.shape.n_slots,
+        Flex::Pieces(pieces) => pieces.min_chunk,
+        Flex::Units(_) => 1,
+    })
 }
 
 /// The greatest amount that some stretch of `n_slots` slots of the offer has in every slot.

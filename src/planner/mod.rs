@@ -16,6 +16,7 @@ mod rigid;
 mod pieces;
 mod fit;
 mod interruptible;
+mod malleable;
 mod place;
 mod explain;
 mod suggest;
@@ -25,6 +26,8 @@ mod check;
 mod testing;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod malleable_properties;
 
 pub use check::check;
 pub use data_rules::POLICY_VERSION;

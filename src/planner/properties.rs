@@ -11,9 +11,10 @@ use crate::{
         ids::{JobId, Revision},
         job::{Flexibility, JobSpec, Weights},
         outlook::{Confidence, SiteOutlook},
-        placement::Placement,
+        placement::{Placement, Run},
         site::{Pool, Site},
     },
+    limits,
     planner::{
         Candidate, MoveKind, ReplanOptions, Request, Timetable, Window, check,
         cost::{Aim, Score, Sums},
@@ -29,12 +30,12 @@ use crate::{
 };
 
 /// Slots of the small worlds.
-const N: u32 = 10;
+pub(super) const N: u32 = 10;
 
 #[derive(Debug, Clone)]
-struct World {
-    sites: Vec<(Site, SiteOutlook)>,
-    jobs: Vec<(JobSpec, Window)>,
+pub(super) struct World {
+    pub(super) sites: Vec<(Site, SiteOutlook)>,
+    pub(super) jobs: Vec<(JobSpec, Window)>,
 }
 
 fn a_site(id: &'static str) -> impl Strategy<Value = (Site, SiteOutlook)> {
@@ -80,7 +81,7 @@ fn a_site(id: &'static str) -> impl Strategy<Value = (Site, SiteOutlook)> {
         })
 }
 
-fn some_weights() -> impl Strategy<Value = Weights> {
+pub(super) fn some_weights() -> impl Strategy<Value = Weights> {
     (1_u64..4, 0_u64..4, 0_u32..4, 0_u64..3).prop_map(|(grid, carbon, cost, delay)| Weights {
         grid_energy_micro_cny_per_kwh: grid,
         carbon_micro_cny_per_kg: carbon * 1_000_000,
@@ -89,22 +90,56 @@ fn some_weights() -> impl Strategy<Value = Weights> {
     })
 }
 
+/// A few speeds: in proportion, with falling gains, with units that do not help.
+pub(super) fn some_speeds() -> impl Strategy<Value = Arc<[u32]>> {
+    let speeds: [&[u32]; 6] = [
+        &[1_000, 2_000],
+        &[1_000, 2_000, 3_000],
+        &[1_000, 1_600],
+        &[1_000, 1_900, 2_400],
+        &[1_000, 1_300, 1_301],
+        &[1_000, 1_700, 1_700],
+    ];
+    prop::sample::select(speeds.map(Arc::from).to_vec())
+}
+
+fn a_way_to_run() -> impl Strategy<Value = Flexibility> {
+    let pieces = (1_u32..4, 0_u32..3).prop_map(|(chunk, resume)| Flexibility::Interruptible {
+        min_chunk_ms: slots_ms(chunk),
+        resume_cost_ms: slots_ms(resume),
+    });
+    let units = some_speeds().prop_map(|speed_permille| Flexibility::Malleable { speed_permille });
+    prop_oneof![2 => Just(Flexibility::Rigid), 2 => pieces, 1 => units]
+}
+
 fn a_job() -> impl Strategy<Value = (JobSpec, Window)> {
     (
         (1_u32..5, 1_u32..4, 1_u64..3, 0_usize..3),
         prop::sample::select(vec![0_u32, 0, 300, 700, 1_000]),
-        option::of((1_u32..4, 0_u32..3)),
+        a_way_to_run(),
         option::weighted(0.3, some_weights()),
         (0_u32..6, 1_u32..=N, 0_u32..=N),
+        limits::PRIORITY,
     )
         .prop_map(
-            |((n_slots, tasks, watts, level), share, cut, weights, (from, len, starts))| {
-                let flexibility = cut.map_or(Flexibility::Rigid, |(chunk, resume)| {
+            |(
+                (n_slots, tasks, watts, level),
+                share,
+                flexibility,
+                weights,
+                (from, len, starts),
+                priority,
+            )| {
+                let flexibility = match flexibility {
                     Flexibility::Interruptible {
-                        min_chunk_ms: slots_ms(chunk.min(n_slots)),
-                        resume_cost_ms: slots_ms(resume),
-                    }
-                });
+                        min_chunk_ms,
+                        resume_cost_ms,
+                    } => Flexibility::Interruptible {
+                        min_chunk_ms: min_chunk_ms.min(slots_ms(n_slots)),
+                        resume_cost_ms,
+                    },
+                    other => other,
+                };
                 let spec = JobSpec {
                     task_count: tasks,
                     task_power_watts: watts,
@@ -112,6 +147,7 @@ fn a_job() -> impl Strategy<Value = (JobSpec, Window)> {
                     min_green_share_permille: share,
                     flexibility,
                     weights,
+                    priority,
                     ..job(n_slots)
                 };
                 let to = (from + len).min(N);
@@ -127,7 +163,7 @@ fn a_job() -> impl Strategy<Value = (JobSpec, Window)> {
         )
 }
 
-fn a_world(n_jobs: std::ops::Range<usize>) -> impl Strategy<Value = World> {
+pub(super) fn a_world(n_jobs: std::ops::Range<usize>) -> impl Strategy<Value = World> {
     (a_site("a"), option::of(a_site("b")), vec(a_job(), n_jobs)).prop_map(|(a, b, jobs)| World {
         sites: std::iter::once(a).chain(b).collect(),
         jobs,
@@ -135,12 +171,12 @@ fn a_world(n_jobs: std::ops::Range<usize>) -> impl Strategy<Value = World> {
 }
 
 impl World {
-    fn timetable(&self) -> Timetable {
+    pub(super) fn timetable(&self) -> Timetable {
         timetable(horizon(N), self.sites.clone())
     }
 
     /// Places and reserves the jobs in order, those that fit.
-    fn fill(&self, timetable: &mut Timetable) -> Vec<(usize, Placement)> {
+    pub(super) fn fill(&self, timetable: &mut Timetable) -> Vec<(usize, Placement)> {
         let mut placed = Vec::new();
         for (i, (spec, window)) in self.jobs.iter().enumerate() {
             if let Ok(placement) = timetable.place(&request(spec, *window)) {
@@ -160,34 +196,41 @@ impl World {
 }
 
 /// Power of the job at a site and what a slot costs it, counted from the placements.
-struct Counter<'a> {
-    world: &'a World,
-    placed: &'a [(usize, Placement)],
+pub(super) struct Counter<'a> {
+    pub(super) world: &'a World,
+    pub(super) placed: &'a [(usize, Placement)],
 }
 
 impl Counter<'_> {
-    fn placed_at(&self, site: usize, slot: u32) -> impl Iterator<Item = &Placement> {
+    /// Placements that run in a slot, with their units there.
+    fn placed_at(&self, site: usize, slot: u32) -> impl Iterator<Item = (&Placement, u64)> {
         let id = self.world.sites[site].0.id.clone();
         self.placed
             .iter()
             .map(|(_, placement)| placement)
-            .filter(move |placement| {
-                let covers = |run: &SlotRange| run.contains(Slot(START + slot));
-                placement.site == id && placement.runs.iter().any(covers)
+            .filter(move |placement| placement.site == id)
+            .filter_map(move |placement| {
+                let covers = |run: &&Run| run.slots.contains(Slot(START + slot));
+                let run = placement.runs.iter().find(covers)?;
+                Some((placement, run.units.into()))
             })
     }
 
-    fn has_room(&self, spec: &JobSpec, site: usize, pool: usize, slot: u32) -> bool {
+    fn has_room(&self, spec: &JobSpec, site: usize, pool: usize, slot: u32, units: u32) -> bool {
         let (traits, _) = &self.world.sites[site];
-        let watts: u64 = self.placed_at(site, slot).map(|p| p.power_watts).sum();
+        let watts: u64 = self
+            .placed_at(site, slot)
+            .map(|(p, units)| p.power_watts * units)
+            .sum();
         let cores: u64 = self
             .placed_at(site, slot)
-            .filter(|p| p.pool == traits.pools[pool].id)
-            .map(|p| p.amounts.cpu_cores)
+            .filter(|(p, _)| p.pool == traits.pools[pool].id)
+            .map(|(p, units)| p.amounts.cpu_cores * units)
             .sum();
         let own = units::facility_watts(spec.it_watts(), traits.pue_permille).unwrap();
-        watts + own <= traits.power_cap_watts
-            && cores + u64::from(spec.task_count) <= traits.pools[pool].capacity().cpu_cores
+        let own_cores = u64::from(spec.task_count * units);
+        watts + own * u64::from(units) <= traits.power_cap_watts
+            && cores + own_cores <= traits.pools[pool].capacity().cpu_cores
     }
 
     fn green_left(&self, confidence: Confidence, site: usize, slot: u32) -> u64 {
@@ -195,6 +238,7 @@ impl Counter<'_> {
         let left = |level: Confidence| {
             let claimed: u64 = self
                 .placed_at(site, slot)
+                .map(|(placement, _)| placement)
                 .filter(|p| level <= p.confidence)
                 .flat_map(Placement::green_by_slot)
                 .filter(|(at, _)| *at == Slot(START + slot))
@@ -211,29 +255,32 @@ impl Counter<'_> {
         levels.map(left).min().unwrap()
     }
 
-    /// Rank of running in the slots of `mask` in one pool, if that is allowed.
+    /// Rank of running with so many units in each slot in one pool, if that is allowed.
     fn score(
         &self,
         spec: &JobSpec,
         window: Window,
         place: (usize, usize),
-        mask: u32,
+        units_by_slot: &[u32],
     ) -> Option<Score> {
         let (site, pool) = place;
         let (traits, outlook) = &self.world.sites[site];
-        let runs = runs_of_mask(mask);
+        let runs = runs_of_units(units_by_slot);
         if !Shape::of(spec, grid()).allows(&runs) || !window.allows(&runs) {
             return None;
         }
         let watts = units::facility_watts(spec.it_watts(), traits.pue_permille).unwrap();
         let mut sums = Sums::default();
-        for slot in (0..N).filter(|slot| mask & (1 << slot) != 0) {
-            if !self.has_room(spec, site, pool, slot) {
+        let mut total = 0;
+        for (slot, &units) in (0..N).zip(units_by_slot).filter(|(_, units)| 0 < **units) {
+            if !self.has_room(spec, site, pool, slot, units) {
                 return None;
             }
             let i = usize::try_from(slot).unwrap();
+            let watts = watts * u64::from(units);
             let green = self.green_left(spec.confidence, site, slot).min(watts);
             let grid = watts - green;
+            total += watts;
             sums = sums.plus(Sums {
                 grid,
                 carbon: green * u64::from(outlook.green_mg_per_kwh[i])
@@ -242,20 +289,32 @@ impl Counter<'_> {
                     + grid * outlook.grid_price_micro_cny_per_kwh[i],
             });
         }
-        let total = watts * u64::from(mask.count_ones());
         let too_grey = total * u64::from(1_000 - spec.min_green_share_permille) < sums.grid * 1_000;
-        let end = runs.last()?.end;
+        let end = runs.last()?.slots.end;
         (!too_grey).then(|| Score {
             total: Aim::of(spec).total(sums, end.0 - window.not_before.0),
             sums,
             end,
             site,
-            start: runs[0].start,
+            start: runs[0].slots.start,
         })
     }
 
     /// The best over every site, pool and set of slots.
     fn best(&self, spec: &JobSpec, window: Window) -> Option<Score> {
+        let sets: Vec<Vec<u32>> = (1..1_u32 << N)
+            .map(|mask| (0..N).map(|slot| mask >> slot & 1).collect())
+            .collect();
+        self.best_of(spec, window, &sets)
+    }
+
+    /// The best over every site, pool and number of units by slot out of `choices`.
+    pub(super) fn best_of(
+        &self,
+        spec: &JobSpec,
+        window: Window,
+        choices: &[Vec<u32>],
+    ) -> Option<Score> {
         let places = self
             .world
             .sites
@@ -270,21 +329,27 @@ impl Counter<'_> {
                     .map(move |pool| (site, pool))
             });
         places
-            .flat_map(|place| (1..1_u32 << N).map(move |mask| (place, mask)))
-            .filter_map(|(place, mask)| self.score(spec, window, place, mask))
+            .flat_map(|place| choices.iter().map(move |units| (place, units)))
+            .filter_map(|(place, units)| self.score(spec, window, place, units))
             .min()
     }
 }
 
-fn runs_of_mask(mask: u32) -> Vec<SlotRange> {
-    let mut runs: Vec<SlotRange> = Vec::new();
-    for slot in (0..N)
-        .filter(|slot| mask & (1 << slot) != 0)
-        .map(|slot| Slot(START + slot))
+fn runs_of_units(units_by_slot: &[u32]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (slot, &units) in (START..)
+        .zip(units_by_slot)
+        .filter(|(_, units)| 0 < **units)
     {
+        let slot = Slot(slot);
         match runs.last_mut() {
-            Some(run) if run.end == slot => run.end = slot.plus(1),
-            _ => runs.push(SlotRange::new(slot, slot.plus(1))),
+            Some(run) if run.slots.end == slot && run.units == units => {
+                run.slots.end = slot.plus(1);
+            }
+            _ => runs.push(Run {
+                slots: SlotRange::new(slot, slot.plus(1)),
+                units,
+            }),
         }
     }
     runs
@@ -387,15 +452,18 @@ proptest! {
             let ask = Ask::new(&timetable, &request, &work);
             let found = timetable.best(&ask);
             let counter = Counter { world: &world, placed: &placed };
-            let expected = counter.best(spec, *window);
             let score = found.as_ref().map(|found| found.score);
-            let exact = match spec.flexibility {
-                Flexibility::Rigid => true,
+            let (is_cut, exact) = match spec.flexibility {
+                Flexibility::Rigid => (true, true),
                 Flexibility::Interruptible { resume_cost_ms, .. } => {
-                    spec.min_green_share_permille == 0
-                        || (resume_cost_ms == 0 && spec.weights.is_none())
+                    let exact = spec.min_green_share_permille == 0
+                        || (resume_cost_ms == 0 && spec.weights.is_none());
+                    (true, exact)
                 }
+                // Has its own brute force.
+                Flexibility::Malleable { .. } => (false, false),
             };
+            let expected = if is_cut { counter.best(spec, *window) } else { score };
             if exact {
                 prop_assert_eq!(score, expected);
             } else {
@@ -440,7 +508,9 @@ proptest! {
         let mut timetable = world.timetable();
         let placed = world.fill(&mut timetable);
         let counter = Counter { world: &world, placed: &placed };
-        for (spec, window) in &world.jobs {
+        let is_cut =
+            |spec: &JobSpec| !matches!(spec.flexibility, Flexibility::Malleable { .. });
+        for (spec, window) in world.jobs.iter().filter(|(spec, _)| is_cut(spec)) {
             let soonest = timetable.place_now(&request(spec, *window)).ok();
             let strict = JobSpec { weights: None, ..spec.clone() };
             let ends = |spec: &JobSpec| {

@@ -3,7 +3,7 @@
 //! A window is in whole slots and never wider than what the job's times allow.
 
 use crate::{
-    domain::{ids::Revision, job::JobSpec},
+    domain::{ids::Revision, job::JobSpec, placement::Run},
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
 };
 
@@ -62,11 +62,12 @@ impl Window {
 
     /// Whether runs in this order keep the window.
     #[must_use]
-    pub fn allows(&self, runs: &[SlotRange]) -> bool {
+    pub fn allows(&self, runs: &[Run]) -> bool {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
             return false;
         };
-        self.not_before <= first.start && first.start <= self.start_by && last.end <= self.end_by
+        let (start, end) = (first.slots.start, last.slots.end);
+        self.not_before <= start && start <= self.start_by && end <= self.end_by
     }
 }
 

@@ -7,11 +7,10 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::Aim,
-        feasibility::{Ask, Effort, Offer, Tally, Work, examine},
+        feasibility::{Ask, Effort, Flex, Offer, Tally, Work, examine},
         place::{Found, search},
     },
     slot::Slot,
-    units,
 };
 
 impl Timetable {
@@ -106,16 +105,12 @@ impl Timetable {
             aim: Aim::Strict,
             ..ask.clone()
         };
-        let share = |found: &Found<'_>| {
-            let total = found.offer.meter.watts() * u64::from(found.n_slots());
-            units::share_permille(total - found.score.sums.grid, total)
-        };
         // The first of equals: `max_by_key` would take the last.
         let greenest = self
             .offers(&any_share)
             .filter_map(|offer| search(&any_share, offer, None))
-            .min_by_key(|found| (std::cmp::Reverse(share(found)), found.score))?;
-        let permille = share(&greenest);
+            .min_by_key(|found| (std::cmp::Reverse(found.green_share_permille()), found.score))?;
+        let permille = greenest.green_share_permille();
         let lower = Ask {
             min_share_permille: permille,
             ..ask.clone()
@@ -143,7 +138,7 @@ impl Timetable {
 
     /// Whether the decision for the changed job, at the site that a coarse search found, finds something as well.
     fn works(&self, found: &Found<'_>, mut changed: Ask<'_>) -> bool {
-        if changed.shape.pieces.is_none() {
+        if changed.shape.flex == Flex::Rigid {
             return true;
         }
         changed.aim = Aim::of(changed.request.spec);

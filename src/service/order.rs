@@ -23,6 +23,7 @@ enum By {
     StartTime,
     FinishDeadline,
     Name,
+    Priority,
 }
 
 impl Order {
@@ -38,6 +39,7 @@ impl Order {
             Some("start_time") => Some(By::StartTime),
             Some("finish_deadline") => Some(By::FinishDeadline),
             Some("name") => Some(By::Name),
+            Some("priority") => Some(By::Priority),
             Some(_) => None,
         };
         let descending = match words.next() {
@@ -49,7 +51,7 @@ impl Order {
         let (by, descending) = order.ok_or_else(|| {
             Rejection::field(
                 "order_by",
-                "is one of create_time, update_time, start_time, finish_deadline, name; with ` desc` for descending",
+                "is one of create_time, update_time, start_time, finish_deadline, name, priority; with ` desc` for descending",
             )
         })?;
         Ok(Self { by, descending })
@@ -66,6 +68,7 @@ impl Order {
             }
             By::FinishDeadline => self.time_key(Some(job.end_by)),
             By::Name => self.name_key(&job.spec.name),
+            By::Priority => self.number_key(job.spec.priority),
         };
         let JobId(id) = job.id;
         key.extend_from_slice(&id.to_be_bytes());
@@ -79,6 +82,11 @@ impl Order {
         // Times are not negative, so that the complement of one never is the key of a missing one.
         let ms = u64::try_from(time.0).unwrap_or(0);
         let sorted = if self.descending { !ms - 1 } else { ms };
+        sorted.to_be_bytes().to_vec()
+    }
+
+    fn number_key(&self, number: u32) -> Vec<u8> {
+        let sorted = if self.descending { !number } else { number };
         sorted.to_be_bytes().to_vec()
     }
 

@@ -58,7 +58,7 @@ pub(crate) fn placement_card(placement: &v1::Placement, view: &View) -> String {
             format!("{}/{}", placement.site_id, placement.pool_id),
         ),
         ("runs", runs.join("; ")),
-        ("power", watts(placement.power_watts)),
+        ("power", power_text(placement)),
         (
             "green share",
             format!(
@@ -94,9 +94,27 @@ pub(crate) fn placement_card(placement: &v1::Placement, view: &View) -> String {
     ])
 }
 
+/// Power of the job, for one unit where it runs with several.
+fn power_text(placement: &v1::Placement) -> String {
+    let power = watts(placement.power_watts);
+    if placement.runs.iter().any(|run| 1 < run.units) {
+        return format!("{power} for each of up to {} units", most_units(placement));
+    }
+    power
+}
+
+fn most_units(placement: &v1::Placement) -> u32 {
+    let units = placement.runs.iter().map(|run| run.units);
+    units.max().unwrap_or(1)
+}
+
 fn run_text(run: &v1::Run, view: &View) -> String {
+    let units = match run.units {
+        0 | 1 => String::new(),
+        units => format!(" x{units}"),
+    };
     format!(
-        "{} to {}",
+        "{} to {}{units}",
         view.time(run.start_time.as_ref()),
         view.time(run.end_time.as_ref())
     )

@@ -386,3 +386,41 @@ fn change_of(moved: Move, causes: &[Entry]) -> PlanChange {
         trigger,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: u128) -> Entry {
+        (JobId(id), ChangeCause::Room, Arc::default())
+    }
+
+    /// Ids of the next step of at most `n` jobs.
+    fn step(replanning: &mut Replanning, n: usize) -> Vec<u128> {
+        let mut left = n;
+        let next = replanning.take(|_| {
+            let is_within = 0 < left;
+            left = left.saturating_sub(1);
+            is_within
+        });
+        next.into_iter().map(|(JobId(id), ..)| id).collect()
+    }
+
+    #[test]
+    fn the_higher_priority_is_looked_at_first_and_sound_jobs_are_not_left_out() {
+        let mut replanning = Replanning::default();
+        for (id, priority) in [(1, 3), (2, 9), (3, 3), (4, 9), (5, 5)] {
+            let key = (Reverse(priority), JobId(id));
+            replanning.waiting.insert(key, entry(id));
+        }
+        replanning.sound.extend([entry(11), entry(12), entry(13)]);
+        assert_eq!(step(&mut replanning, 2), [2, 4]);
+        // One that comes later goes before those that count less.
+        let key = (Reverse(8), JobId(6));
+        replanning.waiting.insert(key, entry(6));
+        assert_eq!(step(&mut replanning, 2), [11, 12]);
+        assert_eq!(step(&mut replanning, 3), [6, 5, 1]);
+        assert_eq!(step(&mut replanning, 3), [13, 3]);
+        assert!(!replanning.is_due());
+    }
+}

@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn units_go_where_green_power_is_and_pause_where_none_is() {
         let spec = malleable(4, &[1_000, 2_000, 3_000]);
-        placed(&[0, 2_000, 0, 1_500, 3_000], &spec, &[(1, 2, 1), (4, 5, 3)]);
+        placed(&[0, 2_000, 0, 1_500, 3_000], &spec, &[(1, 2, 2), (3, 5, 1)]);
         placed(&[1_000; 5], &spec, &[(0, 4, 1)]);
         placed(&[0, 9_000, 0, 0, 500], &spec, &[(1, 2, 3), (4, 5, 1)]);
     }
@@ -480,16 +480,14 @@ mod tests {
         placed(&[2_000, 2_000, 0, 0], &spec, &[(0, 2, 2)]);
         // Where a first unit costs less than twice as much, it comes before a second one.
         placed(&[1_000, 0, 600, 1_000], &spec, &[(0, 1, 1), (2, 4, 1)]);
-        let placement = placed(
-            &[2_000, 400, 0, 0],
-            &spec,
-            &[(0, 1, 2), (1, 2, 1), (2, 3, 1)],
-        );
+        let placement = placed(&[2_000, 400, 0, 0], &spec, &[(0, 2, 2)]);
         assert_eq!(placement.power_watts, 1_000);
         assert_eq!(placement.unit_slots(), 4);
         assert_eq!(placement.energy.total(), 4 * 1_000 * 900);
         assert_eq!(placement.energy.green(), 2_400 * 900);
         assert_eq!(placement.green_share_permille(), 600);
+        // One that finishes the work with some to spare makes a green unit superfluous.
+        placed(&[2_000, 400, 100, 0], &spec, &[(0, 3, 1)]);
     }
 
     #[test]
@@ -500,7 +498,10 @@ mod tests {
         let within = |slots| timetable.place(&request(&spec, window(0, slots)));
         assert!(within(2).is_err());
         assert_eq!(units_of(&within(3).unwrap()), [(0, 1, 3), (1, 3, 2)]);
-        assert_eq!(units_of(&within(4).unwrap()).len(), 2);
+        assert_eq!(
+            units_of(&within(4).unwrap()),
+            [(0, 1, 3), (1, 2, 2), (2, 4, 1)]
+        );
         assert_eq!(units_of(&within(6).unwrap()), [(0, 6, 1)]);
     }
 

@@ -536,6 +536,48 @@ mod tests {
     }
 
     #[test]
+    fn when_room_shrinks_the_higher_priority_keeps_its_own() {
+        let two = Site {
+            power_cap_watts: 2_000,
+            ..site("a")
+        };
+        let mut timetable = timetable(horizon(1), vec![(two, flat(horizon(1), 0))]);
+        let with_priority = |id, priority| {
+            let spec = JobSpec { priority, ..job(1) };
+            candidate(id, spec, window(0, 1))
+        };
+        let mut candidates = [
+            with_priority(1, 2),
+            with_priority(2, 7),
+            with_priority(3, 3),
+            with_priority(4, 9),
+        ];
+        settle_in(&mut timetable, &mut candidates[..2]);
+        let one = Arc::new(Site {
+            power_cap_watts: 1_000,
+            ..site("a")
+        });
+        timetable.set_site(one, flat(horizon(1), 0));
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        // Nobody takes the place of one that keeps it, not even a higher one.
+        assert_eq!(summary(&moves), [(1, MoveKind::Lost, String::new())]);
+        candidates[0].current = None;
+        let three = Arc::new(Site {
+            power_cap_watts: 3_000,
+            ..site("a")
+        });
+        timetable.set_site(three, flat(horizon(1), 0));
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        assert_eq!(
+            summary(&moves),
+            [
+                (3, MoveKind::Placed, "a [(0, 1)]".into()),
+                (4, MoveKind::Placed, "a [(0, 1)]".into()),
+            ]
+        );
+    }
+
+    #[test]
     fn a_sound_placement_moves_only_for_enough_gain_and_within_the_bound() {
         let run = |green_later: u64, max_moves: usize| {
             let mut timetable = timetable(horizon(3), vec![(site("a"), flat(horizon(3), 0))]);

@@ -111,8 +111,11 @@ mod tests {
         let order = Order::parse(order_by).unwrap();
         let mut jobs = [
             testing::job(1, "b").created(30).placed("s-a", 5, 6),
-            testing::job(2, "a").created(10),
-            testing::job(3, "ab").created(20).placed("s-a", 2, 9),
+            testing::job(2, "a").created(10).served(1),
+            testing::job(3, "ab")
+                .created(20)
+                .served(10)
+                .placed("s-a", 2, 9),
             testing::job(4, "a").created(10),
         ]
         .map(|builder| builder.build());
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn ties_go_by_id_and_missing_values_come_last() {
-        let cases: [(&str, [u128; 4]); 7] = [
+        let cases: [(&str, [u128; 4]); 9] = [
             ("", [2, 4, 3, 1]),
             ("create_time", [2, 4, 3, 1]),
             ("create_time desc", [1, 3, 2, 4]),
@@ -130,6 +133,8 @@ mod tests {
             (" start_time  desc ", [1, 3, 2, 4]),
             ("name", [2, 4, 3, 1]),
             ("name desc", [1, 3, 2, 4]),
+            ("priority", [2, 1, 4, 3]),
+            ("priority desc", [3, 1, 4, 2]),
         ];
         for (order_by, expected) in cases {
             assert_eq!(order_of(order_by), expected, "{order_by:?}");

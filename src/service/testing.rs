@@ -86,6 +86,11 @@ impl JobBuilder {
         self
     }
 
+    pub(super) fn served(mut self, priority: u32) -> Self {
+        Arc::make_mut(&mut self.0.spec).priority = priority;
+        self
+    }
+
     pub(super) fn labelled(mut self, key: &str, value: &str) -> Self {
         let spec = Arc::make_mut(&mut self.0.spec);
         spec.labels = Box::new([(key.into(), value.into())]);

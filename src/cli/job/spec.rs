@@ -331,6 +331,19 @@ mod tests {
     }
 
     #[test]
+    fn speeds_make_a_job_malleable() {
+        let spec = build("--city hanoi --runtime 1h --speeds 1000,1900,2500 --priority 8").unwrap();
+        let malleable = v1::Malleable {
+            speed_permille: vec![1_000, 1_900, 2_500],
+        };
+        assert_eq!(
+            spec.flexibility.unwrap().kind,
+            Some(v1::flexibility::Kind::Malleable(malleable))
+        );
+        assert_eq!(spec.priority, 8);
+    }
+
+    #[test]
     fn a_job_needs_a_runtime() {
         assert_eq!(build("--city bangkok").unwrap_err().exit(), 64);
     }
@@ -339,6 +352,7 @@ mod tests {
     fn what_is_not_said_is_left_to_the_server() {
         let spec = build("--city hanoi --runtime 1h").unwrap();
         assert!(spec.flexibility.is_none() && spec.green.is_none() && spec.weights.is_none());
+        assert_eq!(spec.priority, 0);
         assert_eq!(
             spec.data_policy.unwrap().data_class(),
             v1::DataClass::Unspecified

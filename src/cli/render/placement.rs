@@ -258,4 +258,23 @@ mod tests {
         assert!(text.contains("80.0 % at confidence 50.0 %"), "{text}");
         assert!(!text.contains("forecasts"), "{text}");
     }
+
+    #[test]
+    fn units_are_shown_where_there_are_several() {
+        let run = |units| v1::Run {
+            units,
+            ..v1::Run::default()
+        };
+        let mut placement = v1::Placement {
+            power_watts: 500,
+            runs: vec![run(1), run(3)],
+            ..v1::Placement::default()
+        };
+        let text = placement_card(&placement, &View { zone: yunnan() });
+        assert!(text.contains(" x3") && !text.contains(" x1"), "{text}");
+        assert!(text.contains("500 W for each of up to 3 units"), "{text}");
+        placement.runs.pop();
+        let text = placement_card(&placement, &View { zone: yunnan() });
+        assert!(!text.contains("units"), "{text}");
+    }
 }

@@ -25,6 +25,8 @@ mod check;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+mod worlds;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod malleable_properties;

@@ -11,6 +11,7 @@ mod forecasts;
 mod limits;
 mod listing;
 mod plan;
+mod priority;
 mod quote_explain;
 mod replan;
 mod submit;

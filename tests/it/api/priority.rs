@@ -54,6 +54,7 @@ async fn jobs_that_wait_are_served_by_priority() {
     assert_eq!(updated.spec.unwrap().priority, 2);
     assert_eq!(updated.placement, before.placement);
     server.try_cancel(&ids[2]).await.unwrap();
+    server.settle().await;
     assert!(is_planned(&ids[1]).await);
     assert!(!is_planned(&ids[0]).await);
 }

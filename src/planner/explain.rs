@@ -291,8 +291,8 @@ mod tests {
         planner::{
             Window,
             testing::{
-                START, at, country, flat, green, horizon, job, name, pieces, pool, request, site,
-                timetable, window,
+                START, at, country, flat, green, horizon, job, malleable, name, pieces, pool,
+                request, site, timetable, window,
             },
         },
         slot::Slot,
@@ -441,6 +441,19 @@ mod tests {
             case.policy().require.leased_line = true;
             case.spec.origin.path = NetworkPath::Internet;
         });
+    }
+
+    #[test]
+    fn a_malleable_job_is_as_long_as_the_site_makes_it() {
+        // Three times as fast would do, and there is power for one unit only, even when nothing else runs.
+        check(
+            RefusalReason::WindowTooShort,
+            (RefusalUnit::Seconds, 10_800, 9_000),
+            |case| {
+                case.spec = malleable(12, &[1_000, 2_000, 3_000]);
+                case.site.power_cap_watts = 1_999;
+            },
+        );
     }
 
     #[test]

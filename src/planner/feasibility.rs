@@ -86,8 +86,6 @@ impl Work {
 pub(super) struct Shape<'a> {
     /// Work of the job; what one run of one unit needs.
     pub(super) n_slots: u32,
-    /// Slots that it takes at least.
-    pub(super) least_slots: u32,
     pub(super) flex: Flex<'a>,
 }
 
@@ -221,11 +219,18 @@ impl<'a> Shape<'a> {
             }),
             Flexibility::Malleable { speed_permille } => Flex::Units(Speeds(speed_permille)),
         };
-        Self {
-            n_slots,
-            least_slots: spec.least_slots(grid),
-            flex,
-        }
+        Self { n_slots, flex }
+    }
+
+    /// Slots that it takes at least where so many units have room, one at least.
+    fn least_slots(&self, units: u64) -> u32 {
+        let Flex::Units(speeds) = self.flex else {
+            return self.n_slots;
+        };
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let speed = speeds.of(units.clamp(1, speeds.useful().max(1)));
+        let work = u64::from(self.n_slots) * 1_000;
+        u32::try_from(work.div_ceil(speed.max(1))).unwrap_or(u32::MAX)
     }
 
     /// Whether runs, given in order, are a way to do the job.
@@ -396,7 +401,8 @@ pub(super) fn examine<'t>(
     let rtt_us = ask.latency.check(&site.id, sink);
     let pools = check_pools(ask, site, sink);
     let watts = check_power(spec, site, sink);
-    let (slots, last_start) = check_window(ask, valid_until, sink);
+    let least_slots = least_slots_at(ask, site, &pools, watts);
+    let (slots, last_start) = check_window(ask, least_slots, valid_until, sink);
     if let Some(cordon) = &site.cordon {
         sink.refuse(|| {
             Refusal::plain(
@@ -470,20 +476,33 @@ fn check_power(spec: &JobSpec, site: &Site, sink: &mut impl Sink) -> u64 {
     watts
 }
 
-/// Slots that runs may lie in and the last slot of a first start; what comes back after a refusal has no meaning.
+/// Slots that the job takes at least at a site where nothing else runs.
+fn least_slots_at(ask: &Ask<'_>, site: &Site, pools: &PoolSet, watts: u64) -> u32 {
+    if !matches!(ask.shape.flex, Flex::Units(_)) {
+        return ask.shape.n_slots;
+    }
+    let held = pools
+        .iter()
+        .map(|pool| units_held(&site.pools[pool], ask.request.spec));
+    let powered = site.power_cap_watts / watts.max(1);
+    ask.shape.least_slots(held.max().unwrap_or(0).min(powered))
+}
+
+/// Slots that runs may lie in, of which the job takes so many at least, and the last slot of a first start; what comes back after a refusal has no meaning.
 fn check_window(
     ask: &Ask<'_>,
+    n_slots: u32,
     valid_until: Option<TimeMs>,
     sink: &mut impl Sink,
 ) -> (Range<usize>, usize) {
-    let (window, horizon, n_slots) = (ask.window, ask.horizon, ask.shape.least_slots);
+    let (window, horizon) = (ask.window, ask.horizon);
     let first = window.not_before.max(horizon.start);
     if window.start_by < first {
-        sink.refuse(|| start_deadline_passed(ask));
+        sink.refuse(|| start_deadline_passed(ask, n_slots));
     } else if window.end_by.0 < first.0.saturating_add(n_slots) {
-        sink.refuse(|| window_too_short(ask, window.end_by.0.saturating_sub(first.0)));
+        sink.refuse(|| window_too_short(ask, n_slots, window.end_by.0.saturating_sub(first.0)));
     } else if horizon.end.0 < first.0.saturating_add(n_slots) {
-        sink.refuse(|| beyond_horizon(ask));
+        sink.refuse(|| beyond_horizon(ask, n_slots));
     }
     let mut end = window.end_by.min(horizon.end);
     if let Some(valid_until) = valid_until {
@@ -497,7 +516,7 @@ fn check_window(
         .unwrap_or(i64::MAX);
         let must_end_by = ask.grid.slot_at(valid_until.plus_ms(-retention_ms));
         if must_end_by.0 < first.0.saturating_add(n_slots) {
-            sink.refuse(|| evidence_expires(ask, first, must_end_by));
+            sink.refuse(|| evidence_expires(ask, n_slots, first, must_end_by));
         }
         end = end.min(must_end_by);
     }
@@ -509,18 +528,18 @@ fn check_window(
     )
 }
 
-fn start_deadline_passed(ask: &Ask<'_>) -> Refusal {
+fn start_deadline_passed(ask: &Ask<'_>, n_slots: u32) -> Refusal {
     Refusal::numbers(
         RefusalReason::WindowTooShort,
         RefusalUnit::Seconds,
-        ask.seconds(ask.shape.least_slots),
+        ask.seconds(n_slots),
         0,
         "no slot begins between the earliest start and the start deadline; set a later start deadline",
     )
 }
 
-fn window_too_short(ask: &Ask<'_>, have_slots: u32) -> Refusal {
-    let (need, have) = (ask.seconds(ask.shape.least_slots), ask.seconds(have_slots));
+fn window_too_short(ask: &Ask<'_>, n_slots: u32, have_slots: u32) -> Refusal {
+    let (need, have) = (ask.seconds(n_slots), ask.seconds(have_slots));
     Refusal::numbers(
         RefusalReason::WindowTooShort,
         RefusalUnit::Seconds,
@@ -533,13 +552,9 @@ fn window_too_short(ask: &Ask<'_>, have_slots: u32) -> Refusal {
     )
 }
 
-fn beyond_horizon(ask: &Ask<'_>) -> Refusal {
+fn beyond_horizon(ask: &Ask<'_>, n_slots: u32) -> Refusal {
     let horizon = ask.horizon;
-    let end = ask
-        .window
-        .not_before
-        .max(horizon.start)
-        .plus(ask.shape.least_slots);
+    let end = ask.window.not_before.max(horizon.start).plus(n_slots);
     let need = ask.seconds(end.0 - horizon.start.0);
     let have = ask.seconds(horizon.len());
     Refusal {
@@ -556,9 +571,9 @@ fn beyond_horizon(ask: &Ask<'_>) -> Refusal {
     }
 }
 
-fn evidence_expires(ask: &Ask<'_>, first: Slot, must_end_by: Slot) -> Refusal {
+fn evidence_expires(ask: &Ask<'_>, n_slots: u32, first: Slot, must_end_by: Slot) -> Refusal {
     let retention = ask.request.spec.data_policy.retention_seconds;
-    let need = ask.seconds(ask.shape.least_slots).saturating_add(retention);
+    let need = ask.seconds(n_slots).saturating_add(retention);
     let left = ask.seconds(must_end_by.0.saturating_sub(first.0));
     Refusal::numbers(
         RefusalReason::EvidenceExpires,
@@ -627,7 +642,8 @@ mod tests {
         // Five slots of work; two units are 1.8 and three 2.1 times as fast, a fourth does not help.
         let spec = malleable(5, &[1_000, 1_800, 2_100, 2_100]);
         let shape = Shape::of(&spec, grid());
-        assert_eq!((shape.n_slots, shape.least_slots), (5, 3));
+        let least = [0, 1, 2, 3, 99].map(|units| shape.least_slots(units));
+        assert_eq!((shape.n_slots, least), (5, [5, 5, 3, 3, 3]));
         for right in [
             &[run(0, 5, 1)][..],
             &[run(0, 2, 2), run(2, 4, 1)],

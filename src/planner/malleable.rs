@@ -14,6 +14,7 @@ use crate::{
         cost::{Aim, Meter, Score, Sums, allowed_grid, weighted},
         feasibility::{Ask, Offer, Speeds},
         pools::units_held,
+        site_table::to_index,
     },
 };
 
@@ -180,9 +181,15 @@ impl<'a> Field<'a> {
     /// The best of all ends where delay has a price; above the limit on work of every so many, and then of those
     /// around the best.
     fn best_of_ends(&self, ends: Range<usize>, weights: Weights) -> Option<(Score, Vec<u32>)> {
-        let n_tries = self.ask.cells_max(self.offer.pools.len()) / self.room.len().max(1);
+        // Each try looks at every unit at most once.
+        let n_units: usize = self.room.iter().map(|&room| to_index(room)).sum();
+        let n_tries = self.ask.cells_max(self.offer.pools.len()) / n_units.max(1);
         let mut step = ends.len().div_ceil(n_tries.max(2));
         let (first, last) = (ends.start, ends.end - 1);
+        if 0 < self.ask.min_share_permille {
+            // More time never makes a job greyer.
+            self.best_until(last, Key::Weighted(weights))?;
+        }
         let mut best: Option<(Score, Vec<u32>)> = None;
         let mut best_end = last;
         let mut attempt = |end: usize, best_end: &mut usize| {

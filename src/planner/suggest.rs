@@ -159,8 +159,8 @@ mod tests {
         planner::{
             feasibility::CELL_WORK,
             testing::{
-                at, flat, green, horizon, job, latencies, name, pieces, request, site, timetable,
-                window,
+                at, flat, green, horizon, job, latencies, malleable, name, pieces, request, site,
+                timetable, window,
             },
         },
     };
@@ -273,6 +273,55 @@ mod tests {
             assert!(
                 work.total() <= cells * CELL_WORK + slots,
                 "{} for {n_slots}, {chunk}, {resume}, {share}",
+                work.total()
+            );
+        }
+    }
+
+    #[test]
+    fn the_dearest_decision_on_units_with_all_its_advice_stays_within_its_bound() {
+        let two_weeks = horizon(14 * 96);
+        let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        let watts: Vec<u64> = (0..14 * 96)
+            .map(|slot| if slot % 96 < 40 { 9_000 } else { slot % 7 })
+            .collect();
+        let sites = ids.map(|id| (site(id), green(two_weeks, &watts)));
+        let timetable = timetable(two_weeks, sites.into());
+        // Each unit adds less than the one before, down to almost nothing.
+        let speeds: Vec<u32> = (0..64)
+            .scan(0, |speed, i| {
+                *speed += 1_000 - 15 * i;
+                Some(*speed)
+            })
+            .collect();
+        let weights = crate::domain::job::Weights {
+            grid_energy_micro_cny_per_kwh: 1_000_000,
+            carbon_micro_cny_per_kg: 0,
+            cost_permille: 1_000,
+            delay_micro_cny_per_hour: 1_000_000,
+        };
+        for (n_slots, task_watts, share, weights) in [
+            (1_343, 1_000, 0, None),
+            (1_343, 1_000, 1_000, None),
+            (1_343, 1_000, 0, Some(weights)),
+            (1_343, 1_000, 1_000, Some(weights)),
+            // No slot is as green as they ask for.
+            (672, 20_000, 900, None),
+            (672, 20_000, 900, Some(weights)),
+        ] {
+            let mut spec = malleable(n_slots, &speeds);
+            spec.task_power_watts = task_watts;
+            spec.min_green_share_permille = share;
+            spec.weights = weights;
+            let request = request(&spec, window(0, two_weeks.len() - 1));
+            let work = Work::default();
+            let ask = Ask::new(&timetable, &request, &work);
+            if timetable.place_by(&ask).is_err() {
+                timetable.suggest_by(&ask);
+            }
+            assert!(
+                work.total() <= limits::REPLAN_WORK_MAX,
+                "{} for {n_slots}, {share}, {weights:?}",
                 work.total()
             );
         }

@@ -68,6 +68,16 @@ pub const ZONE_CITIES_MAX: usize = 256;
 pub const LATENCIES_PER_CALL_MAX: usize = 10_000;
 /// A round-trip time or budget in microseconds: 10 s.
 pub const RTT_US_MAX: u32 = 10_000_000;
+/// Links of a server: one for the gateway of each site.
+pub const LINKS_MAX: usize = SITES_MAX;
+/// Bandwidth of a link in bits per second: a thousand fibres of 1 Tbit/s.
+pub const LINK_BITS_PER_SECOND_MAX: u64 = 1_000_000_000_000_000;
+/// Input of a job in bytes (1 PiB): two and a half hours at [`STAGING_BITS_PER_SECOND_MAX`].
+pub const INPUT_BYTES_MAX: u64 = 1 << 50;
+/// Bandwidth of one transfer in bits per second: so many of these as a server has jobs stay below 2^64.
+pub const STAGING_BITS_PER_SECOND_MAX: u64 = 1_000_000_000_000;
+/// Bandwidth of one transfer when the job states none: what one ordinary network card sends.
+pub const STAGING_BITS_PER_SECOND_DEFAULT: u64 = 1_000_000_000;
 /// Slots of the planning horizon: 31 days of 5 minutes.
 pub const HORIZON_SLOTS_MAX: u32 = 31 * 288;
 /// Slots that a forecast issue or a call of actuals may cover: 28 days of 15 minutes.
@@ -152,3 +162,17 @@ pub const STREAM_STALL_SECONDS_MAX: u64 = 60;
 pub const WATCH_COMMITS_AT_ONCE_MAX: usize = 64;
 /// Seconds that calls in flight get to finish when the server stops.
 pub const DRAIN_SECONDS_MAX: u64 = 10;
+/// Bytes of an instance or schedule file, unpacked: two million jobs.
+pub const INSTANCE_BYTES_MAX: usize = 1 << 30;
+/// Slots of an instance: a year of quarter hours, and some.
+pub const INSTANCE_SLOTS_MAX: usize = 40_000;
+/// Jobs of an instance.
+pub const INSTANCE_JOBS_MAX: usize = 2_000_000;
+/// Units of a malleable job.
+pub const UNITS_MAX: usize = 64;
+/// Thousandths of work in one slot, whatever the units.
+pub const SPEED_MAX: i64 = 1_000_000_000;
+/// Thousandths of work of a job.
+pub const WORK_MAX: i64 = 1_000_000_000_000;
+/// Violations that are told of one file: enough to see the pattern.
+pub const VIOLATIONS_MAX: usize = 100;

@@ -149,13 +149,16 @@ async fn submit_standing_load(
     Ok(())
 }
 
-/// Creates sites, zones and round-trip times, and puts the week.
+/// Creates sites, links, zones and round-trip times, and puts the week.
 pub(crate) async fn seed(channel: &Channel, now: Timestamp, view: &View) -> Result<(), Failure> {
     let mut sites = SiteServiceClient::new(channel.clone());
     let requests = starter::sites()?;
     let n_sites = requests.len();
     for request in requests {
         sites.create_site(request).await?;
+    }
+    for request in starter::links()? {
+        sites.put_link(request).await?;
     }
     let latencies = sites
         .put_latencies(starter::latencies()?)

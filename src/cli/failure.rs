@@ -42,6 +42,14 @@ pub(crate) enum Failure {
         /// Every problem with its place.
         problems: Vec<String>,
     },
+    /// An instance or schedule that is not sound.
+    #[error("{file} is not sound; nothing was written")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Every problem with its place.
+        problems: Vec<String>,
+    },
     /// The server refused.
     #[error("{}", .0.message())]
     Status(Box<Status>),
@@ -137,7 +145,9 @@ impl Failure {
     /// The exit code, as documented in [`EXIT_CODES`].
     pub(crate) fn exit(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Malformed { .. } | Self::Config(_) => EXIT_USAGE,
+            Self::Usage(_) | Self::Malformed { .. } | Self::Unreadable { .. } | Self::Config(_) => {
+                EXIT_USAGE
+            }
             Self::Status(status) => exit_of(status.code()),
             Self::Connect { .. } | Self::StreamCut { .. } => exit_of(Code::Unavailable),
             // The reader of a pipe that has seen enough is no failure.
@@ -161,7 +171,7 @@ impl Failure {
         }
         match self {
             Self::Status(status) => status::lines(status),
-            Self::Malformed { problems, .. } => {
+            Self::Malformed { problems, .. } | Self::Unreadable { problems, .. } => {
                 let mut lines = vec![format!("error: {self}")];
                 lines.extend(problems.iter().map(|problem| format!("  {problem}")));
                 lines

@@ -21,6 +21,7 @@ mod bulk;
 mod job;
 mod site;
 mod latency;
+mod link;
 mod forecast;
 mod admin;
 mod offline;
@@ -28,6 +29,12 @@ mod serve;
 mod starter;
 mod demo;
 mod load;
+mod files;
+mod workers;
+mod outcome;
+mod instance;
+mod plan;
+mod simulate;
 
 use crate::cli::{
     failure::{EXIT_CODES, EXIT_USAGE, Failure},
@@ -58,6 +65,8 @@ enum Command {
     Load(load::LoadArgs),
     /// Set and show latency zones and round-trip times.
     Latency(latency::LatencyArgs),
+    /// Set and show what the gateways of sites carry.
+    Link(link::LinkArgs),
     /// Send and show forecasts and readings of green power.
     Forecast(forecast::ForecastArgs),
     /// Ask the server about itself.
@@ -68,6 +77,12 @@ enum Command {
     Verify(offline::VerifyArgs),
     /// Make a new store from a backup.
     Restore(offline::RestoreArgs),
+    /// Plan all jobs of an instance at once.
+    Plan(plan::PlanArgs),
+    /// Let a policy decide the jobs of an instance as they arrive.
+    Simulate(simulate::SimulateArgs),
+    /// Make, check and bound placement instances.
+    Instance(instance::InstanceArgs),
     /// Check or show the configuration of the server.
     #[command(subcommand)]
     Config(serve::ConfigVerb),
@@ -113,11 +128,15 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Site(args) => runtime.block_on(site::run(args)),
         Command::Load(args) => runtime.block_on(load::run(args)),
         Command::Latency(args) => runtime.block_on(latency::run(args)),
+        Command::Link(args) => runtime.block_on(link::run(args)),
         Command::Forecast(args) => runtime.block_on(forecast::run(args)),
         Command::Admin(args) => runtime.block_on(admin::run(args)),
         Command::Backup(args) => runtime.block_on(admin::run_backup(args)),
         Command::Verify(args) => offline::verify(&args),
         Command::Restore(args) => offline::restore(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Instance(args) => instance::run(&args),
         Command::Config(verb) => serve::config(&verb),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -162,6 +181,10 @@ mod tests {
             "lancang job cancel j --reason gone --etag e",
             "lancang site cordon dli-dali --reason maintenance",
             "lancang latency put --file x.csv",
+            "lancang link put kunming --bandwidth 400Gbit --etag r1",
+            "lancang link get kunming -o json",
+            "lancang link list",
+            "lancang job submit --city a --runtime 1h --input-size 50GB --input-rate 2Gbit",
             "lancang forecast put --file x.csv.gz --first-day today",
             "lancang forecast put --file x.csv --time-shift -24h",
             "lancang forecast get --supply dli-dali/wind --to 12h",
@@ -189,6 +212,10 @@ mod tests {
             "lancang job submit --file f --city a",
             "lancang job submit --file f --tasks 2",
             "lancang job submit --file f --deadline 1h",
+            "lancang job submit --file f --input-size 1GB",
+            "lancang job submit --city a --runtime 1h --input-rate 1Gbit",
+            "lancang job submit --city a --runtime 1h --input-size 1G",
+            "lancang link put kunming",
             "lancang job quote --file f --min-green 80%",
             "lancang job quote --file f --data-class none",
             "lancang job watch --initial --after 5",

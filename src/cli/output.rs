@@ -6,7 +6,11 @@ use std::io::{self, Write};
 
 use prost::Message;
 
-use crate::cli::{failure::Failure, json, time::View};
+use crate::cli::{
+    failure::Failure,
+    json,
+    time::{self, View},
+};
 
 /// A message of the API that can be shown.
 pub(crate) trait Table: Message + Sized {
@@ -52,6 +56,14 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// Shows one answer on standard output; times in it stand in Yunnan's zone.
+    pub(crate) fn show(self, item: &dyn Present) -> Result<(), Failure> {
+        let view = View {
+            zone: time::yunnan(),
+        };
+        self.output(view, io::stdout()).show(item)
+    }
+
     /// The output of this form to `sink`.
     pub(crate) fn output<W: Write + 'static>(self, view: View, sink: W) -> Box<dyn Output> {
         match self {

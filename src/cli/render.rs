@@ -9,12 +9,13 @@ use crate::proto::v1;
 mod admin;
 mod forecast;
 mod job;
+mod link;
 mod placement;
 mod quantity;
 mod site;
 
 pub(crate) use placement::{refusal_line, start_of};
-pub(crate) use quantity::{grams, kwh, millis, permille, watts};
+pub(crate) use quantity::{bits_per_second, bytes, grams, kwh, millis, permille, watts};
 
 /// A table with these heads; wide cells wrap at the terminal's width.
 pub(crate) fn table<const N: usize>(heads: [&str; N]) -> Table {

@@ -76,6 +76,11 @@ pub(crate) fn sites() -> Result<Vec<v1::CreateSiteRequest>, Failure> {
     sites::parse(SITES).map_err(|problems| defect("sites.toml", problems))
 }
 
+/// The links of the gateways that the sites are behind.
+pub(crate) fn links() -> Result<Vec<v1::PutLinkRequest>, Failure> {
+    sites::links(SITES).map_err(|problems| defect("sites.toml", problems))
+}
+
 /// The latency zones and the round-trip times of all sites and cities.
 pub(crate) fn latencies() -> Result<v1::PutLatenciesRequest, Failure> {
     let request = || {

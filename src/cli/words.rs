@@ -116,6 +116,70 @@ pub(crate) fn parse_permille(text: &str) -> Result<u32, String> {
     Ok(permille)
 }
 
+/// Decimal and binary multiples of a byte.
+const SIZES: [(&str, u64); 10] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("B", 1),
+];
+
+/// Multiples of a bit in a second; both ways of writing them are about.
+const RATES: [(&str, u64); 9] = [
+    ("kbit", 1_000),
+    ("Mbit", 1_000_000),
+    ("Gbit", 1_000_000_000),
+    ("Tbit", 1_000_000_000_000),
+    ("kbps", 1_000),
+    ("Mbps", 1_000_000),
+    ("Gbps", 1_000_000_000),
+    ("Tbps", 1_000_000_000_000),
+    ("bit", 1),
+];
+
+/// Parses a size as `50GB`, `1.5TB`, `64GiB` or a number of bytes.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    parse_multiple(text, &SIZES).ok_or_else(|| {
+        format!("`{text}` is no size; write 50GB, 1.5TB, 64GiB or a number of bytes")
+    })
+}
+
+/// Parses a bandwidth as `200Mbit`, `2.5Gbit`, `10Gbps`, with or without `/s`, or a number of bits per second.
+pub(crate) fn parse_bits_per_second(text: &str) -> Result<u64, String> {
+    parse_multiple(text.strip_suffix("/s").unwrap_or(text), &RATES).ok_or_else(|| {
+        format!("`{text}` is no bandwidth; write 200Mbit, 2.5Gbit, 10Gbps or a number of bits per second")
+    })
+}
+
+/// A decimal number with the first of the units that fits, as a whole number of the smallest one.
+fn parse_multiple(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let with_unit = |(unit, scale): &(&str, u64)| Some((text.strip_suffix(unit)?, *scale));
+    let (number, scale) = units.iter().find_map(with_unit).unwrap_or((text, 1));
+    let number = number.trim();
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    if !(whole.bytes().chain(decimals.bytes())).all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    let mut total = whole.checked_mul(scale)?;
+    if number.contains('.') {
+        let parts = 10_u64.checked_pow(u32::try_from(decimals.len()).ok()?)?;
+        let part: u64 = decimals.parse().ok()?;
+        let scaled = u128::from(part) * u128::from(scale);
+        if !scaled.is_multiple_of(u128::from(parts)) {
+            return None;
+        }
+        total = total.checked_add(u64::try_from(scaled / u128::from(parts)).ok()?)?;
+    }
+    Some(total)
+}
+
 /// Parses `KEY=VALUE`.
 pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
@@ -207,6 +271,49 @@ mod tests {
         }
         for text in ["0.8", "101%", "87.55%", "1001", "-1", "%", ""] {
             assert!(parse_permille(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_bandwidths_have_units() {
+        for (text, bytes) in [
+            ("7", 7),
+            ("7B", 7),
+            ("50GB", 50_000_000_000),
+            ("50 GB", 50_000_000_000),
+            ("1.5TB", 1_500_000_000_000),
+            ("0.25kB", 250),
+            ("64GiB", 64 << 30),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for (text, rate) in [
+            ("800", 800),
+            ("200Mbit", 200_000_000),
+            ("2.5Gbit/s", 2_500_000_000),
+            ("10Gbps", 10_000_000_000),
+        ] {
+            assert_eq!(parse_bits_per_second(text), Ok(rate), "{text}");
+        }
+        for text in [
+            "",
+            "GB",
+            "-1GB",
+            "+1GB",
+            "1e3",
+            "1.B",
+            ".5GB",
+            "0.5B",
+            "50G",
+            "50gb",
+            "99999999TB",
+            "1.2.3GB",
+            "5Gbit",
+        ] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+        for text in ["10G", "10GB", "1.5bit", "Gbit", "1 000"] {
+            assert!(parse_bits_per_second(text).is_err(), "{text}");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
         forecast::ForecastId,
         ids::{JobId, Revision},
         job::{Job, JobSpec},
+        link::Link,
         placement::Placement,
         refusal::{SiteVerdict, Suggestion},
         site::Site,
@@ -22,8 +23,8 @@ use crate::{
     state::{
         Rejection, State,
         command::{
-            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, RequestKey, SiteCommand,
-            Submission,
+            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, LinkCommand, RequestKey,
+            SiteCommand, Submission,
         },
         event::JobDelta,
     },
@@ -172,6 +173,8 @@ pub(crate) enum Message {
         Option<RequestKey>,
         oneshot::Sender<Result<LatencyReceipt, Rejection>>,
     ),
+    /// A change of a link.
+    Link(LinkCommand, oneshot::Sender<Result<Arc<Link>, Rejection>>),
     /// A forecast issue.
     Forecast(
         ForecastCommand,
@@ -256,6 +259,14 @@ impl Handle {
     ) -> Result<LatencyReceipt, Rejection> {
         self.call(|reply| Message::Latencies(update, request, reply))
             .await
+    }
+
+    /// Sets a link; answers with the link as it is then.
+    ///
+    /// # Errors
+    /// When it is refused; then nothing was changed.
+    pub async fn put_link(&self, command: LinkCommand) -> Result<Arc<Link>, Rejection> {
+        self.call(|reply| Message::Link(command, reply)).await
     }
 
     /// Stores a forecast issue.

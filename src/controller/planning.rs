@@ -9,6 +9,7 @@ use crate::{
     domain::{
         ids::{JobId, Revision},
         job::{Job, JobSpec, JobState},
+        link::StageIn,
         placement::Placement,
         refusal::{Outcome, SiteVerdict},
         site::Site,
@@ -39,6 +40,9 @@ impl Plan {
             is_cut: false,
         };
         plan.timetable.set_latencies(state.latencies().clone());
+        for link in state.links().values() {
+            plan.timetable.set_link(link);
+        }
         for site in state.sites().values() {
             plan.set_site(state, site);
         }
@@ -95,15 +99,17 @@ impl Plan {
         )
     }
 
-    /// The best placement, not reserved yet.
+    /// The best placement, not reserved yet; `staged` is a transfer of the job's input that stands.
     pub(super) fn place(
         &self,
         spec: &JobSpec,
+        staged: Option<&Arc<StageIn>>,
         end_by: TimeMs,
         now: TimeMs,
         revision: Revision,
     ) -> Result<Placement, Box<Infeasibility>> {
-        let request = Request::new(spec, now, end_by, self.options.settings.grid, revision);
+        let request = Request::new(spec, now, end_by, self.options.settings.grid, revision)
+            .with_staged(staged);
         self.timetable.place(&request).map_err(|why| {
             Box::new(Infeasibility {
                 sites: refusals(why),
@@ -168,7 +174,8 @@ impl Plan {
         let job: Arc<Job> = core.known_job(id)?.clone();
         let revision = core.state().revision();
         let grid = self.options.settings.grid;
-        let request = Request::new(&job.spec, now, job.end_by, grid, revision);
+        let request = Request::new(&job.spec, now, job.end_by, grid, revision)
+            .with_staged(job.staged_at(grid.slot_at(now)));
         let sites = match &job.state {
             JobState::Cancelled | JobState::Expired => Vec::new(),
             JobState::Held | JobState::Queued => self.timetable.verdicts(&request, None),

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     controller::{batch::Batch, planning::Plan, writer::Writer},
     domain::{
-        ids::{JobId, SiteId},
+        ids::{GatewayId, JobId, SiteId},
         job::{ChangeCause, Job, JobState},
         placement::Placement,
     },
@@ -43,6 +43,8 @@ pub(super) enum Scope {
         range: SlotRange,
         or_improvable: bool,
     },
+    /// Those whose input comes over this link or another way, the latter where it may help them.
+    Link(GatewayId),
     /// All.
     Everything,
 }
@@ -91,6 +93,11 @@ impl Due {
                 cause: ChangeCause::Latency,
                 trigger: Arc::default(),
                 scope: Scope::Everything,
+            }),
+            Event::LinkPut(link) => Some(Self {
+                cause: ChangeCause::LinkChanged,
+                trigger: link.gateway.as_str().into(),
+                scope: Scope::Link(link.gateway.clone()),
             }),
             Event::JobSubmitted(_)
             | Event::JobChanged(_)
@@ -288,6 +295,7 @@ impl Writer {
                     spec: job.spec.clone(),
                     window,
                     current,
+                    staged: job.staged_at(window.current).cloned(),
                 });
                 causes.push((*id, *cause, trigger.clone()));
             }
@@ -335,6 +343,10 @@ fn touches(placement: &Placement, scope: &Scope) -> bool {
         Scope::Queued => false,
         Scope::Improvable => improvable,
         Scope::Everything => true,
+        Scope::Link(gateway) => placement
+            .stage_in
+            .as_ref()
+            .is_some_and(|stage_in| stage_in.link.as_ref() == Some(gateway) || improvable),
         Scope::Site {
             site,
             range,

@@ -197,6 +197,10 @@ impl Controller<'_> {
                 let outcome = writer.put_latencies(&update, request.as_ref(), now, batch);
                 batch.answer(reply, outcome);
             }
+            Message::Link(command, reply) => {
+                let outcome = writer.put_link(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
             Message::Forecast(command, reply) => {
                 let outcome = writer.put_forecast(&command, now, batch);
                 batch.answer(reply, outcome);

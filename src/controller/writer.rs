@@ -15,6 +15,7 @@ use crate::{
         ids::SiteId,
         interner::Interner,
         job::{ChangeCause, Job, JobSpec},
+        link::Link,
         placement::Placement,
         site::Site,
     },
@@ -24,8 +25,8 @@ use crate::{
     state::{
         Core, Rejection,
         command::{
-            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, QuoteTerms, RequestKey,
-            SiteCommand, SiteVerb, Submission,
+            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, LinkCommand, QuoteTerms,
+            RequestKey, SiteCommand, SiteVerb, Submission,
         },
         decide_jobs::{JobStep, PlannedSubmission},
         event::Record,
@@ -207,7 +208,7 @@ impl Writer {
         let revision = self.core.state().revision();
         let placement = self
             .plan
-            .place(&submission.spec, end_by, now, revision)
+            .place(&submission.spec, None, end_by, now, revision)
             .map_err(Rejection::Infeasible)?;
         if let Some(terms) = &submission.quote {
             self.check_quote(terms, &placement, now)?;
@@ -298,7 +299,8 @@ impl Writer {
                     self.plan.timetable.release(old);
                 }
                 let revision = self.core.state().revision();
-                let placed = match self.plan.place(&spec, end_by, now, revision) {
+                let staged = job.staged_at(self.horizon().start);
+                let placed = match self.plan.place(&spec, staged, end_by, now, revision) {
                     Ok(placement) => Ok(Some(Arc::new(placement))),
                     // A job that waits was accepted before: it goes on waiting instead of being refused.
                     Err(_) if old.is_none() => Ok(None),
@@ -386,6 +388,32 @@ impl Writer {
             n_round_trips: state.latencies().n_round_trips(),
             revision: state.revision(),
         })
+    }
+
+    /// Sets the bandwidth of a link.
+    pub(super) fn put_link(
+        &mut self,
+        command: &LinkCommand,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<Arc<Link>, Rejection> {
+        let record = self.core.decide_link(command, now)?;
+        let is_changed = record
+            .as_ref()
+            .is_some_and(|record| !record.events.is_empty());
+        if let Some(record) = record {
+            self.commit(record, batch);
+        }
+        let link = self.core.state().known_link(&command.gateway)?.clone();
+        if is_changed {
+            self.plan.timetable.set_link(&link);
+            self.replanning.note(Due {
+                cause: ChangeCause::LinkChanged,
+                trigger: link.gateway.as_str().into(),
+                scope: Scope::Link(link.gateway.clone()),
+            });
+        }
+        Ok(link)
     }
 
     /// Stores a forecast issue.

@@ -9,6 +9,7 @@ use crate::{
         data_policy::DataPolicy,
         ids::{CityId, JobId, Revision, ZoneId},
         latency::{NetworkPath, RttQuantile},
+        link::{StageIn, Staging},
         outlook::Confidence,
         placement::Placement,
         site::{Amounts, Pool},
@@ -50,6 +51,8 @@ pub struct JobSpec {
     pub weights: Option<Weights>,
     /// How soon it is served among jobs that wait for room, from 1 to 10, the highest first.
     pub priority: u32,
+    /// Input to be brought in before the first run; `None` when there is none.
+    pub staging: Option<Staging>,
 }
 
 /// Where the client is and how near the job must run.
@@ -167,6 +170,8 @@ pub struct Job {
     pub note: Arc<str>,
     /// Last changes of the placement, oldest first, at most [`limits::PLACEMENT_HISTORY_MAX`].
     pub history: Arc<[PlacementChange]>,
+    /// The last transfer of its input that was over before a placement was given up.
+    pub staged: Option<Arc<StageIn>>,
 }
 
 /// Where a job stands.
@@ -207,6 +212,8 @@ pub enum ChangeCause {
     SiteChanged,
     /// Round-trip times changed.
     Latency,
+    /// The bandwidth of a link changed.
+    LinkChanged,
     /// Its planned start passed without a start.
     StartMissed,
     /// Room became free.
@@ -318,6 +325,10 @@ impl JobSpec {
         self.check_size(&mut found);
         self.check_timing(&mut found, grid, horizon_slots);
         self.check_preferences(&mut found);
+        if let Some(staging) = &self.staging {
+            let wrong = staging.violations(self.timing.runtime_ms, grid, horizon_slots);
+            found.extend_under("staging", wrong);
+        }
         found.extend_under("data_policy", self.data_policy.violations());
         found.into_vec()
     }
@@ -516,6 +527,15 @@ impl Job {
     #[must_use]
     pub fn placement(&self) -> Option<&Arc<Placement>> {
         self.state.placement()
+    }
+
+    /// The transfer of its input that stands as of this slot, wherever the job goes that it serves: that of its
+    /// placement once begun, else the last one that was over.
+    #[must_use]
+    pub fn staged_at(&self, current: Slot) -> Option<&Arc<StageIn>> {
+        let own = self.placement().and_then(|now| now.stage_in.as_ref());
+        own.filter(|stage_in| stage_in.has_begun(current))
+            .or(self.staged.as_ref())
     }
 }
 

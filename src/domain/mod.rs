@@ -7,6 +7,7 @@ pub mod ids;
 pub mod violation;
 pub mod site;
 pub mod latency;
+pub mod link;
 pub mod forecast;
 pub mod outlook;
 pub mod data_policy;

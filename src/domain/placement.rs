@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         ids::{PoolId, Revision, SiteId},
+        link::StageIn,
         outlook::Confidence,
         site::Amounts,
     },
@@ -44,6 +45,8 @@ pub struct Placement {
     pub policy_version: Arc<str>,
     /// Revision the decision rests on.
     pub decided_revision: Revision,
+    /// The transfer of its input, over before the first run; present exactly when the job has input.
+    pub stage_in: Option<Arc<StageIn>>,
 }
 
 /// A piece of a job's run: slots in a row with the same number of units.

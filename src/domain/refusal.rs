@@ -60,6 +60,10 @@ pub enum RefusalReason {
     PowerBusy,
     /// Not green enough.
     GreenShareUnreachable,
+    /// The input cannot be brought in before the last start, even over an idle link.
+    StageInTooLong,
+    /// The link is taken by other transfers.
+    LinkBusy,
 }
 
 /// Unit of the numbers of a refusal.
@@ -83,6 +87,8 @@ pub enum RefusalUnit {
     Permille,
     /// People.
     People,
+    /// Bits per second.
+    BitsPerSecond,
 }
 
 /// One reason with its numbers.
@@ -158,6 +164,7 @@ impl RefusalUnit {
             Self::Seconds => "seconds",
             Self::Permille => "permille",
             Self::People => "people",
+            Self::BitsPerSecond => "bits_per_second",
         }
     }
 }

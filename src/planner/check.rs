@@ -23,6 +23,7 @@ pub fn check<'a>(
     for table in &mut expected.sites {
         table.clear();
     }
+    expected.links.clear();
     for (request, placement) in plan {
         expected.reserve(placement);
         check_placement(timetable, &request, placement);
@@ -34,6 +35,8 @@ pub fn check<'a>(
     for table in &timetable.sites {
         check_site(table);
     }
+    let overload = timetable.links.overload();
+    assert_eq!(overload, None, "no link carries more than it can");
 }
 
 fn check_site(table: &SiteTable) {
@@ -82,6 +85,14 @@ fn check_placement(timetable: &Timetable, request: &Request<'_>, placement: &Pla
         .expect("a placement is at a known site");
     let mut freed = timetable.sites[site].clone();
     freed.book(placement, Booking::GiveBack);
+    let freed_links = placement
+        .stage_in
+        .as_ref()
+        .map(|stage_in| timetable.links.without(stage_in, timetable.horizon));
+    if let (Some(intake), Some(links)) = (ask.intake, &freed_links) {
+        let kept = placement.stage_in.as_ref();
+        ask.intake = Some(intake.over(links).keeping(kept));
+    }
     let mut sink = Collected::default();
     let refused = examine(&freed, site, &ask, &mut sink).is_none();
     assert!(
@@ -94,6 +105,24 @@ fn check_placement(timetable: &Timetable, request: &Request<'_>, placement: &Pla
         "window, shape, room or green share are not kept by {placement:?}"
     );
     check_energy(timetable, placement);
+    check_stage_in(timetable, request, placement);
+}
+
+fn check_stage_in(timetable: &Timetable, request: &Request<'_>, placement: &Placement) {
+    let Some(staging) = request.spec.staging else {
+        assert_eq!(placement.stage_in, None, "no transfer without input");
+        return;
+    };
+    let stage_in = placement.stage_in.as_ref();
+    let stage_in = stage_in.expect("input is brought in by a transfer");
+    assert!(
+        stage_in.slots.end <= placement.start(),
+        "the transfer is over before the first run of {placement:?}"
+    );
+    assert!(
+        staging.bits() <= stage_in.bits(timetable.grid),
+        "the transfer carries all of the input: {stage_in:?}"
+    );
 }
 
 fn check_energy(timetable: &Timetable, placement: &Placement) {

@@ -16,9 +16,9 @@ pub(super) struct UseColumn {
 
 /// Where in time a job fits: bounds on what others may use in a slot.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room<'a> {
+pub(super) struct Room<'a, const N: usize = 4> {
     /// Column and the greatest use by others that leaves enough.
-    bounds: [(&'a UseColumn, u64); 4],
+    bounds: [(&'a UseColumn, u64); N],
 }
 
 impl UseColumn {
@@ -89,9 +89,9 @@ impl UseColumn {
     }
 }
 
-impl<'a> Room<'a> {
+impl<'a, const N: usize> Room<'a, N> {
     /// Room where every column has at most its bound in use.
-    pub(super) fn new(bounds: [(&'a UseColumn, u64); 4]) -> Self {
+    pub(super) fn new(bounds: [(&'a UseColumn, u64); N]) -> Self {
         Self { bounds }
     }
 

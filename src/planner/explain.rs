@@ -2,7 +2,7 @@
 //!
 //! Uses the same examination and search as placing, so that an explanation never disagrees with a decision.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use crate::{
     domain::{
@@ -34,6 +34,14 @@ impl Timetable {
     }
 
     fn verdicts_by(&self, ask: &Ask<'_>, current: Option<&Placement>) -> Vec<SiteVerdict> {
+        // A link is shared by sites: the job's own transfer is out of its way at all of them.
+        let own = current.and_then(|current| current.stage_in.as_ref());
+        let freed = own.map(|stage_in| self.links.without(stage_in, self.horizon));
+        let mut ask = ask.clone();
+        if let Some(links) = &freed {
+            ask.intake = ask.intake.map(|intake| intake.over(links));
+        }
+        let ask = &ask;
         let mut verdicts = Vec::with_capacity(self.sites.len());
         let mut best: Option<Score> = None;
         let mut chosen = None;
@@ -105,8 +113,10 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
         effort: Effort::Coarse,
         ..ask.clone()
     };
+    let late = waits_for_link(ask, offer);
     if let Some(found) = search(&any_share, offer.clone(), None) {
-        return vec![too_little_green(ask, offer, found.green_share_permille())];
+        let grey = too_little_green(ask, offer, found.green_share_permille());
+        return std::iter::once(grey).chain(late).collect();
     }
     let fits_without = |ignored| {
         let offer = Offer {
@@ -129,7 +139,22 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
     if both || !power_fits {
         found.push(power_busy(ask, offer));
     }
+    found.extend(late);
     found
+}
+
+/// The link as a reason, when the job would find its place if only no other transfer were in the way of its own.
+fn waits_for_link(ask: &Ask<'_>, offer: &Offer<'_>) -> Option<Refusal> {
+    let (intake, late) = (ask.intake?, offer.stage_in.as_ref()?);
+    let alone = Ask {
+        intake: Some(intake.alone()),
+        effort: Effort::Coarse,
+        ..ask.clone()
+    };
+    let early = examine(offer.table, offer.site, &alone, &mut Collected::default())?;
+    let comes_sooner = early.slots.start < offer.slots.start;
+    (comes_sooner && search(&alone, early, None).is_some())
+        .then(|| intake.in_the_way(ask, &offer.table.site, late))
 }
 
 fn too_little_green(ask: &Ask<'_>, offer: &Offer<'_>, have: u32) -> Refusal {
@@ -153,7 +178,7 @@ fn capacity_busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Refusal {
     let best_free = |pool: usize| {
         let capacity = offer.table.site.pools[pool].capacity();
         let of = |kind: fn(&Amounts) -> u64| {
-            greatest_lasting(ask, offer, n_slots, |slot| {
+            greatest_lasting(ask, offer.slots.clone(), n_slots, |slot| {
                 kind(&capacity).saturating_sub(kind(&offer.table.pool_used(pool, slot)))
             })
         };
@@ -186,7 +211,7 @@ fn capacity_busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Refusal {
 
 fn power_busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Refusal {
     let cap = offer.table.site.power_cap_watts;
-    let have = greatest_lasting(ask, offer, shortest_run(ask), |slot| {
+    let have = greatest_lasting(ask, offer.slots.clone(), shortest_run(ask), |slot| {
         cap.saturating_sub(offer.table.power_used()[slot])
     });
     let need = offer.meter.watts();
@@ -245,18 +270,19 @@ fn shortest_run(ask: &Ask<'_>) -> usize {
     })
 }
 
-/// The greatest amount that some stretch of `n_slots` slots of the offer has in every slot.
-fn greatest_lasting(
+/// The greatest amount that some stretch of `n_slots` slots among these has in every slot.
+pub(super) fn greatest_lasting(
     ask: &Ask<'_>,
-    offer: &Offer<'_>,
+    slots: Range<usize>,
     n_slots: usize,
     free: impl Fn(usize) -> u64,
 ) -> u64 {
-    ask.work.add_slots(offer.slots.len());
+    ask.work.add_slots(slots.len());
+    let first = slots.start;
     let mut greatest = 0;
     // Slots that may still become the least of a stretch, amounts rising: each enters and leaves once.
     let mut lows: VecDeque<(usize, u64)> = VecDeque::new();
-    for slot in offer.slots.clone() {
+    for slot in slots {
         let amount = free(slot);
         while lows.back().is_some_and(|&(_, low)| amount <= low) {
             lows.pop_back();
@@ -265,7 +291,7 @@ fn greatest_lasting(
         while lows.front().is_some_and(|&(at, _)| at + n_slots <= slot) {
             lows.pop_front();
         }
-        if offer.slots.start + n_slots <= slot + 1
+        if first + n_slots <= slot + 1
             && let Some(&(_, low)) = lows.front()
         {
             greatest = greatest.max(low);

@@ -3,11 +3,12 @@
 //! Every rule is asked, also after the first refusal, so that a caller who wants reasons gets all of them; a caller
 //! who only wants to know pays for no text.
 
-use std::{cell::Cell, ops::Range};
+use std::{cell::Cell, ops::Range, sync::Arc};
 
 use crate::{
     domain::{
         job::{Flexibility, JobSpec},
+        link::StageIn,
         placement::{Placement, Run},
         refusal::{Refusal, RefusalReason, RefusalUnit},
         site::{Amounts, Site},
@@ -21,6 +22,7 @@ use crate::{
         latency::LatencyAsk,
         pools::{PoolSet, check_pools, units_held},
         site_table::{SiteTable, to_index, to_indexes, to_slot},
+        stage_in::Intake,
     },
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
     units,
@@ -38,6 +40,8 @@ pub(super) struct Ask<'a> {
     pub(super) min_share_permille: u32,
     pub(super) latency: LatencyAsk<'a>,
     pub(super) rules: JobRules<'a>,
+    /// Input to be brought in; `None` when there is none.
+    pub(super) intake: Option<Intake<'a>>,
     pub(super) effort: Effort,
     /// Sites among which the effort is divided.
     pub(super) n_sites: usize,
@@ -123,6 +127,8 @@ pub(super) struct Offer<'t> {
     pub(super) rtt_us: u32,
     /// Pools that could hold the job when idle, the best suited first.
     pub(super) pools: PoolSet,
+    /// The transfer of the job's input.
+    pub(super) stage_in: Option<Arc<StageIn>>,
     /// Slots that runs may lie in.
     pub(super) slots: Range<usize>,
     /// Last slot a first run may start in.
@@ -173,6 +179,7 @@ impl<'a> Ask<'a> {
             min_share_permille: spec.min_green_share_permille,
             latency: LatencyAsk::new(&timetable.latencies, &spec.origin),
             rules: JobRules::new(&spec.data_policy),
+            intake: Intake::new(&timetable.links, request),
             effort: Effort::Full,
             n_sites: timetable.sites.len(),
             work,
@@ -402,7 +409,7 @@ pub(super) fn examine<'t>(
     let pools = check_pools(ask, site, sink);
     let watts = check_power(spec, site, sink);
     let least_slots = least_slots_at(ask, site, &pools, watts);
-    let (slots, last_start) = check_window(ask, least_slots, valid_until, sink);
+    let (slots, last_start, stage_in) = check_window(ask, site, least_slots, valid_until, sink);
     if let Some(cordon) = &site.cordon {
         sink.refuse(|| {
             Refusal::plain(
@@ -417,6 +424,7 @@ pub(super) fn examine<'t>(
         meter: Meter::new(table, spec.confidence, watts),
         rtt_us,
         pools,
+        stage_in,
         slots,
         last_start,
         ignored: None,
@@ -488,15 +496,17 @@ fn least_slots_at(ask: &Ask<'_>, site: &Site, pools: &PoolSet, watts: u64) -> u3
     ask.shape.least_slots(held.max().unwrap_or(0).min(powered))
 }
 
-/// Slots that runs may lie in, of which the job takes so many at least, and the last slot of a first start; what comes back after a refusal has no meaning.
+/// Slots that runs may lie in, of which the job takes so many at least, the last slot of a first start, and the transfer
+/// of the input before it; what comes back after a refusal has no meaning.
 fn check_window(
     ask: &Ask<'_>,
+    site: &Site,
     n_slots: u32,
     valid_until: Option<TimeMs>,
     sink: &mut impl Sink,
-) -> (Range<usize>, usize) {
+) -> (Range<usize>, usize, Option<Arc<StageIn>>) {
     let (window, horizon) = (ask.window, ask.horizon);
-    let first = window.not_before.max(horizon.start);
+    let mut first = window.not_before.max(horizon.start);
     if window.start_by < first {
         sink.refuse(|| start_deadline_passed(ask, n_slots));
     } else if window.end_by.0 < first.0.saturating_add(n_slots) {
@@ -520,11 +530,19 @@ fn check_window(
         }
         end = end.min(must_end_by);
     }
-    let slots = to_indexes(SlotRange::new(first, end).intersect(horizon), horizon);
     let last_start = window.start_by.min(end.minus(n_slots));
+    let mut stage_in = None;
+    // A window that is too short by itself is refused above.
+    if let Some(intake) = &ask.intake
+        && first <= last_start
+    {
+        stage_in = intake.find(ask, site, last_start, sink);
+        first = first.max(stage_in.as_ref().map_or(first, |found| found.slots.end));
+    }
     (
-        slots,
+        to_indexes(SlotRange::new(first, end).intersect(horizon), horizon),
         to_index(last_start.0.saturating_sub(horizon.start.0)),
+        stage_in,
     )
 }
 

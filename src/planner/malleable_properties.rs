@@ -14,7 +14,7 @@ use crate::{
         cost::{Meter, Score, weighted},
         feasibility::{Ask, Work},
         testing::{START, job, request, window},
-        worlds::{Counter, N, World, a_world, some_speeds, some_weights},
+        worlds::{Counter, N, World, a_world, some_input, some_speeds, some_weights},
     },
     slot::Slot,
     units,
@@ -28,6 +28,7 @@ fn a_malleable_job() -> impl Strategy<Value = (JobSpec, Window)> {
     let wishes = (
         prop::sample::select(vec![0_u32, 0, 300, 700, 1_000]),
         option::weighted(0.4, some_weights()),
+        option::weighted(0.3, some_input()),
     );
     let starts = (0_u32..=N - WINDOW, 0_u32..=WINDOW);
     (size, some_speeds(), wishes, starts).prop_map(|(size, speed_permille, wishes, starts)| {
@@ -38,6 +39,7 @@ fn a_malleable_job() -> impl Strategy<Value = (JobSpec, Window)> {
             flexibility: Flexibility::Malleable { speed_permille },
             min_green_share_permille: wishes.0,
             weights: wishes.1,
+            staging: wishes.2,
             ..job(n_slots)
         };
         let (from, last_start) = starts;

@@ -5,6 +5,7 @@
 
 mod request;
 mod latency;
+mod stage_in;
 pub mod data_rules;
 mod column;
 mod site_table;

@@ -97,6 +97,16 @@ impl Timetable {
         } else {
             ask
         };
+        let keeping;
+        let ask = if let Some(intake) = ask.intake {
+            keeping = Ask {
+                intake: Some(intake.keeping(placement.stage_in.as_ref())),
+                ..ask.clone()
+            };
+            &keeping
+        } else {
+            ask
+        };
         let offer = examine(table, site, ask, &mut Tally::default())?;
         let pool = pool_position(table, placement)?;
         if !offer.holds(ask, pool, &placement.runs) {
@@ -304,6 +314,7 @@ fn write_out(
         fallback_slots,
         policy_version: timetable.policy_version.clone(),
         decided_revision: ask.request.decided_revision,
+        stage_in: offer.stage_in.clone(),
         runs,
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         ids::{JobId, Revision},
         job::JobSpec,
+        link::StageIn,
         placement::Placement,
     },
     planner::{
@@ -34,6 +35,8 @@ pub struct Candidate {
     pub window: Window,
     /// Its placement, reserved in the timetable; `None` for a queued job.
     pub current: Option<Arc<Placement>>,
+    /// A transfer of its input that stands; see `Request::staged`.
+    pub staged: Option<Arc<StageIn>>,
 }
 
 /// Bounds of a re-plan.
@@ -224,6 +227,7 @@ fn improve(
             if let Some(left) = improve_seat(timetable, seat, options, work, may_move) {
                 changed = true;
                 freed.extend(left.runs.iter().map(|run| run.slots));
+                freed.extend(left.stage_in.iter().map(|stage_in| stage_in.slots));
                 if !is_new {
                     seat.moved = true;
                     n_moved += 1;
@@ -324,6 +328,7 @@ fn says_same(a: &Placement, b: &Placement) -> bool {
         fallback_slots,
         policy_version: _,
         decided_revision: _,
+        stage_in,
     } = a;
     *site == b.site
         && *pool == b.pool
@@ -337,6 +342,7 @@ fn says_same(a: &Placement, b: &Placement) -> bool {
         && *confidence == b.confidence
         && *rtt_us == b.rtt_us
         && *fallback_slots == b.fallback_slots
+        && *stage_in == b.stage_in
 }
 
 fn is_same_place(a: &Placement, b: &Placement) -> bool {
@@ -364,13 +370,15 @@ impl<'a> Seat<'a> {
             spec: &self.candidate.spec,
             window: self.candidate.window,
             decided_revision: options.decided_revision,
+            staged: self.candidate.staged.as_ref(),
         }
     }
 
     /// Whether something it could use was freed since it looked last.
     fn has_news(&self, freed: &[SlotRange]) -> bool {
         let Some(seen) = self.seen else { return true };
-        let window = self.candidate.window.range();
+        let has_input = self.candidate.spec.staging.is_some();
+        let window = self.candidate.window.reach(has_input);
         freed[seen..]
             .iter()
             .any(|slots| !slots.intersect(window).is_empty())
@@ -435,6 +443,7 @@ mod tests {
             spec: Arc::new(spec),
             window,
             current: None,
+            staged: None,
         }
     }
 

@@ -2,8 +2,10 @@
 //!
 //! A window is in whole slots and never wider than what the job's times allow.
 
+use std::sync::Arc;
+
 use crate::{
-    domain::{ids::Revision, job::JobSpec, placement::Run},
+    domain::{ids::Revision, job::JobSpec, link::StageIn, placement::Run},
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
 };
 
@@ -16,6 +18,8 @@ pub struct Request<'a> {
     pub window: Window,
     /// Revision the decision will rest on; goes into the placement.
     pub decided_revision: Revision,
+    /// A transfer of the job's input that stands (`Job::staged_at`): where it serves, none is made again.
+    pub staged: Option<&'a Arc<StageIn>>,
 }
 
 /// Slots that a job may use.
@@ -23,6 +27,8 @@ pub struct Request<'a> {
 pub struct Window {
     /// The slot that is passing: a placement that begins in it may be beginning right now, and still holds.
     pub current: Slot,
+    /// First slot in which its input may be brought in.
+    pub stage_from: Slot,
     /// First slot it may start in.
     pub not_before: Slot,
     /// Last slot it may start in.
@@ -45,6 +51,7 @@ impl Window {
         let end_by = grid.slot_at(end_by);
         Self {
             current: grid.slot_at(now),
+            stage_from: grid.slot_from(now),
             not_before: grid.slot_from(earliest),
             start_by: spec
                 .timing
@@ -58,6 +65,17 @@ impl Window {
     #[must_use]
     pub fn range(&self) -> SlotRange {
         SlotRange::new(self.not_before, self.end_by)
+    }
+
+    /// All slots in which a job takes something, its input included.
+    #[must_use]
+    pub fn reach(&self, has_input: bool) -> SlotRange {
+        let first = if has_input {
+            self.stage_from.min(self.not_before)
+        } else {
+            self.not_before
+        };
+        SlotRange::new(first, self.end_by)
     }
 
     /// Whether runs in this order keep the window.
@@ -85,7 +103,14 @@ impl<'a> Request<'a> {
             spec,
             window: Window::new(spec, now, end_by, grid),
             decided_revision,
+            staged: None,
         }
+    }
+
+    /// The same request with a transfer that stands.
+    #[must_use]
+    pub fn with_staged(self, staged: Option<&'a Arc<StageIn>>) -> Self {
+        Self { staged, ..self }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
         ids::{CityId, Name, NameKind, Revision},
         job::{ClientPlace, Flexibility, JobSpec, Origin, TaskResources, Timing},
         latency::{City, LatencyTable, LatencyZone, NetworkPath, RoundTrip, RttQuantile},
+        link::Link,
         outlook::{Confidence, SiteOutlook},
         site::{Country, Pool, Site, Supply, SupplyKind},
     },
@@ -145,6 +146,7 @@ pub(super) fn job(n_slots: u32) -> JobSpec {
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::DomesticOnly)),
         weights: None,
         priority: limits::PRIORITY_DEFAULT,
+        staging: None,
     }
 }
 
@@ -218,10 +220,21 @@ pub(super) fn timetable(horizon: SlotRange, sites: Vec<(Site, SiteOutlook)>) -> 
     timetable
 }
 
+/// The link of a gateway.
+pub(super) fn link(gateway: &str, bandwidth_bits_per_second: u64) -> Link {
+    Link {
+        gateway: name(gateway),
+        bandwidth_bits_per_second,
+        updated_at: TimeMs(0),
+        revision: Revision(1),
+    }
+}
+
 /// A window by offsets within the horizon, any start in it allowed.
 pub(super) fn window(from: u32, to: u32) -> Window {
     Window {
         current: Slot(START - 1),
+        stage_from: Slot(START),
         not_before: Slot(START + from),
         start_by: Slot(START + to),
         end_by: Slot(START + to),
@@ -233,6 +246,7 @@ pub(super) fn request(spec: &JobSpec, window: Window) -> Request<'_> {
         spec,
         window,
         decided_revision: Revision(7),
+        staged: None,
     }
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        ids::SiteId, latency::LatencyTable, outlook::SiteOutlook, placement::Placement, site::Site,
+        ids::SiteId, latency::LatencyTable, link::Link, outlook::SiteOutlook, placement::Placement,
+        site::Site,
     },
     planner::{
         POLICY_VERSION,
-        site_table::{Booking, SiteTable},
+        site_table::{Booking, SiteTable, to_index},
+        stage_in::Links,
     },
     slot::{SlotGrid, SlotRange},
 };
@@ -23,6 +25,7 @@ pub struct Timetable {
     /// Sorted by id.
     pub(super) sites: Vec<SiteTable>,
     pub(super) latencies: Arc<LatencyTable>,
+    pub(super) links: Links,
     /// Shared by all placements.
     pub(super) policy_version: Arc<str>,
 }
@@ -36,6 +39,7 @@ impl Timetable {
             horizon,
             sites: Vec::new(),
             latencies: Arc::default(),
+            links: Links::default(),
             policy_version: POLICY_VERSION.into(),
         }
     }
@@ -75,6 +79,13 @@ impl Timetable {
         self.latencies = latencies;
     }
 
+    /// Sets the bandwidth of a link; transfers that are booked stay.
+    pub fn set_link(&mut self, link: &Link) {
+        let n_slots = to_index(self.horizon.len());
+        let bandwidth = link.bandwidth_bits_per_second;
+        self.links.set(&link.gateway, bandwidth, n_slots);
+    }
+
     /// Moves the horizon on: forgets slots before it and opens new ones at its end, without outlook until
     /// [`Self::set_outlook`]. Never moves back.
     pub fn advance(&mut self, horizon: SlotRange) {
@@ -82,6 +93,8 @@ impl Timetable {
             self.horizon.start <= horizon.start,
             "a horizon moves forward only"
         );
+        let n_gone = to_index(horizon.start.0 - self.horizon.start.0);
+        self.links.advance(n_gone, to_index(horizon.len()));
         self.horizon = horizon;
         for site in &mut self.sites {
             site.advance(horizon);
@@ -108,6 +121,9 @@ impl Timetable {
             .position(&placement.site)
             .expect("a placement is at a known site");
         self.sites[i].book(placement, booking);
+        if let Some(stage_in) = &placement.stage_in {
+            self.links.book(stage_in, self.horizon, booking);
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use proptest::{collection::vec, option, prelude::*};
 use crate::{
     domain::{
         job::{Flexibility, JobSpec, Weights},
+        latency::NetworkPath,
+        link::Staging,
         outlook::{Confidence, SiteOutlook},
         placement::{Placement, Run},
         site::{Pool, Site},
@@ -19,7 +21,8 @@ use crate::{
         cost::{Aim, Score, Sums},
         feasibility::Shape,
         testing::{
-            START, flat, grid, horizon, job, pool, request, site, slots_ms, timetable, window,
+            START, flat, grid, horizon, job, link, name, pool, request, site, slots_ms, timetable,
+            window,
         },
     },
     slot::{Slot, SlotRange},
@@ -28,11 +31,17 @@ use crate::{
 
 /// Slots of the small worlds.
 pub(super) const N: u32 = 10;
+/// Bits per second that carry one unit of input in a slot.
+const UNIT_RATE: u64 = 4;
+/// Bytes that [`UNIT_RATE`] carries in a slot.
+const UNIT_BYTES: u64 = 450;
 
 #[derive(Debug, Clone)]
 pub(super) struct World {
     pub(super) sites: Vec<(Site, SiteOutlook)>,
     pub(super) jobs: Vec<(JobSpec, Window)>,
+    /// Bandwidth of the gateway `g`, bits per second; `None` without a link.
+    pub(super) link: Option<u64>,
 }
 
 pub(super) fn a_site(id: &'static str) -> impl Strategy<Value = (Site, SiteOutlook)> {
@@ -43,39 +52,43 @@ pub(super) fn a_site(id: &'static str) -> impl Strategy<Value = (Site, SiteOutlo
             1_u32..4,
             option::of(1_u32..3),
             prop::sample::select(vec![1_000_u32, 1_300]),
+            any::<bool>(),
         ),
         vec(prop::array::uniform3(0_u64..6), n),
         vec(prop::array::uniform4(0_u64..3), n),
     )
-        .prop_map(move |((cap, nodes, second, pue), green, rates)| {
-            let small = |pool: Pool, nodes: u32| Pool {
-                nodes,
-                cpu_cores_per_node: 2,
-                ..pool
-            };
-            let mut pools = vec![small(pool("main"), nodes)];
-            pools.extend(second.map(|nodes| small(pool("second"), nodes)));
-            let site = Site {
-                power_cap_watts: cap,
-                pue_permille: pue,
-                pools,
-                ..site(id)
-            };
-            let mut outlook = flat(horizon(N), 0);
-            for (i, mut bands) in green.into_iter().enumerate() {
-                bands.sort_unstable();
-                let [high, even, low] = bands;
-                for (level, watts) in [low, even, high].into_iter().enumerate() {
-                    outlook.green_watts[level][i] = watts;
+        .prop_map(
+            move |((cap, nodes, second, pue, has_gateway), green, rates)| {
+                let small = |pool: Pool, nodes: u32| Pool {
+                    nodes,
+                    cpu_cores_per_node: 2,
+                    ..pool
+                };
+                let mut pools = vec![small(pool("main"), nodes)];
+                pools.extend(second.map(|nodes| small(pool("second"), nodes)));
+                let site = Site {
+                    power_cap_watts: cap,
+                    pue_permille: pue,
+                    pools,
+                    gateway: has_gateway.then(|| name("g")),
+                    ..site(id)
+                };
+                let mut outlook = flat(horizon(N), 0);
+                for (i, mut bands) in green.into_iter().enumerate() {
+                    bands.sort_unstable();
+                    let [high, even, low] = bands;
+                    for (level, watts) in [low, even, high].into_iter().enumerate() {
+                        outlook.green_watts[level][i] = watts;
+                    }
+                    outlook.median_by_kind_watts = [(); 3].map(|()| outlook.green_watts[1].clone());
+                    outlook.green_price_micro_cny_per_kwh[i] = rates[i][0];
+                    outlook.grid_price_micro_cny_per_kwh[i] = rates[i][1];
+                    outlook.green_mg_per_kwh[i] = u32::try_from(rates[i][2]).unwrap();
+                    outlook.grid_location_mg_per_kwh[i] = u32::try_from(rates[i][3]).unwrap();
                 }
-                outlook.median_by_kind_watts = [(); 3].map(|()| outlook.green_watts[1].clone());
-                outlook.green_price_micro_cny_per_kwh[i] = rates[i][0];
-                outlook.grid_price_micro_cny_per_kwh[i] = rates[i][1];
-                outlook.green_mg_per_kwh[i] = u32::try_from(rates[i][2]).unwrap();
-                outlook.grid_location_mg_per_kwh[i] = u32::try_from(rates[i][3]).unwrap();
-            }
-            (site, outlook)
-        })
+                (site, outlook)
+            },
+        )
 }
 
 pub(super) fn some_weights() -> impl Strategy<Value = Weights> {
@@ -116,7 +129,11 @@ fn a_job() -> impl Strategy<Value = (JobSpec, Window)> {
         a_way_to_run(),
         option::weighted(0.3, some_weights()),
         (0_u32..6, 1_u32..=N, 0_u32..=N),
-        limits::PRIORITY,
+        (
+            limits::PRIORITY,
+            option::weighted(0.4, some_input()),
+            any::<bool>(),
+        ),
     )
         .prop_map(
             |(
@@ -125,7 +142,7 @@ fn a_job() -> impl Strategy<Value = (JobSpec, Window)> {
                 flexibility,
                 weights,
                 (from, len, starts),
-                priority,
+                (priority, staging, is_leased),
             )| {
                 let flexibility = match flexibility {
                     Flexibility::Interruptible {
@@ -137,7 +154,7 @@ fn a_job() -> impl Strategy<Value = (JobSpec, Window)> {
                     },
                     other => other,
                 };
-                let spec = JobSpec {
+                let mut spec = JobSpec {
                     task_count: tasks,
                     task_power_watts: watts,
                     confidence: Confidence::ALL[level],
@@ -145,8 +162,12 @@ fn a_job() -> impl Strategy<Value = (JobSpec, Window)> {
                     flexibility,
                     weights,
                     priority,
+                    staging,
                     ..job(n_slots)
                 };
+                if !is_leased {
+                    spec.origin.path = NetworkPath::Internet;
+                }
                 let to = (from + len).min(N);
                 let start_by = Slot(START + (from + starts).min(to));
                 (
@@ -160,16 +181,39 @@ fn a_job() -> impl Strategy<Value = (JobSpec, Window)> {
         )
 }
 
+/// Input of up to 4 units and a byte, at up to 3 units a slot.
+pub(super) fn some_input() -> impl Strategy<Value = Staging> {
+    (1_u64..4, 0_u64..2, 1_u64..4).prop_map(|(units, odd, rate)| Staging {
+        input_bytes: units * UNIT_BYTES + odd,
+        max_bits_per_second: Some(rate * UNIT_RATE),
+    })
+}
+
+/// A link of up to 5 units, or none.
+pub(super) fn a_link() -> impl Strategy<Value = Option<u64>> {
+    option::weighted(0.8, 2_u64..5 * UNIT_RATE)
+}
+
+pub(super) fn set_link(timetable: &mut Timetable, bandwidth: Option<u64>) {
+    if let Some(bits_per_second) = bandwidth {
+        timetable.set_link(&link("g", bits_per_second));
+    }
+}
+
 pub(super) fn a_world(n_jobs: std::ops::Range<usize>) -> impl Strategy<Value = World> {
-    (a_site("a"), option::of(a_site("b")), vec(a_job(), n_jobs)).prop_map(|(a, b, jobs)| World {
+    let sites = (a_site("a"), option::of(a_site("b")));
+    (sites, vec(a_job(), n_jobs), a_link()).prop_map(|((a, b), jobs, link)| World {
         sites: std::iter::once(a).chain(b).collect(),
         jobs,
+        link,
     })
 }
 
 impl World {
     pub(super) fn timetable(&self) -> Timetable {
-        timetable(horizon(N), self.sites.clone())
+        let mut timetable = timetable(horizon(N), self.sites.clone());
+        set_link(&mut timetable, self.link);
+        timetable
     }
 
     /// Places and reserves the jobs in order, those that fit.
@@ -252,6 +296,30 @@ impl Counter<'_> {
         levels.map(left).min().unwrap()
     }
 
+    /// Whether any transfer whatever brings the input to the site by this slot.
+    fn is_there_by(&self, spec: &JobSpec, site: usize, first: u32) -> bool {
+        let Some(staging) = spec.staging else {
+            return true;
+        };
+        let is_leased = spec.origin.path == NetworkPath::Leased;
+        let crosses = is_leased && self.world.sites[site].0.gateway.is_some();
+        let bandwidth = self.world.link.filter(|_| crosses).unwrap_or(u64::MAX);
+        let rate = staging.max_bits_per_second.unwrap().min(bandwidth);
+        // Bits over bits in a slot of 900 seconds, by hand.
+        let n_slots = (staging.input_bytes * 8).div_ceil(rate * 900);
+        let taken = |slot: u32| -> u64 {
+            let placed = self.placed.iter().filter_map(|(_, p)| p.stage_in.as_ref());
+            placed
+                .filter(|other| other.link.is_some() && other.slots.contains(Slot(START + slot)))
+                .map(|other| other.bits_per_second)
+                .sum()
+        };
+        (0..N).any(|start| {
+            let end = start.saturating_add(u32::try_from(n_slots).unwrap());
+            end <= first && (start..end).all(|slot| !crosses || taken(slot) + rate <= bandwidth)
+        })
+    }
+
     /// Rank of running with so many units in each slot in one pool, if that is allowed.
     fn score(
         &self,
@@ -264,6 +332,9 @@ impl Counter<'_> {
         let (traits, outlook) = &self.world.sites[site];
         let runs = runs_of_units(units_by_slot);
         if !Shape::of(spec, grid()).allows(&runs) || !window.allows(&runs) {
+            return None;
+        }
+        if !self.is_there_by(spec, site, runs[0].slots.start.0 - START) {
             return None;
         }
         let watts = units::facility_watts(spec.it_watts(), traits.pue_permille).unwrap();

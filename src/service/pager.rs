@@ -1,4 +1,4 @@
-//! Pages of listings: one for jobs, sites and forecasts.
+//! Pages of listings: one for jobs, sites, forecasts and links.
 //!
 //! All pages of a listing show the revision its first page showed, and a token opens only the listing it came from.
 
@@ -26,6 +26,7 @@ pub(super) enum Listing {
     Jobs,
     Sites,
     Forecasts,
+    Links,
 }
 
 /// States of listings that are not at their end.
@@ -161,6 +162,7 @@ impl Listing {
             Self::Jobs => b'j',
             Self::Sites => b's',
             Self::Forecasts => b'f',
+            Self::Links => b'l',
         }
     }
 }

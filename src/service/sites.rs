@@ -127,6 +127,51 @@ impl SiteService for Api {
                 .collect(),
         }))
     }
+
+    async fn put_link(
+        &self,
+        request: Request<v1::PutLinkRequest>,
+    ) -> Result<Response<v1::PutLinkResponse>, Status> {
+        let command = from_proto::put_link(request.into_inner())?;
+        let link = self.handle.put_link(command).await?;
+        let link = Some(to_proto::link(&link));
+        Ok(Response::new(v1::PutLinkResponse { link }))
+    }
+
+    async fn get_link(
+        &self,
+        request: Request<v1::GetLinkRequest>,
+    ) -> Result<Response<v1::GetLinkResponse>, Status> {
+        let gateway = from_proto::gateway_id(&request.into_inner().gateway_id)?;
+        let published = self.handle.published();
+        let link = Some(to_proto::link(published.state.known_link(&gateway)?));
+        Ok(Response::new(v1::GetLinkResponse { link }))
+    }
+
+    async fn list_links(
+        &self,
+        request: Request<v1::ListLinksRequest>,
+    ) -> Result<Response<v1::ListLinksResponse>, Status> {
+        let request = request.into_inner();
+        let size = from_proto::page_size(request.page_size)?;
+        let published = self.handle.published();
+        let snapshots = &self.shared.snapshots;
+        let (state, cursor) =
+            snapshots.open(Listing::Links, &[], &request.page_token, &published)?;
+        let links = state.links().values();
+        let keyed = links.map(|link| (link.gateway.as_str().as_bytes().to_vec(), link));
+        let chosen = pager::select(keyed, &cursor, size);
+        let page = snapshots.page(&state, &cursor, chosen);
+        Ok(Response::new(v1::ListLinksResponse {
+            links: page
+                .items
+                .into_iter()
+                .map(|link| to_proto::link(link))
+                .collect(),
+            next_page_token: page.next_page_token,
+            revision: state.revision().0,
+        }))
+    }
 }
 
 impl Api {

@@ -271,6 +271,7 @@ fn not_found(what: Missing, id: &str, known: &[String], message: String) -> Prob
         Missing::Supply => v1::ErrorReason::SupplyNotFound,
         Missing::City => v1::ErrorReason::CityNotFound,
         Missing::Zone => v1::ErrorReason::ZoneNotFound,
+        Missing::Link => v1::ErrorReason::LinkNotFound,
         Missing::Forecast => v1::ErrorReason::ForecastNotFound,
     };
     if known.is_empty() {

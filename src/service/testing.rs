@@ -60,6 +60,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::DomesticOnly)),
         weights: None,
         priority: limits::PRIORITY_DEFAULT,
+        staging: None,
     };
     JobBuilder(Job {
         id: JobId(id),
@@ -77,6 +78,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         replan_count: 0,
         note: "".into(),
         history: Arc::default(),
+        staged: None,
     })
 }
 
@@ -133,6 +135,7 @@ pub(super) fn placement(site: &str, start: u32, end: u32) -> Placement {
         fallback_slots: 0,
         policy_version: "test".into(),
         decided_revision: Revision(0),
+        stage_in: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What has begun never moves; what has not begun may, until the slot in which it begins.
 
-use crate::solver::{Job, Problem, Schedule};
+use crate::solver::{Job, Online, Problem, Schedule};
 
 /// Decides where and when jobs run, one arrival after the other.
 ///
@@ -17,6 +17,20 @@ pub trait Policy {
 
     /// All decisions, one entry for each position up to the number of jobs; jobs never placed are missed.
     fn finish(self: Box<Self>, n_jobs: usize) -> Schedule;
+}
+
+impl Policy for Online {
+    fn advance(&mut self, slot: usize) {
+        Self::advance(self, slot);
+    }
+
+    fn arrive(&mut self, position: usize, job: &Job) {
+        Self::arrive(self, position, job);
+    }
+
+    fn finish(self: Box<Self>, n_jobs: usize) -> Schedule {
+        Self::finish(*self, n_jobs)
+    }
 }
 
 /// Lets a policy decide the jobs of a problem as they arrive.

@@ -3,10 +3,26 @@
 //! Pure and deterministic: the same problem, seed and budget give the same schedule whoever carries out the work; no
 //! schedule leaves a capacity, a power cap, a link or a job's rules broken.
 
+mod noise;
 mod problem;
 mod schedule;
 mod score;
+mod table;
+mod nudge;
+mod pieces;
+mod units;
+mod respond;
+mod state;
+mod eject;
+mod plan;
+mod online;
+mod bound;
+#[cfg(test)]
+mod brute_tests;
 
+pub use bound::{Bound, BoundPart, BoundProgress, Prices, lower_bound};
+pub use online::{Online, OnlineOptions};
+pub use plan::{Part, PlanOptions, Progress, plan};
 pub use problem::{
     AMOUNT_MAX, Choice, Class, Job, Link, Pool, Problem, RESOURCES, Site, StageIn, WEIGHT_MAX,
 };

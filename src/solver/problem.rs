@@ -146,4 +146,20 @@ impl Job {
             Class::Malleable { speed, .. } => speed.len(),
         }
     }
+
+    /// Units with which it runs in one piece: half of the most.
+    pub(super) fn units_in_one(&self) -> usize {
+        (self.units_max() / 2).max(1)
+    }
+
+    /// Slots it takes in one piece of `units_in_one`.
+    pub(super) fn len_in_one(&self) -> usize {
+        match &self.class {
+            Class::Rigid | Class::Interruptible { .. } => self.duration,
+            Class::Malleable { speed, work } => {
+                let speed = speed[self.units_in_one() - 1].max(1);
+                usize::try_from((work + speed - 1) / speed).unwrap_or(usize::MAX)
+            }
+        }
+    }
 }

@@ -79,6 +79,9 @@ impl State {
             Event::LatenciesPut(update) => {
                 apply_latencies(Arc::make_mut(&mut self.latencies), update);
             }
+            Event::LinkPut(link) => {
+                self.links.insert(link.gateway.clone(), link.clone());
+            }
             Event::ForecastPut(issue) => {
                 self.forecasts.insert(issue.id.clone(), issue.clone());
             }
@@ -133,7 +136,13 @@ impl State {
         at: TimeMs,
     ) -> Option<JobDelta> {
         let before = self.jobs.get(&change.id)?.clone();
-        let after = Arc::new(changed_job(&before, change, revision, at));
+        let mut after = changed_job(&before, change, revision, at);
+        let left = before.placement().and_then(|left| left.stage_in.as_ref());
+        let current = self.settings.grid.slot_at(at);
+        if let Some(stage_in) = left.filter(|stage_in| stage_in.is_done(current)) {
+            after.staged = Some(stage_in.clone());
+        }
+        let after = Arc::new(after);
         self.n_jobs_by_state[state_index(&before.state)] -= 1;
         self.n_jobs_by_state[state_index(&after.state)] += 1;
         self.jobs.insert(change.id, after.clone());

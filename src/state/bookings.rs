@@ -6,11 +6,16 @@ use std::collections::BTreeMap;
 
 use crate::{
     domain::{
-        ids::{PoolId, SiteId},
+        ids::{GatewayId, PoolId, SiteId},
+        job::JobSpec,
         placement::{Placement, Run},
         site::{Amounts, Site},
     },
-    slot::Slot,
+    slot::{Slot, TimeMs},
+    state::{
+        Core,
+        transfers::{LinkRules, TransferTrial, Transfers},
+    },
 };
 
 /// What is taken of one site in one slot.
@@ -33,6 +38,7 @@ struct Share {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bookings {
     sites: BTreeMap<SiteId, BTreeMap<Slot, SlotUse>>,
+    transfers: Transfers,
 }
 
 /// Bookings with some placements taken out and others put in, without changing them.
@@ -40,6 +46,23 @@ pub struct Bookings {
 pub(super) struct Trial<'a> {
     base: &'a Bookings,
     changed: BTreeMap<SiteId, BTreeMap<Slot, SlotUse>>,
+    transfers: TransferTrial<'a>,
+}
+
+impl Core {
+    /// A trial on top of the bookings as of `now`.
+    pub(super) fn trial(&self, now: TimeMs) -> Trial<'_> {
+        let rules = LinkRules {
+            links: &self.state.links,
+            grid: self.state.settings.grid,
+            current: self.state.settings.grid.slot_at(now),
+        };
+        Trial {
+            base: &self.bookings,
+            changed: BTreeMap::new(),
+            transfers: self.bookings.transfers.trial(rules),
+        }
+    }
 }
 
 impl Bookings {
@@ -48,6 +71,9 @@ impl Bookings {
         let slots = self.sites.entry(placement.site.clone()).or_default();
         for (slot, share) in shares(placement) {
             slots.entry(slot).or_default().add(&placement.pool, share);
+        }
+        if let Some(stage_in) = &placement.stage_in {
+            self.transfers.add(stage_in);
         }
     }
 
@@ -68,6 +94,9 @@ impl Bookings {
         if slots.is_empty() {
             self.sites.remove(&placement.site);
         }
+        if let Some(stage_in) = &placement.stage_in {
+            self.transfers.remove(stage_in);
+        }
     }
 
     /// Power, green power (watts) and the use of a pool in a slot.
@@ -80,12 +109,10 @@ impl Bookings {
         (taken.power_watts, taken.green_watts, amounts)
     }
 
-    /// A trial on top of these bookings.
-    pub(super) fn trial(&self) -> Trial<'_> {
-        Trial {
-            base: self,
-            changed: BTreeMap::new(),
-        }
+    /// Bandwidth that transfers take of a link in a slot, bits per second.
+    #[must_use]
+    pub fn link_taken(&self, gateway: &GatewayId, slot: Slot) -> u64 {
+        self.transfers.taken(gateway, slot)
     }
 }
 
@@ -96,13 +123,21 @@ impl Trial<'_> {
             self.slot(&placement.site, slot)
                 .remove(&placement.pool, share);
         }
+        if let Some(stage_in) = &placement.stage_in {
+            self.transfers.remove(stage_in);
+        }
     }
 
-    /// Puts a placement in if it fits the site.
+    /// Puts the placement of a job in if it fits the site and its links.
     ///
     /// # Errors
-    /// Says which bound of the site it would pass, and where.
-    pub(super) fn add(&mut self, placement: &Placement, site: &Site) -> Result<(), String> {
+    /// Says which bound it would pass, and where.
+    pub(super) fn add(
+        &mut self,
+        placement: &Placement,
+        site: &Site,
+        spec: &JobSpec,
+    ) -> Result<(), String> {
         let Some((_, pool)) = site.pool(&placement.pool) else {
             return Err(format!(
                 "site `{}` has no pool `{}`",
@@ -139,7 +174,7 @@ impl Trial<'_> {
                 ));
             }
         }
-        Ok(())
+        self.transfers.add(placement, site, spec)
     }
 
     fn slot(&mut self, site: &SiteId, slot: Slot) -> &mut SlotUse {

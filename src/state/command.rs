@@ -167,6 +167,19 @@ pub struct SitePatch {
     pub tariff: Option<Vec<TariffPeriod>>,
 }
 
+/// A link to set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkCommand {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// Its bandwidth, bits per second.
+    pub bandwidth_bits_per_second: u64,
+    /// The etag last read; `None` means whatever it is now.
+    pub etag: Option<Revision>,
+    /// Marks a repeat.
+    pub request: Option<RequestKey>,
+}
+
 /// Zones and round-trip times to set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatencyUpdate {

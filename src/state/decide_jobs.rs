@@ -140,12 +140,14 @@ impl Core {
             });
         }
         self.check_new(items)?;
-        let mut trial = self.bookings.trial();
+        let mut trial = self.trial(now);
         let mut events = Vec::with_capacity(items.len());
         for item in items {
             if let Some(placement) = &item.placement {
                 let site = self.known_site(&placement.site)?;
-                trial.add(placement, site).map_err(Rejection::PlanStale)?;
+                trial
+                    .add(placement, site, &item.submission.spec)
+                    .map_err(Rejection::PlanStale)?;
             }
             events.push(Event::JobSubmitted(Arc::new(self.new_job(item, now))));
         }
@@ -195,13 +197,13 @@ impl Core {
             let verb = if is_update { "updated" } else { "released" };
             return Err(wrong_state(job, verb));
         }
-        let mut trial = self.bookings.trial();
+        let mut trial = self.trial(now);
         if let Some(old) = job.placement() {
             trial.remove(old);
         }
         if let Some(new) = &placement {
             trial
-                .add(new, self.known_site(&new.site)?)
+                .add(new, self.known_site(&new.site)?, spec)
                 .map_err(Rejection::PlanStale)?;
         }
         let cause = if is_update {
@@ -348,6 +350,7 @@ impl Core {
             replan_count: 0,
             note: Arc::default(),
             history: Arc::default(),
+            staged: None,
         }
     }
 

@@ -30,7 +30,7 @@ impl Core {
             let id = twice.id;
             return Err(Rejection::PlanStale(format!("the job {id} stands twice")));
         }
-        let mut trial = self.bookings.trial();
+        let mut trial = self.trial(now);
         for change in &current {
             if let Some(old) = &change.from {
                 trial.remove(old);
@@ -38,8 +38,9 @@ impl Core {
         }
         for change in &current {
             if let Some(new) = &change.to {
+                let spec = &self.known_job(change.id)?.spec;
                 trial
-                    .add(new, self.known_site(&new.site)?)
+                    .add(new, self.known_site(&new.site)?, spec)
                     .map_err(Rejection::PlanStale)?;
             }
         }

@@ -1,6 +1,7 @@
 //! Every refusal and every command that changes nothing, one by one.
 
 mod jobs;
+mod links;
 mod sites;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use crate::{
         forecast::{Actuals, ForecastId, ForecastIssue},
         ids::{JobId, Revision, SupplyId},
         job::{ChangeCause, Job, JobSpec, JobState},
+        link::Link,
         site::Site,
     },
     slot::{Slot, TimeMs},
@@ -52,6 +53,8 @@ pub enum Event {
     SitePut(Arc<Site>),
     /// Zones and round-trip times were set.
     LatenciesPut(Arc<LatencyUpdate>),
+    /// A link was set; the whole link as it is now.
+    LinkPut(Arc<Link>),
     /// A forecast issue was stored.
     ForecastPut(Arc<ForecastIssue>),
     /// A forecast issue was forgotten.

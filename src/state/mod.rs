@@ -12,6 +12,8 @@ mod decide_forecasts;
 pub mod decide_jobs;
 mod decide_plan;
 mod decide_sites;
+mod decide_links;
+mod transfers;
 pub mod parts;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -27,9 +29,10 @@ use imbl::OrdMap;
 use crate::{
     domain::{
         forecast::{ForecastId, ForecastIssue},
-        ids::{JobId, Revision, SiteId, SupplyId},
+        ids::{GatewayId, JobId, Revision, SiteId, SupplyId},
         job::{Job, JobState},
         latency::LatencyTable,
+        link::Link,
         site::{Site, Supply},
     },
     slot::{Slot, SlotGrid, TimeMs},
@@ -45,6 +48,7 @@ pub struct State {
     changed_at: TimeMs,
     sites: OrdMap<SiteId, Arc<Site>>,
     latencies: Arc<LatencyTable>,
+    links: OrdMap<GatewayId, Arc<Link>>,
     forecasts: OrdMap<ForecastId, Arc<ForecastIssue>>,
     actuals: OrdMap<SupplyId, OrdMap<Slot, u64>>,
     jobs: OrdMap<JobId, Arc<Job>>,
@@ -90,6 +94,7 @@ impl State {
             changed_at: TimeMs(0),
             sites: OrdMap::new(),
             latencies: Arc::default(),
+            links: OrdMap::new(),
             forecasts: OrdMap::new(),
             actuals: OrdMap::new(),
             jobs: OrdMap::new(),
@@ -159,6 +164,18 @@ impl State {
     #[must_use]
     pub fn latencies(&self) -> &Arc<LatencyTable> {
         &self.latencies
+    }
+
+    /// The link of a gateway.
+    #[must_use]
+    pub fn link(&self, gateway: &GatewayId) -> Option<&Arc<Link>> {
+        self.links.get(gateway)
+    }
+
+    /// All links by gateway.
+    #[must_use]
+    pub fn links(&self) -> &OrdMap<GatewayId, Arc<Link>> {
+        &self.links
     }
 
     /// All forecast issues, by supply, then issue time.

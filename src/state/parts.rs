@@ -10,9 +10,10 @@ use thiserror::Error;
 use crate::{
     domain::{
         forecast::{ForecastId, ForecastIssue},
-        ids::{JobId, Revision, SiteId, SupplyId},
+        ids::{GatewayId, JobId, Revision, SiteId, SupplyId},
         job::Job,
         latency::LatencyTable,
+        link::Link,
         site::Site,
     },
     slot::{Slot, TimeMs},
@@ -30,6 +31,8 @@ pub struct Parts {
     pub sites: OrdMap<SiteId, Arc<Site>>,
     /// Zones and round-trip times.
     pub latencies: LatencyTable,
+    /// Links by gateway.
+    pub links: OrdMap<GatewayId, Arc<Link>>,
     /// Forecast issues by id.
     pub forecasts: OrdMap<ForecastId, Arc<ForecastIssue>>,
     /// Readings by supply and slot, watts; no supply without a reading.
@@ -71,6 +74,7 @@ impl State {
             changed_at: parts.changed_at,
             sites: parts.sites,
             latencies: Arc::new(parts.latencies),
+            links: parts.links,
             forecasts: parts.forecasts,
             actuals: parts.actuals,
             jobs: parts.jobs,

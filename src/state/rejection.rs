@@ -117,6 +117,8 @@ pub enum Missing {
     City,
     /// A latency zone.
     Zone,
+    /// A link.
+    Link,
     /// A forecast issue.
     Forecast,
 }
@@ -142,6 +144,7 @@ impl std::fmt::Display for Missing {
             Self::Supply => "the supply",
             Self::City => "the city",
             Self::Zone => "the latency zone",
+            Self::Link => "the link of the gateway",
             Self::Forecast => "the forecast issue",
         })
     }

@@ -9,13 +9,17 @@ use proptest::{collection::vec, option, prelude::*, sample::Index};
 
 use super::*;
 use crate::{
-    domain::placement::Placement,
+    domain::{
+        job::JobSpec,
+        link::{StageIn, Staging},
+        placement::Placement,
+    },
     limits,
     slot::SlotRange,
     state::{
         command::{
-            ActualsCommand, JobCommand, JobPatch, JobVerb, LatencyUpdate, PlanChange, SiteCommand,
-            SitePatch, SiteVerb,
+            ActualsCommand, JobCommand, JobPatch, JobVerb, LatencyUpdate, LinkCommand, PlanChange,
+            SiteCommand, SitePatch, SiteVerb,
         },
         decide_jobs::JobStep,
         event::{Event, Record},
@@ -25,8 +29,8 @@ use crate::{
 };
 
 const SITES: [&str; 2] = ["dli", "kmg"];
-const ENDED_JOBS_KEPT_MS: i64 = 40_000;
-const REQUESTS_KEPT_MS: i64 = 20_000;
+const ENDED_JOBS_KEPT_MS: i64 = 4_000_000;
+const REQUESTS_KEPT_MS: i64 = 2_000_000;
 
 /// Site, first slot, number of slots.
 type Window = (usize, u32, u32);
@@ -44,6 +48,7 @@ enum Step {
     SetCap(usize, u64),
     DropSupplies(usize),
     Latencies(bool),
+    SetLink(u64, bool),
     Forecast(usize, u8, u64),
     Actuals(usize, u32, Vec<u64>),
     Plan(Vec<(Index, Option<Window>, bool)>),
@@ -70,6 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..2_usize, 1..20_000_u64).prop_map(|(site, cap)| Step::SetCap(site, cap)),
         1 => (0..2_usize).prop_map(Step::DropSupplies),
         1 => any::<bool>().prop_map(Step::Latencies),
+        1 => (1..20_u64, any::<bool>()).prop_map(|(rate, keyed)| Step::SetLink(rate, keyed)),
         2 => (0..2_usize, 0..6_u8, 1..9_u64).prop_map(|(site, at, watts)| Step::Forecast(site, at, watts)),
         2 => (0..2_usize, 0..5_u32, readings).prop_map(|(site, at, all)| Step::Actuals(site, at, all)),
         4 => vec(change, 1..5).prop_map(Step::Plan),
@@ -95,6 +101,7 @@ impl World {
             let mut site = testing::site(id);
             // Little green power: some submissions must fail.
             site.supplies[0].nameplate_watts = 2_000;
+            site.gateway = Some(testing::name("g"));
             let verb = SiteVerb::Create(Box::new(site));
             let record = world.site_command(id, verb);
             world.apply(record.unwrap());
@@ -113,7 +120,8 @@ impl World {
     }
 
     fn take(&mut self, step: &Step) {
-        self.now = self.now.plus_ms(1_000);
+        // Now and then a slot passes, so that transfers begin and end.
+        self.now = self.now.plus_ms(100_000);
         if let Some(record) = self.decide(step) {
             self.apply(record);
         }
@@ -168,6 +176,7 @@ impl World {
                 update.zones[0].budget_us = if *fast { 50_000 } else { 80_000 };
                 core.decide_latencies(&update, None, self.now).ok()?
             }
+            Step::SetLink(rate, keyed) => self.set_link(*rate, *keyed),
             Step::Forecast(site, at, watts) => {
                 let supply = format!("{}/hydro", SITES[*site]);
                 let issued_at = NOW.plus_ms(i64::from(*at));
@@ -192,10 +201,26 @@ impl World {
         }
     }
 
+    fn set_link(&self, bandwidth_bits_per_second: u64, keyed: bool) -> Option<Record> {
+        let command = LinkCommand {
+            gateway: testing::name("g"),
+            bandwidth_bits_per_second,
+            etag: None,
+            request: keyed.then(|| request("PutLink/0", 0)),
+        };
+        self.core.decide_link(&command, self.now).ok()?
+    }
+
     fn submit(&self, jobs: &[(u64, Option<Window>)]) -> Option<Record> {
         let items: Vec<_> = jobs
             .iter()
-            .map(|(number, to)| submission(*number, to.map(placed)))
+            .map(|(number, to)| {
+                let mut item = submission(*number, None);
+                item.submission.spec = Arc::new(described(*number));
+                item.placement = to.map(|to| placed(to, &item.submission.spec));
+                item.submission.hold = item.placement.is_none();
+                item
+            })
             .filter(|item| self.core.repeat_of(&item.submission) == Ok(None))
             .collect();
         if items.is_empty() {
@@ -221,7 +246,7 @@ impl World {
             JobStep::Unchanged(_) => None,
             JobStep::Decided(record) => Some(record),
             JobStep::Plan { spec, end_by, .. } => {
-                let placement = to.map(placed);
+                let placement = to.map(|to| placed(to, &spec));
                 let core = &self.core;
                 core.finish_job(&command, &spec, end_by, placement, self.now)
                     .ok()
@@ -245,7 +270,7 @@ impl World {
             Some(PlanChange {
                 id: job.id,
                 from: job.placement().cloned(),
-                to: to.map(placed),
+                to: to.map(|to| placed(to, &job.spec)),
                 expired: *expired && to.is_none(),
                 cause: crate::domain::job::ChangeCause::Forecast,
                 trigger: "kmg/hydro".into(),
@@ -261,8 +286,30 @@ impl World {
     }
 }
 
-fn placed((site, start, slots): Window) -> Arc<Placement> {
-    placement(SITES[site], FIRST.plus(start), slots)
+/// Every third job has input: 900 bytes at up to 8 bits per second, which take a slot.
+fn described(number: u64) -> JobSpec {
+    JobSpec {
+        staging: number.is_multiple_of(3).then_some(Staging {
+            input_bytes: 900,
+            max_bits_per_second: Some(8),
+        }),
+        ..testing::spec()
+    }
+}
+
+/// A transfer to the site named by the window ends right before it.
+fn placed((site, start, slots): Window, spec: &JobSpec) -> Arc<Placement> {
+    let first = FIRST.plus(start + 1);
+    let mut placed = placement(SITES[site], first, slots);
+    Arc::make_mut(&mut placed).stage_in = spec.staging.map(|_| {
+        Arc::new(StageIn {
+            site: testing::site_id(SITES[site]),
+            link: Some(testing::name("g")),
+            slots: SlotRange::new(first.minus(1), first),
+            bits_per_second: 8,
+        })
+    });
+    placed
 }
 
 /// What must hold after every record.
@@ -302,6 +349,7 @@ fn check_changes(before: &State, after: &State, record: &Record) {
             Event::JobForgotten(id) => Some(*id),
             Event::SitePut(_)
             | Event::LatenciesPut(_)
+            | Event::LinkPut(_)
             | Event::ForecastPut(_)
             | Event::ForecastForgotten(_)
             | Event::ActualsPut(_)
@@ -353,6 +401,15 @@ fn check_bookings(core: &Core) {
             assert_eq!((power, green, amounts.cpu_cores), sum);
         }
     }
+    let gateway = testing::name("g");
+    for slot in SlotRange::new(FIRST, FIRST.plus(16)).iter() {
+        let jobs = core.state.jobs.values();
+        let transfers = jobs.filter_map(|job| job.placement()?.stage_in.as_ref());
+        let rates = transfers
+            .filter(|stage_in| stage_in.slots.contains(slot))
+            .map(|stage_in| stage_in.bits_per_second);
+        assert_eq!(core.bookings.link_taken(&gateway, slot), rates.sum::<u64>());
+    }
     assert!(Core::restore(core.state.clone()) == *core);
 }
 
@@ -362,6 +419,7 @@ fn parts_of(state: &State) -> Parts {
         changed_at: state.changed_at,
         sites: state.sites.clone(),
         latencies: LatencyTable::clone(&state.latencies),
+        links: state.links.clone(),
         forecasts: state.forecasts.clone(),
         actuals: state.actuals.clone(),
         jobs: state.jobs.clone(),

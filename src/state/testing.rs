@@ -130,6 +130,7 @@ pub(crate) fn spec() -> JobSpec {
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::NoCn)),
         weights: None,
         priority: limits::PRIORITY_DEFAULT,
+        staging: None,
     }
 }
 
@@ -162,6 +163,7 @@ pub(crate) fn placement(site: &str, start: Slot, slots: u32) -> Arc<Placement> {
         fallback_slots: 0,
         policy_version: "2026-01".into(),
         decided_revision: Revision(3),
+        stage_in: None,
     })
 }
 

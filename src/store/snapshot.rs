@@ -27,8 +27,8 @@ use crate::{
     },
     store::codec::{
         DecodeError, FieldProblem, Located, decode_actuals, decode_issue, decode_job,
-        decode_latencies, decode_site, encode_actuals, encode_issue, encode_job, encode_latencies,
-        encode_site, sha256, time,
+        decode_latencies, decode_link, decode_site, encode_actuals, encode_issue, encode_job,
+        encode_latencies, encode_link, encode_site, sha256, time,
     },
 };
 
@@ -71,6 +71,7 @@ enum Stage {
     Head,
     Sites,
     Latencies,
+    Links,
     Forecasts,
     Actuals,
     Jobs,
@@ -126,6 +127,7 @@ fn items(state: &State) -> impl Iterator<Item = Kind> + Send + use<> {
     });
     // A consuming iterator of a clone keeps the nodes of the map alive and copies none of them before its turn.
     let sites = state.sites().clone().into_iter();
+    let links = state.links().clone().into_iter();
     let forecasts = state.forecasts().clone().into_iter();
     let actuals = state.actuals().clone().into_iter();
     let jobs = state.jobs().clone().into_iter();
@@ -134,6 +136,7 @@ fn items(state: &State) -> impl Iterator<Item = Kind> + Send + use<> {
         .chain(sites.map(|(_, site)| Kind::Site(encode_site(&site))))
         .chain(zones(state.latencies().clone()).map(Kind::Latencies))
         .chain(round_trips(state.latencies().clone()).map(Kind::Latencies))
+        .chain(links.map(|(_, link)| Kind::Link(encode_link(&link))))
         .chain(forecasts.map(|(_, issue)| Kind::Forecast(encode_issue(&issue))))
         .chain(
             actuals
@@ -268,6 +271,7 @@ impl Decoder {
             Stage::End => false,
             Stage::Sites
             | Stage::Latencies
+            | Stage::Links
             | Stage::Forecasts
             | Stage::Actuals
             | Stage::Jobs
@@ -295,6 +299,11 @@ impl Decoder {
                 push(&mut parts.sites, site.id.clone(), Arc::new(site))
             }
             Kind::Latencies(wire) => self.take_latencies(wire)?,
+            Kind::Link(wire) => {
+                let link = decode_link(wire, interner).at("link")?;
+                check_revision(link.revision, parts).at("link.revision")?;
+                push(&mut parts.links, link.gateway.clone(), Arc::new(link))
+            }
             Kind::Forecast(wire) => {
                 let issue = decode_issue(wire, interner).at("forecast")?;
                 push(&mut parts.forecasts, issue.id.clone(), Arc::new(issue))
@@ -389,6 +398,7 @@ fn stage_of(kind: &Kind) -> Stage {
         Kind::Head(_) => Stage::Head,
         Kind::Site(_) => Stage::Sites,
         Kind::Latencies(_) => Stage::Latencies,
+        Kind::Link(_) => Stage::Links,
         Kind::Forecast(_) => Stage::Forecasts,
         Kind::Actuals(_) => Stage::Actuals,
         Kind::Job(_) => Stage::Jobs,

@@ -2,6 +2,8 @@
 //!
 //! Standard output carries data only, standard error says what happened, and the exit code is the documented one.
 
+mod links;
+
 use std::{
     collections::BTreeSet,
     fs,

@@ -10,5 +10,6 @@ mod cli;
 mod crash;
 mod grpcurl;
 mod harness;
+mod placement;
 mod support;
 mod tidy;

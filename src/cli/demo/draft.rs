@@ -107,6 +107,15 @@ impl Draft {
         self
     }
 
+    /// Brings so many gigabytes of input in, at up to so many gigabits a second.
+    pub(super) fn brings(mut self, gigabytes: u64, gbit_per_second: u64) -> Self {
+        self.spec.staging = Some(v1::Staging {
+            input_bytes: gigabytes * 1_000_000_000,
+            max_bits_per_second: gbit_per_second * 1_000_000_000,
+        });
+        self
+    }
+
     /// May be cut into pieces of at least so many hours; each resumption repeats a quarter of an hour.
     pub(super) fn cut(mut self, min_chunk_h: i64) -> Self {
         self.spec.flexibility = Some(v1::Flexibility {

@@ -60,6 +60,7 @@ fn health(now: Timestamp) -> Vec<DemoJob> {
         job("dengue-genomes", "healthcare", "hochiminh", 5, 48, now)
             .cpu(100, 32)
             .cut(1)
+            .brings(2_000, 5)
             .open(),
         job("protein-folding", "healthcare", "singapore", 12, 96, now)
             .gpu(64)
@@ -92,6 +93,7 @@ fn rendering(now: Timestamp) -> Vec<DemoJob> {
         job("film-frames-a", "rendering", "bangkok", 8, 72, now)
             .gpu(100)
             .cut(1)
+            .brings(12_000, 20)
             .open(),
         job("film-frames-b", "rendering", "hochiminh", 10, 96, now)
             .gpu(60)

@@ -16,10 +16,11 @@ use crate::{
 mod policy;
 
 /// Groups of all flags that describe a job; a file describes it instead.
-pub(super) const GROUPS: [&str; 6] = [
+pub(super) const GROUPS: [&str; 7] = [
     "WhatArgs",
     "OriginArgs",
     "ResourceArgs",
+    "InputArgs",
     "WhenArgs",
     "HowArgs",
     "PolicyArgs",
@@ -34,6 +35,8 @@ pub(super) struct SpecArgs {
     origin: OriginArgs,
     #[command(flatten)]
     resources: ResourceArgs,
+    #[command(flatten)]
+    input: InputArgs,
     #[command(flatten)]
     pub(super) when: WhenArgs,
     #[command(flatten)]
@@ -101,6 +104,22 @@ struct ResourceArgs {
     /// IT power of one task in watts.
     #[arg(long, value_name = "WATTS", default_value_t = 200)]
     power_watts: u64,
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "What has to be brought in before it runs")]
+struct InputArgs {
+    /// Size of its input, as 50GB, 1.5TB or 64GiB; it is sent over the link of the site's gateway before the job starts.
+    #[arg(long, value_name = "SIZE", value_parser = words::parse_bytes)]
+    input_size: Option<u64>,
+    /// Bandwidth that its transfer may take, as 200Mbit or 10Gbit a second; without it 1Gbit.
+    #[arg(
+        long,
+        value_name = "RATE",
+        requires = "input_size",
+        value_parser = words::parse_bits_per_second
+    )]
+    input_rate: Option<u64>,
 }
 
 /// When a job may run.
@@ -182,6 +201,7 @@ impl SpecArgs {
             data_policy: Some(self.policy.build()),
             weights: self.how.weights(),
             priority: self.how.priority.unwrap_or(0),
+            staging: self.input.build(),
         })
     }
 }
@@ -212,6 +232,15 @@ impl ResourceArgs {
             gpu_model: self.gpu_model.clone().unwrap_or_default(),
             exclusive_node: self.exclusive_node,
         }
+    }
+}
+
+impl InputArgs {
+    fn build(&self) -> Option<v1::Staging> {
+        Some(v1::Staging {
+            input_bytes: self.input_size?,
+            max_bits_per_second: self.input_rate.unwrap_or(0),
+        })
     }
 }
 
@@ -298,6 +327,7 @@ mod tests {
             "--name train --city bangkok --max-rtt 60ms --path internet --rtt-quantile p95 --tasks 4 --cores 16 \
              --memory-mib 65536 --gpus 8 --gpu-model generic-8 --power-watts 10000 --runtime 6h --deadline 2d \
              --min-chunk 1h --resume-cost 15m --min-green 80% --confidence 90% --label team=ai \
+             --input-size 50GB --input-rate 2.5Gbit \
              --data-class none --cn-flow outbound --export-basis art3 --output-to TH",
         )
         .unwrap();
@@ -328,6 +358,11 @@ mod tests {
         assert_eq!(policy.output_to, ["TH"]);
         assert_eq!(spec.labels["team"], "ai");
         assert!(spec.weights.is_none());
+        let staging = v1::Staging {
+            input_bytes: 50_000_000_000,
+            max_bits_per_second: 2_500_000_000,
+        };
+        assert_eq!(spec.staging, Some(staging));
     }
 
     #[test]
@@ -353,6 +388,7 @@ mod tests {
         let spec = build("--city hanoi --runtime 1h").unwrap();
         assert!(spec.flexibility.is_none() && spec.green.is_none() && spec.weights.is_none());
         assert_eq!(spec.priority, 0);
+        assert_eq!(spec.staging, None);
         assert_eq!(
             spec.data_policy.unwrap().data_class(),
             v1::DataClass::Unspecified

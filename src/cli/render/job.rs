@@ -6,7 +6,7 @@ use crate::{
     cli::{
         output::Table,
         render::{
-            card, cause_name, permille,
+            bits_per_second, bytes, card, cause_name, permille,
             placement::{
                 contract_grams, end_of, placement_card, placement_phrase, start_of,
                 suggestion_lines, verdict_table,
@@ -30,6 +30,13 @@ impl Table for v1::Job {
             .map(|(k, v)| format!("{k}={v}"))
             .collect();
         let origin = spec.origin.clone().unwrap_or_default();
+        let input = spec.staging.map_or_else(String::new, |staging| {
+            format!(
+                "{} at up to {}",
+                bytes(staging.input_bytes),
+                bits_per_second(staging.max_bits_per_second)
+            )
+        });
         let mut parts = vec![card(&[
             ("job", self.job_id.clone()),
             ("name", spec.name.clone()),
@@ -51,6 +58,7 @@ impl Table for v1::Job {
             ),
             ("runtime", duration_text(timing.runtime.as_ref())),
             ("speeds", speeds_text(&spec)),
+            ("input", input),
             ("earliest start", view.time(timing.earliest_start.as_ref())),
             ("deadline", view.time(timing.finish_deadline.as_ref())),
             ("created", view.time(self.create_time.as_ref())),

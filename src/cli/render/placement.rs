@@ -4,7 +4,10 @@
 
 use crate::{
     cli::{
-        render::{card, grams, kwh, millis, permille, quantity::cny, short, table, text, watts},
+        render::{
+            card, grams, kwh, link::stage_in, millis, permille, quantity::cny, short, table, text,
+            watts,
+        },
         time::{View, duration_text},
     },
     proto::v1,
@@ -57,6 +60,7 @@ pub(crate) fn placement_card(placement: &v1::Placement, view: &View) -> String {
             "site",
             format!("{}/{}", placement.site_id, placement.pool_id),
         ),
+        ("input", stage_in(placement.stage_in.as_ref(), view)),
         ("runs", runs.join("; ")),
         ("power", power_text(placement)),
         (

@@ -35,6 +35,29 @@ pub(crate) fn watts(watts: u64) -> String {
     }
 }
 
+/// Bandwidth in bit/s, kbit/s, Mbit/s or Gbit/s.
+pub(crate) fn bits_per_second(rate: u64) -> String {
+    let (divisor, unit) = match rate {
+        0..1_000 => return format!("{rate} bit/s"),
+        1_000..1_000_000 => (1_000, "kbit/s"),
+        1_000_000..1_000_000_000 => (1_000_000, "Mbit/s"),
+        _ => (1_000_000_000, "Gbit/s"),
+    };
+    format!("{} {unit}", scaled(rate.into(), divisor, 1))
+}
+
+/// Size in B, kB, MB, GB or TB.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let (divisor, unit) = match bytes {
+        0..1_000 => return format!("{bytes} B"),
+        1_000..1_000_000 => (1_000, "kB"),
+        1_000_000..1_000_000_000 => (1_000_000, "MB"),
+        1_000_000_000..1_000_000_000_000 => (1_000_000_000, "GB"),
+        _ => (1_000_000_000_000, "TB"),
+    };
+    format!("{} {unit}", scaled(bytes.into(), divisor, 1))
+}
+
 /// Energy in kWh.
 pub(crate) fn kwh(watt_seconds: u128) -> String {
     scaled(watt_seconds, 3_600_000, 1)
@@ -73,6 +96,12 @@ mod tests {
         assert_eq!(watts(999), "999 W");
         assert_eq!(watts(12_340), "12.3 kW");
         assert_eq!(watts(60_000_000), "60.00 MW");
+        assert_eq!(bits_per_second(999), "999 bit/s");
+        assert_eq!(bits_per_second(2_550_000), "2.6 Mbit/s");
+        assert_eq!(bits_per_second(400_000_000_000), "400.0 Gbit/s");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(50_000_000_000), "50.0 GB");
+        assert_eq!(bytes(1_500_000_000_000), "1.5 TB");
         assert_eq!(kwh(3_600_000 * 1_234_567), "1 234 567.0");
         assert_eq!(kwh(180_000), "0.1");
         assert_eq!(grams(1_250), "1.3");

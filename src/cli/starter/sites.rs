@@ -20,7 +20,14 @@ const GPU_MODEL: &str = "generic-8";
 struct Topology {
     meta: Meta,
     defaults: Defaults,
+    gateway: Vec<Gateway>,
     site: Vec<Site>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gateway {
+    id: String,
+    bandwidth_gbit_per_second: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,6 +82,22 @@ pub(super) fn parse(text: &str) -> Result<Vec<v1::CreateSiteRequest>, Vec<String
         }
     }
     problems.or(requests)
+}
+
+/// Reads the links of the gateways.
+pub(super) fn links(text: &str) -> Result<Vec<v1::PutLinkRequest>, Vec<String>> {
+    let topology: Topology = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+    let gateways = topology.gateway.into_iter();
+    let requests = gateways.map(|gateway| v1::PutLinkRequest {
+        request_id: format!("starter-{}", gateway.id),
+        link: Some(v1::Link {
+            bandwidth_bits_per_second: gateway.bandwidth_gbit_per_second * 1_000_000_000,
+            gateway_id: gateway.id,
+            ..v1::Link::default()
+        }),
+        etag: String::new(),
+    });
+    Ok(requests.collect())
 }
 
 fn to_site(site: &Site, topology: &Topology, market: &Market) -> Result<v1::Site, Vec<String>> {
@@ -237,6 +260,18 @@ mod tests {
                 site.site_id
             );
             assert_eq!(site.grid_marginal_mg_per_kwh.len(), 12);
+        }
+    }
+
+    #[test]
+    fn every_site_is_behind_a_gateway_with_a_link() {
+        let links = starter::links().unwrap();
+        let links: Vec<v1::Link> = links.into_iter().filter_map(|put| put.link).collect();
+        assert_eq!(links.len(), 4);
+        for site in all() {
+            let link = links.iter().find(|link| link.gateway_id == site.gateway_id);
+            let link = link.unwrap_or_else(|| panic!("{} has no link", site.site_id));
+            assert!(link.bandwidth_bits_per_second >= 100_000_000_000);
         }
     }
 

@@ -8,6 +8,7 @@ mod spec;
 mod jobs;
 mod sites;
 mod latencies;
+mod links;
 mod forecasts;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(super) use self::{
         release_job, submission, update_job,
     },
     latencies::latency_update,
+    links::{gateway_id, put_link},
     sites::{cordon_site, create_site, site_id, uncordon_site, update_site},
 };
 use crate::{

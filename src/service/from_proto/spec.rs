@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     fields::{Fields, Rounding, placeholder},
-    policy,
+    links, policy,
 };
 use crate::{
     domain::{
@@ -67,6 +67,7 @@ pub(super) fn job_spec(fields: &mut Fields, spec: &v1::JobSpec, settings: Settin
         ),
         weights: spec.weights.as_ref().map(weights),
         priority: priority(spec.priority),
+        staging: links::staging(fields, spec.staging.as_ref()),
     };
     fields.merge(read.violations(settings.grid, settings.horizon_slots));
     read

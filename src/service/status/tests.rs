@@ -70,6 +70,7 @@ fn every_refusal_has_its_code_and_reason() {
         (missing(Missing::Supply), Code::NotFound, "SUPPLY_NOT_FOUND"),
         (missing(Missing::City), Code::NotFound, "CITY_NOT_FOUND"),
         (missing(Missing::Zone), Code::NotFound, "ZONE_NOT_FOUND"),
+        (missing(Missing::Link), Code::NotFound, "LINK_NOT_FOUND"),
         (
             missing(Missing::Forecast),
             Code::NotFound,

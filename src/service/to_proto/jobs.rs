@@ -2,7 +2,7 @@
 //!
 //! A job says the same in an answer, an event and a listing.
 
-use super::{etag, placement, spec::job_spec, time};
+use super::{etag, links::stage_in, placement, spec::job_spec, time};
 use crate::{
     controller::{Commit, Submitted},
     domain::{
@@ -30,6 +30,7 @@ pub(in crate::service) fn job(job: &Job, grid: SlotGrid) -> v1::Job {
         etag: etag(job.revision),
         replan_count: job.replan_count,
         note: job.note.to_string(),
+        staged: job.staged.as_ref().map(|staged| stage_in(staged, grid)),
     }
 }
 
@@ -125,6 +126,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::SiteAvailable => v1::ChangeCause::SiteAvailable,
         ChangeCause::SiteChanged => v1::ChangeCause::SiteChanged,
         ChangeCause::Latency => v1::ChangeCause::Latency,
+        ChangeCause::LinkChanged => v1::ChangeCause::LinkChanged,
         ChangeCause::StartMissed => v1::ChangeCause::StartMissed,
         ChangeCause::Room => v1::ChangeCause::Room,
         ChangeCause::Deadline => v1::ChangeCause::Deadline,

@@ -6,6 +6,7 @@ mod jobs;
 mod spec;
 mod placements;
 mod sites;
+mod links;
 mod forecasts;
 
 use prost_types::{Duration, Timestamp};
@@ -13,6 +14,7 @@ use prost_types::{Duration, Timestamp};
 pub(super) use self::{
     forecasts::{forecast, forecast_summary, receipt, ruling_band, skill},
     jobs::{accepted_job, cause, initial_event, job, job_event, placement_change, submit_response},
+    links::link,
     placements::{placement, refusal, refusal_reason, site_verdict, suggestion},
     sites::{latency, latency_zone, site},
 };

@@ -2,7 +2,7 @@
 //!
 //! Times are the starts of slots; energy is in the order hydro, solar, wind, grid.
 
-use super::{duration, time};
+use super::{duration, links::stage_in, time};
 use crate::{
     domain::{
         placement::Placement,
@@ -45,6 +45,10 @@ pub(in crate::service) fn placement(placement: &Placement, grid: SlotGrid) -> v1
         fallback_slots: placement.fallback_slots,
         policy_version: placement.policy_version.to_string(),
         decided_revision: placement.decided_revision.0,
+        stage_in: placement
+            .stage_in
+            .as_ref()
+            .map(|found| stage_in(found, grid)),
     }
 }
 
@@ -135,5 +139,7 @@ pub(in crate::service) fn refusal_reason(reason: RefusalReason) -> v1::RefusalRe
         RefusalReason::CapacityBusy => v1::RefusalReason::CapacityBusy,
         RefusalReason::PowerBusy => v1::RefusalReason::PowerBusy,
         RefusalReason::GreenShareUnreachable => v1::RefusalReason::GreenShareUnreachable,
+        RefusalReason::StageInTooLong => v1::RefusalReason::StageInTooLong,
+        RefusalReason::LinkBusy => v1::RefusalReason::LinkBusy,
     }
 }

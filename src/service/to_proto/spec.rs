@@ -43,6 +43,10 @@ pub(super) fn job_spec(spec: &JobSpec) -> v1::JobSpec {
             delay_micro_cny_per_hour: weights.delay_micro_cny_per_hour,
         }),
         priority: spec.priority,
+        staging: spec.staging.map(|staging| v1::Staging {
+            input_bytes: staging.input_bytes,
+            max_bits_per_second: staging.bits_per_second(None),
+        }),
     }
 }
 

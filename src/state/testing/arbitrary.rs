@@ -29,6 +29,7 @@ use crate::{
             TaskResources, Timing, Weights,
         },
         latency::{City, LatencyTable, LatencyZone, NetworkPath, RoundTrip, RttQuantile},
+        link::{Link, StageIn, Staging},
         outlook::Confidence,
         placement::{Carbon, EnergyMix, GreenStretch, Placement, Run},
         site::{Amounts, Cordon, Country, Pool, Site, Supply, SupplyKind, TariffPeriod},
@@ -98,6 +99,7 @@ pub(crate) fn cause() -> impl Strategy<Value = ChangeCause> {
         ChangeCause::StartMissed,
         ChangeCause::Room,
         ChangeCause::Deadline,
+        ChangeCause::LinkChanged,
     ])
 }
 
@@ -106,17 +108,49 @@ pub(crate) fn confidence() -> impl Strategy<Value = Confidence> {
     select(Confidence::ALL.to_vec())
 }
 
+/// A transfer of up to 8 slots.
+pub(crate) fn stage_in() -> impl Strategy<Value = StageIn> {
+    let slots = (0..3_000_000_u32, 1..9_u32);
+    (name(), option::of(name()), slots, 1..=u64::MAX).prop_map(
+        |(site, link, (start, len), bits_per_second)| StageIn {
+            site,
+            link,
+            slots: SlotRange::new(Slot(start), Slot(start + len)),
+            bits_per_second,
+        },
+    )
+}
+
+/// A link.
+pub(crate) fn link() -> impl Strategy<Value = Link> {
+    let bandwidth = 1..=limits::LINK_BITS_PER_SECOND_MAX;
+    (name(), bandwidth, time(), revision()).prop_map(|(gateway, bandwidth, at, revision)| Link {
+        gateway,
+        bandwidth_bits_per_second: bandwidth,
+        updated_at: at,
+        revision,
+    })
+}
+
 /// A placement with runs in order and green power for each slot.
 pub(crate) fn placement() -> impl Strategy<Value = Placement> {
-    let runs = (0..3_000_000_u32, vec((0..5_u32, 1..20_u32, 1..4_u32), 1..5));
+    let runs = (9..3_000_000_u32, vec((0..5_u32, 1..20_u32, 1..4_u32), 1..5));
     let green = (1..1_000_000_u64, vec((1..12_u32, 0..=1_000_u64), 1..6));
     let amounts = (1..4_096_u64, 1..4_096_u64, 0..8_u64);
     let figures = (any::<[u32; 4]>(), any::<[u32; 3]>(), any::<u64>());
     let rest = (confidence(), 1..1_000_000_u32, 0..20_u32, text());
-    let ids = (name(), name(), revision());
+    let ids = (name(), name(), revision(), option::of(stage_in()));
     (ids, runs, green, amounts, figures, rest).prop_map(
-        |((site, pool, decided_revision), runs, (power_watts, stretches), amounts, f, rest)| {
+        |(ids, runs, (power_watts, stretches), amounts, f, rest)| {
+            let (site, pool, decided_revision, stage_in) = ids;
             let runs = runs_of(runs.0, &runs.1);
+            // What is brought in is there before the first run.
+            let stage_in = stage_in.map(|mut stage_in: StageIn| {
+                let len = stage_in.slots.len();
+                let end = runs[0].slots.start;
+                stage_in.slots = SlotRange::new(end.minus(len), end);
+                Arc::new(stage_in)
+            });
             let n_slots = runs.iter().map(|run| run.slots.len()).sum();
             let [hydro, solar, wind, grid] = f.0.map(u64::from);
             let [location_mg, contract_mg, marginal_mg] = f.1.map(u64::from);
@@ -146,6 +180,7 @@ pub(crate) fn placement() -> impl Strategy<Value = Placement> {
                 fallback_slots: rest.2,
                 policy_version: rest.3,
                 decided_revision,
+                stage_in,
             }
         },
     )
@@ -219,9 +254,9 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
     let times = [time(), time(), time(), time()];
     let revisions = (1..500_000_u64, 0..500_000_u64, 0..99_u32);
     let history = vec(placement_change(), 0..4);
-    let state = (job_state(), cause());
+    let state = (job_state(), cause(), option::of(stage_in()));
     (ids, job_spec(), state, times, revisions, (text(), history)).prop_map(
-        |((id, hash), spec, (state, cause), times, revisions, (note, mut history))| {
+        |((id, hash), spec, (state, cause, staged), times, revisions, (note, mut history))| {
             for (change, revision) in history.iter_mut().zip(revisions.0..) {
                 change.revision = Revision(revision);
             }
@@ -241,6 +276,7 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
                 replan_count: revisions.2,
                 note,
                 history: history.into(),
+                staged: staged.map(Arc::new),
             }
         },
     )
@@ -312,6 +348,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         1 => any::<u128>().prop_map(|id| Event::JobForgotten(JobId(id))),
         1 => site().prop_map(|site| Event::SitePut(Arc::new(site))),
         1 => latency_update().prop_map(|update| Event::LatenciesPut(Arc::new(update))),
+        1 => link().prop_map(|link| Event::LinkPut(Arc::new(link))),
         1 => forecast_issue().prop_map(|issue| Event::ForecastPut(Arc::new(issue))),
         1 => forecast_id().prop_map(Event::ForecastForgotten),
         1 => actuals().prop_map(Event::ActualsPut),
@@ -344,7 +381,7 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
         .prop_map(|(payload_sha256, at)| RequestMark { payload_sha256, at });
     (
         time(),
-        vec(site(), 0..4),
+        (vec(site(), 0..4), vec(link(), 0..4)),
         latency_table(),
         vec(forecast_issue(), 0..4),
         btree_map(supply_id(), readings, 0..3),
@@ -352,7 +389,7 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
         btree_map(key(), mark, 0..3),
     )
         .prop_map(
-            |(changed_at, sites, latencies, issues, actuals, jobs, requests)| {
+            |(changed_at, (sites, links), latencies, issues, actuals, jobs, requests)| {
                 let actuals = actuals.into_iter();
                 let to_map = |readings: BTreeMap<Slot, u64>| OrdMap::from_iter(readings);
                 let parts = Parts {
@@ -363,6 +400,10 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
                         .map(|site| (site.id.clone(), Arc::new(site)))
                         .collect(),
                     latencies,
+                    links: links
+                        .into_iter()
+                        .map(|link| (link.gateway.clone(), Arc::new(link)))
+                        .collect(),
                     forecasts: issues
                         .into_iter()
                         .map(|issue| (issue.id.clone(), Arc::new(issue)))

@@ -201,6 +201,7 @@ fn job() -> Job {
             trigger: "kmg/hydro".into(),
             to: Some((name("kmg"), Slot(10), 600)),
         }]),
+        staged: None,
     }
 }
 
@@ -243,6 +244,7 @@ fn spec() -> JobSpec {
             delay_micro_cny_per_hour: 0,
         }),
         priority: 5,
+        staging: None,
     }
 }
 
@@ -303,5 +305,6 @@ fn placement() -> Placement {
         fallback_slots: 0,
         policy_version: "2026-01".into(),
         decided_revision: Revision(6),
+        stage_in: None,
     }
 }

@@ -26,6 +26,7 @@ use crate::{
             country, decode_countries, decode_names, encode_countries, encode_names,
             encode_optional, optional_name, optional_time, required,
         },
+        links::{decode_staging, encode_staging},
     },
 };
 
@@ -81,6 +82,7 @@ pub(super) fn encode_spec(spec: &JobSpec) -> journal_v1::JobSpec {
         }),
         speed_permille,
         priority: (spec.priority != limits::PRIORITY_DEFAULT).then_some(spec.priority),
+        staging: spec.staging.map(encode_staging),
     }
 }
 
@@ -122,6 +124,9 @@ pub(super) fn decode_spec(
             delay_micro_cny_per_hour: weights.delay_micro_cny_per_hour,
         }),
         priority: decode_priority(wire.priority).at("priority")?,
+        staging: (wire.staging.as_ref())
+            .map(|staging| decode_staging(staging).at("staging"))
+            .transpose()?,
     })
 }
 

@@ -19,6 +19,7 @@ use crate::{
         error::{FieldProblem, Located},
         fields::{decode_job_id, encode_job_id, required, sha256, time},
         job_specs::{decode_spec, encode_spec},
+        links::{decode_stage_in, encode_stage_in},
         placements::{decode_placement, encode_placement},
     },
 };
@@ -41,6 +42,7 @@ pub(in crate::store) fn encode_job(job: &Job) -> journal_v1::Job {
         replan_count: job.replan_count,
         note: job.note.as_ref().into(),
         history: job.history.iter().map(encode_placement_change).collect(),
+        staged: job.staged.as_deref().map(encode_stage_in),
     }
 }
 
@@ -56,6 +58,9 @@ pub(in crate::store) fn decode_job(
         return Err(problem).at("create_revision");
     }
     let spec = required(wire.spec.as_ref(), "spec")?;
+    let staged = wire.staged.as_ref();
+    let staged = staged.map(|staged| decode_stage_in(staged, interner).at("staged"));
+    let staged = staged.transpose()?;
     Ok(Job {
         id: decode_job_id(&wire.job_id).at("job_id")?,
         idempotency_key: wire.idempotency_key.as_str().into(),
@@ -72,6 +77,7 @@ pub(in crate::store) fn decode_job(
         replan_count: wire.replan_count,
         note: interner.text(&wire.note),
         history: decode_history(&wire.history, interner)?,
+        staged: staged.map(Arc::new),
     })
 }
 

@@ -10,6 +10,7 @@ mod job_specs;
 mod placements;
 mod jobs;
 mod sites;
+mod links;
 mod forecasts;
 mod records;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub(in crate::store) use self::{
     fields::{sha256, time},
     forecasts::{decode_actuals, decode_issue, encode_actuals, encode_issue},
     jobs::{decode_job, encode_job},
+    links::{decode_link, encode_link},
     sites::{decode_latencies, decode_site, encode_latencies, encode_site},
 };
 

@@ -3,6 +3,8 @@
 //! What is read is a placement that the bookings can add: runs in order, green power for exactly their slots. Units
 //! are written only where there are several, so that placements from before there were units read back.
 
+use std::sync::Arc;
+
 use crate::{
     domain::{
         ids::Revision,
@@ -17,6 +19,7 @@ use crate::{
         enums::decode_confidence,
         error::{FieldProblem, Located},
         fields::{fixed, narrow},
+        links::{decode_stage_in, encode_stage_in},
     },
 };
 
@@ -50,6 +53,7 @@ pub(super) fn encode_placement(placement: &Placement) -> journal_v1::Placement {
         policy_version: placement.policy_version.as_ref().into(),
         decided_revision: placement.decided_revision.0,
         units: encode_units(&placement.runs),
+        stage_in: placement.stage_in.as_deref().map(encode_stage_in),
     }
 }
 
@@ -61,6 +65,15 @@ pub(super) fn decode_placement(
     let runs = with_units(slots, &wire.units).at("units")?;
     if !Run::are_in_order(&runs) {
         return Err(FieldProblem::Unordered).at("runs");
+    }
+    let stage_in = wire.stage_in.as_ref();
+    let stage_in = stage_in.map(|stage_in| decode_stage_in(stage_in, interner).at("stage_in"));
+    let stage_in = stage_in.transpose()?;
+    if let (Some(stage_in), Some(first)) = (&stage_in, runs.first())
+        && first.slots.start < stage_in.slots.end
+    {
+        let problem = FieldProblem::Contradiction("it ends after the first run starts");
+        return Err(problem).at("stage_in");
     }
     let [location_mg, contract_mg, marginal_mg] = fixed(&wire.carbon_mg).at("carbon_mg")?;
     Ok(Placement {
@@ -86,6 +99,7 @@ pub(super) fn decode_placement(
         fallback_slots: wire.fallback_slots,
         policy_version: interner.text(&wire.policy_version),
         decided_revision: Revision(wire.decided_revision),
+        stage_in: stage_in.map(Arc::new),
     })
 }
 

@@ -21,6 +21,7 @@ use crate::{
             encode_issue,
         },
         jobs::{decode_change, decode_job, encode_change, encode_job},
+        links::{decode_link, encode_link},
         sites::{decode_latencies, decode_site, encode_latencies, encode_site},
     },
 };
@@ -75,6 +76,7 @@ fn encode_event(event: &Event) -> journal_v1::Event {
             let round_trips = round_trips.map(|(site, city, times)| (site, city, times));
             Kind::LatenciesPut(encode_latencies(&update.zones, round_trips))
         }
+        Event::LinkPut(link) => Kind::LinkPut(encode_link(link)),
         Event::ForecastPut(issue) => Kind::ForecastPut(encode_issue(issue)),
         Event::ForecastForgotten(id) => Kind::ForecastForgotten(encode_forecast_id(id)),
         Event::ActualsPut(actuals) => Kind::ActualsPut(encode_actuals(actuals)),
@@ -105,6 +107,9 @@ fn decode_event(kind: &Kind, interner: &mut Interner) -> Result<Event, DecodeErr
         Kind::LatenciesPut(wire) => {
             let update = decode_latencies(wire, interner).at("latencies_put")?;
             Event::LatenciesPut(Arc::new(update))
+        }
+        Kind::LinkPut(wire) => {
+            Event::LinkPut(Arc::new(decode_link(wire, interner).at("link_put")?))
         }
         Kind::ForecastPut(wire) => {
             let issue = decode_issue(wire, interner).at("forecast_put")?;

@@ -221,6 +221,73 @@ fn a_spoilt_series_is_refused_by_the_name_of_its_field() {
     issue("start_slot", |issue| issue.start_slot = u32::MAX);
 }
 
+/// A transfer that is over when the job of [`wire_job`] starts.
+fn wire_stage_in() -> journal_v1::StageIn {
+    journal_v1::StageIn {
+        site_id: "kmg".into(),
+        gateway_id: "mohan".into(),
+        start_slot: FIRST.0 - 2,
+        end_slot: FIRST.0,
+        bits_per_second: 8,
+    }
+}
+
+#[test]
+fn a_spoilt_transfer_is_refused_by_the_name_of_its_field() {
+    let placed = |path: &str, spoil: fn(&mut journal_v1::StageIn)| {
+        let mut job = wire_job();
+        let mut stage_in = wire_stage_in();
+        job.placement.as_mut().unwrap().stage_in = Some(stage_in.clone());
+        job.staged = Some(stage_in.clone());
+        assert!(decode_job(&job, &mut Interner::off()).is_ok());
+        spoil(&mut stage_in);
+        job.placement.as_mut().unwrap().stage_in = Some(stage_in);
+        refuses(decode_job(&job, &mut Interner::off()).map(|_| ()), path);
+    };
+    placed("placement.stage_in.site_id", |stage_in| {
+        stage_in.site_id.clear();
+    });
+    placed("placement.stage_in.gateway_id", |stage_in| {
+        stage_in.gateway_id = "Mohan".into();
+    });
+    placed("placement.stage_in.end_slot", |stage_in| {
+        stage_in.end_slot = stage_in.start_slot;
+    });
+    placed("placement.stage_in.bits_per_second", |stage_in| {
+        stage_in.bits_per_second = 0;
+    });
+    placed("placement.stage_in", |stage_in| stage_in.end_slot += 1);
+    refuses_job("staged.end_slot", |job| {
+        job.staged = Some(journal_v1::StageIn {
+            end_slot: 0,
+            ..wire_stage_in()
+        });
+    });
+    refuses_job("spec.staging.input_bytes", |job| {
+        job.spec.as_mut().unwrap().staging = Some(journal_v1::Staging::default());
+    });
+}
+
+#[test]
+fn a_spoilt_link_is_refused_by_the_name_of_its_field() {
+    let link = |path: &str, spoil: fn(&mut journal_v1::Link)| {
+        let mut link = journal_v1::Link {
+            gateway_id: "mohan".into(),
+            bandwidth_bits_per_second: 8,
+            updated_at_ms: 1,
+            revision: 1,
+        };
+        assert!(decode_link(&link, &mut Interner::off()).is_ok());
+        spoil(&mut link);
+        refuses(decode_link(&link, &mut Interner::off()).map(|_| ()), path);
+    };
+    link("gateway_id", |link| link.gateway_id.clear());
+    link("bandwidth_bits_per_second", |link| {
+        link.bandwidth_bits_per_second = 0;
+    });
+    link("updated_at_ms", |link| link.updated_at_ms = -1);
+}
+
 #[test]
 fn a_spoilt_record_is_refused_by_the_name_of_its_field() {
     let record = |path: &str, spoil: fn(&mut WireRecord)| {

@@ -9,6 +9,7 @@ mod world;
 
 mod forecasts;
 mod limits;
+mod links;
 mod listing;
 mod plan;
 mod priority;

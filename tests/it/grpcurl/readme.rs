@@ -116,6 +116,23 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " link list",
+        shows: |output| assert!(words(output).contains("kunming 400.0 Gbit/s"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " --input-size 1.5TB",
+        shows: |output| {
+            let said = words(output);
+            assert!(
+                said.contains("input 1.5 TB at up to 4.0 Gbit/s"),
+                "{output}"
+            );
+            assert!(said.contains("at 4.0 Gbit/s to "), "{output}");
+        },
+    },
+    Row {
+        begins: CARGO,
         contains: " forecast get",
         shows: |output| assert!(output.lines().count() >= 96, "{output}"),
     },
@@ -125,6 +142,26 @@ const ROWS: &[Row] = &[
         shows: |output| {
             assert!(output.contains(env!("CARGO_PKG_VERSION")), "{output}");
         },
+    },
+    Row {
+        begins: CARGO,
+        contains: " instance generate",
+        shows: |output| assert!(output.contains("dry-mix-n500-"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " plan ",
+        shows: |output| assert!(output.contains("times it, regret"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " simulate ",
+        shows: |output| assert!(words(output).contains("method run-now"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " instance check",
+        shows: |output| assert!(output.contains("schedule.json: sound"), "{output}"),
     },
 ];
 

@@ -17,6 +17,9 @@ exercises! {
     an_uncordoned_site_takes_waiting_work: "SiteService/UncordonSite",
     a_line_that_became_too_long_takes_jobs_off_their_site: "SiteService/PutLatencies",
     round_trip_times_read_back: "SiteService/GetLatencies",
+    a_link_that_became_too_narrow_takes_jobs_off_their_site: "SiteService/PutLink",
+    a_link_reads_back_as_put: "SiteService/GetLink",
+    links_are_listed_by_gateway_over_one_revision: "SiteService/ListLinks",
 }
 
 fn a_created_site_is_given_back_as_stored(client: &Client) {
@@ -275,4 +278,76 @@ fn round_trip_times_read_back(client: &Client) {
         sites.is_sorted() && sites.contains(&"measured"),
         "{sites:?}"
     );
+}
+
+/// A link that carries so many bits per second.
+fn link(gateway: &str, bits_per_second: u64) -> Value {
+    json!({ "link": { "gateway_id": gateway, "bandwidth_bits_per_second": bits_per_second } })
+}
+
+fn a_link_that_became_too_narrow_takes_jobs_off_their_site(client: &Client) {
+    let site = with(hydro_site("narrow"), "/site/gateway_id", "strait");
+    client.ok("SiteService/CreateSite", &site);
+    client.ok("SiteService/PutLatencies", &put_latencies(&["narrow"]));
+    client.ok("SiteService/PutLink", &link("strait", 8_000_000));
+    // 900 MB take a slot at 8 Mbit/s, and the job starts in two hours.
+    let input = json!({ "input_bytes": 900_000_000, "max_bits_per_second": 10_000_000 });
+    let job = client.submit("narrow-1", &with(job_at(&["narrow"]), "/staging", input));
+    let stage_in = &job["placement"]["stageIn"];
+    assert_eq!(stage_in["gatewayId"], "strait");
+    assert_eq!(stage_in["siteId"], "narrow");
+    assert_eq!(number(&stage_in["bitsPerSecond"]), 8_000_000);
+    let runs = &job["placement"]["runs"];
+    assert!(stage_in["endTime"].as_str() <= runs[0]["startTime"].as_str());
+
+    // At 80 kbit/s it takes a day.
+    let request = with(link("strait", 80_000), "/request_id", "narrow-2");
+    let put = client.ok("SiteService/PutLink", &request)["link"].clone();
+    assert_eq!(put["bandwidthBitsPerSecond"], "80000");
+    assert_eq!(client.ok("SiteService/PutLink", &request)["link"], put);
+    client.job_once(
+        &job["jobId"],
+        "JOB_STATE_QUEUED",
+        "CHANGE_CAUSE_LINK_CHANGED",
+    );
+    let explained = client.ok("JobService/ExplainJob", &json!({ "job_id": job["jobId"] }));
+    let refusal = verdict_at(&explained, "narrow")["refusals"][0].clone();
+    assert_eq!(refusal["reason"], "REFUSAL_REASON_STAGE_IN_TOO_LONG");
+    // 7.2 Gbit at 80 kbit/s are 90,000 s, which are 100 slots.
+    assert_eq!(
+        (&refusal["need"], &refusal["unit"]),
+        (&json!("90000"), &json!("seconds"))
+    );
+
+    let wide = with(link("strait", 8_000_000), "/etag", put["etag"].clone());
+    client.ok("SiteService/PutLink", &wide);
+    client.job_once(
+        &job["jobId"],
+        "JOB_STATE_PLANNED",
+        "CHANGE_CAUSE_LINK_CHANGED",
+    );
+}
+
+fn a_link_reads_back_as_put(client: &Client) {
+    let put = client.ok("SiteService/PutLink", &link("read-back", 7))["link"].clone();
+    let read = client.ok("SiteService/GetLink", &json!({ "gateway_id": "read-back" }));
+    assert_eq!(read["link"], put);
+    assert_eq!(put["gatewayId"], "read-back");
+    assert_eq!(put["bandwidthBitsPerSecond"], "7");
+    assert!(put["etag"].as_str().unwrap().starts_with('r'));
+    assert!(put["updateTime"].is_string());
+}
+
+fn links_are_listed_by_gateway_over_one_revision(client: &Client) {
+    for gateway in ["gate-b", "gate-a", "gate-c"] {
+        client.ok("SiteService/PutLink", &link(gateway, 5));
+    }
+    let first = client.ok("SiteService/ListLinks", &json!({ "page_size": 2 }));
+    assert_eq!(column(&first["links"], "gatewayId"), ["gate-a", "gate-b"]);
+    client.ok("SiteService/PutLink", &link("gate-z", 5));
+    let request = json!({ "page_size": 1000, "page_token": first["nextPageToken"] });
+    let rest = client.ok("SiteService/ListLinks", &request);
+    assert_eq!(rest["revision"], first["revision"]);
+    assert_eq!(rest.get("nextPageToken"), None);
+    assert_eq!(column(&rest["links"], "gatewayId"), ["gate-c"]);
 }

@@ -198,6 +198,16 @@ fn weights() -> impl Strategy<Value = Weights> {
     })
 }
 
+/// Input that is there within two slots.
+fn staging() -> impl Strategy<Value = Staging> {
+    let bytes = 1..200_000_000_000_u64;
+    let rate = option::of(1_000_000_000..=limits::STAGING_BITS_PER_SECOND_MAX);
+    (bytes, rate).prop_map(|(input_bytes, max_bits_per_second)| Staging {
+        input_bytes,
+        max_bits_per_second,
+    })
+}
+
 /// A description without violations.
 pub(crate) fn job_spec() -> impl Strategy<Value = JobSpec> {
     let labels = btree_map(select(vec!["team", "cost.centre", "x_1"]), text(), 0..3);
@@ -208,6 +218,7 @@ pub(crate) fn job_spec() -> impl Strategy<Value = JobSpec> {
         confidence(),
         option::of(weights()),
         limits::PRIORITY,
+        option::of(staging()),
     );
     (names, origin(), size, timing(), wishes, data_policy()).prop_map(
         |((name, labels), origin, size, (timing, flexibility), wishes, policy)| JobSpec {
@@ -224,6 +235,7 @@ pub(crate) fn job_spec() -> impl Strategy<Value = JobSpec> {
             data_policy: Arc::new(policy),
             weights: wishes.2,
             priority: wishes.3,
+            staging: wishes.4,
         },
     )
 }

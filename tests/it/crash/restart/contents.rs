@@ -23,6 +23,7 @@ pub(super) struct Contents {
     quotes: Vec<v1::QuoteJobResponse>,
     sites: v1::ListSitesResponse,
     latencies: v1::GetLatenciesResponse,
+    links: v1::ListLinksResponse,
     forecasts: Vec<v1::ForecastSummary>,
     bands: Vec<v1::GetForecastResponse>,
     skill: v1::GetForecastSkillResponse,
@@ -94,6 +95,11 @@ pub(super) async fn read(clients: &Clients, base: &v1::JobSpec) -> Contents {
             .await
             .unwrap()
             .into_inner(),
+        links: sites
+            .list_links(v1::ListLinksRequest::default())
+            .await
+            .unwrap()
+            .into_inner(),
         forecasts: clients.all_forecasts().await,
         bands,
         skill: skill(clients).await,
@@ -115,6 +121,7 @@ pub(super) fn check_equal(after: &Contents, before: &Contents, when: &str) {
     assert_eq!(after.counts, before.counts, "{when}");
     assert_eq!(after.sites, before.sites, "{when}");
     assert_eq!(after.latencies, before.latencies, "{when}");
+    assert_eq!(after.links, before.links, "{when}");
     assert_eq!(after.forecasts, before.forecasts, "{when}");
     assert_eq!(after.bands, before.bands, "{when}");
     assert!(!after.skill.skills.is_empty());

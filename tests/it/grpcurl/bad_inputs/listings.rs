@@ -17,6 +17,7 @@ use crate::{
 const LIST: &str = "JobService/ListJobs";
 const WATCH: &str = "JobService/WatchJobs";
 const LIST_SITES: &str = "SiteService/ListSites";
+const LIST_LINKS: &str = "SiteService/ListLinks";
 const LIST_FORECASTS: &str = "ForecastService/ListForecasts";
 
 const ORDER: &str = "name desc";
@@ -101,6 +102,8 @@ calls! { pages();
     "negative page": LIST { "page_size": -1 } => ["page_size"];
     "most negative page": LIST { "page_size": i32::MIN } => ["page_size"];
     "negative page of sites": LIST_SITES { "page_size": -5 } => ["page_size"];
+    "negative page of links": LIST_LINKS { "page_size": -5 } => ["page_size"];
+    "token of nobody for links": LIST_LINKS { "page_token": "abc" } => ["page_token"];
     "negative page of forecasts": LIST_FORECASTS { "page_size": -5 } => ["page_size"];
     "token of nobody": LIST { "page_token": "abc" } => ["page_token"];
     "token of 64 KiB": LIST { "page_token": "0".repeat(64 << 10) } => ["page_token"];
@@ -122,6 +125,7 @@ calls! { tokens(jobs: &str, sites: &str, turned: &str);
     "token of another order": LIST { "page_token": jobs } => ["page_token"];
     "token of another filter": LIST { "order_by": ORDER, "filter": "state = HELD", "page_token": jobs } => ["page_token"];
     "token of sites for jobs": LIST { "order_by": ORDER, "page_token": sites } => ["page_token"];
+    "token of sites for links": LIST_LINKS { "page_token": sites } => ["page_token"];
     "token of jobs for sites": LIST_SITES { "page_token": jobs } => ["page_token"];
     "token of jobs for forecasts": LIST_FORECASTS { "page_token": jobs } => ["page_token"];
 }

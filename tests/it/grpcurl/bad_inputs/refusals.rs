@@ -53,7 +53,21 @@ fn world() -> Client {
         let ten_days_later = after(first(), 960);
         client.submit(id, &with(spec, "/timing/finish_deadline", ten_days_later));
     }
+    let link = json!({ "gateway_id": "mohan", "bandwidth_bits_per_second": RATE });
+    client.ok("SiteService/PutLink", &json!({ "link": link }));
+    // The link is taken for two days from now on; the job that it is for runs ten days later.
+    let earliest: Timestamp = after(first(), 960).parse().unwrap();
+    let spec = with(job_from(&["kunming"], earliest), "/staging", input(200));
+    client.submit("sent", &spec);
     client
+}
+
+/// Bandwidth of the link of all sites, bits per second.
+const RATE: u64 = 8_000_000;
+
+/// Input that takes so many slots of the whole link.
+fn input(slots: u64) -> Value {
+    json!({ "input_bytes": slots * 900_000_000, "max_bits_per_second": RATE })
 }
 
 /// A job at this site, in the hours after its capacity and power were taken, within 16 slots.
@@ -299,6 +313,11 @@ refusals! { what_others_hold;
     // 2 x 2,000 x 1.2 = 4,800 of the 4,000 W that are left.
     "power that is taken" at "hot": with(at("hot"), "/task_power_watts", 2_000) =>
         POWER_BUSY "(need 4800 watts, have 4000) until " + "s later the job would run at hot";
+    // There are less than 40 slots before the last start.
+    "input that takes too long" at "kunming": with_one("/staging", input(40)) =>
+        STAGE_IN_TOO_LONG "takes 36000 s in whole slots" + "s later the job would run at kunming";
+    "link that is taken" at "kunming": with_one("/staging", input(1)) =>
+        LINK_BUSY "(need 8000000 bits_per_second, have 0) until " + "s later the job would run at kunming";
     // Hydro gives 30,000 of 48,000 W, and 15,000 for certain.
     "more green power than there is" at "kunming": all_green(500) =>
         GREEN_SHARE_UNREACHABLE "(need 1000 permille, have 625)" + "a green share of 625 per mille";

@@ -1,4 +1,4 @@
-//! Sites, zones and round-trip times that are refused.
+//! Sites, zones, round-trip times and links that are refused.
 //!
 //! Each row changes one thing of a site that would be accepted.
 
@@ -14,6 +14,7 @@ use crate::{
 static WORLD: Shared = Shared::new(|client| {
     client.ok("SiteService/CreateSite", &create_site());
     client.ok("SiteService/PutLatencies", &put_latencies(&[SITE]));
+    client.ok(PUT_LINK, &link());
 });
 
 const CREATE: &str = "SiteService/CreateSite";
@@ -23,6 +24,8 @@ const CORDON: &str = "SiteService/CordonSite";
 const UNCORDON: &str = "SiteService/UncordonSite";
 const PUT_LATENCIES: &str = "SiteService/PutLatencies";
 const GET_LATENCIES: &str = "SiteService/GetLatencies";
+const PUT_LINK: &str = "SiteService/PutLink";
+const GET_LINK: &str = "SiteService/GetLink";
 
 /// The largest number of 64 bits.
 const MAX: &str = "18446744073709551615";
@@ -277,4 +280,58 @@ calls! { latencies();
 fn zones_and_round_trips_are_checked() {
     let all: Vec<Case> = [zones(), trips(), latencies()].concat();
     check(&WORLD.get(), all);
+}
+
+fn link() -> Value {
+    json!({ "link": { "gateway_id": "mohan", "bandwidth_bits_per_second": 1_000_000 } })
+}
+
+changes! { links, PUT_LINK, link();
+    "no link": "link" = Value::Null;
+    "link of no gateway": "link.gateway_id" = "";
+    "link of a gateway in capitals": "link.gateway_id" = "Mohan";
+    "link of a gateway as a path": "link.gateway_id" = "../mohan";
+    "link of a gateway in Chinese": "link.gateway_id" = "磨憨";
+    "link of a gateway of 64 characters": "link.gateway_id" = "g".repeat(64);
+    "link without bandwidth": "link.bandwidth_bits_per_second" = Value::Null;
+    "link of nothing": "link.bandwidth_bits_per_second" = 0;
+    "link of a bit above the bound": "link.bandwidth_bits_per_second" = "1000000000000001";
+    "link of 64 bits": "link.bandwidth_bits_per_second" = MAX;
+    "etag within a link": "link.etag" = "r1";
+    "time of a link": "link.update_time" = "2026-01-01T00:00:00Z";
+    "etag of words": "etag" = "newest";
+    "link with a request id of 129 characters": "request_id" = "r".repeat(129);
+}
+
+calls! { links_by_name();
+    "link of nowhere": GET_LINK { "gateway_id": "nowhere" } => (LINK_NOT_FOUND of "nowhere");
+    "link of an empty name": GET_LINK {} => ["gateway_id"];
+    "link in capitals": GET_LINK { "gateway_id": "MOHAN" } => ["gateway_id"];
+    "all wrong about a link": PUT_LINK { "link": { "gateway_id": "-", "bandwidth_bits_per_second": 0 }, "etag": "x" } => ["etag", "link.gateway_id", "link.bandwidth_bits_per_second"];
+}
+
+#[test]
+fn links_are_checked() {
+    let client = WORLD.get();
+    let read = client.ok(GET_LINK, &json!({ "gateway_id": "mohan" }));
+    let etag = read["link"]["etag"].as_str().unwrap().to_owned();
+    let narrower = with(link(), "/link/bandwidth_bits_per_second", 5);
+    let new = with(with(link(), "/link/gateway_id", "ruili"), "/etag", "r1");
+    let others = vec![
+        refused(
+            "put by a stale etag",
+            PUT_LINK,
+            with(narrower, "/etag", "r0"),
+            (Code::Aborted, "STALE_ETAG"),
+            Details::Metadata("etag", etag),
+        ),
+        missing(
+            "put of a link that is not there by its etag",
+            PUT_LINK,
+            new,
+            "LINK_NOT_FOUND",
+            "ruili",
+        ),
+    ];
+    check(&client, [links(), links_by_name(), others].concat());
 }

@@ -26,6 +26,9 @@ const QUOTE: &str = "JobService/QuoteJob";
 /// The largest number of 64 bits.
 const MAX: &str = "18446744073709551615";
 
+/// The largest bandwidth of one transfer.
+const RATE_MAX: &str = "1000000000000";
+
 fn base() -> Value {
     submission(&job_at(&[SITE]))
 }
@@ -101,6 +104,13 @@ changes! { sizes, SUBMIT, base();
     "confidence without a quantile": "spec.green.confidence_permille" = 700;
     "priority above the highest": "spec.priority" = 11;
     "priority of 32 bits": "spec.priority" = u32::MAX;
+    "rate without input": "spec.staging" = json!({ "max_bits_per_second": 5 }) => ["spec.staging.max_bits_per_second"];
+    "a byte of input above the bound": "spec.staging" = json!({ "input_bytes": "1125899906842625", "max_bits_per_second": RATE_MAX }) => ["spec.staging.input_bytes"];
+    "input of 64 bits": "spec.staging" = json!({ "input_bytes": MAX }) => ["spec.staging.input_bytes"];
+    "a bit per second above the bound": "spec.staging" = json!({ "input_bytes": 1, "max_bits_per_second": "1000000000001" }) => ["spec.staging.max_bits_per_second"];
+    "input and rate of 64 bits": "spec.staging" = json!({ "input_bytes": MAX, "max_bits_per_second": MAX }) => ["spec.staging.input_bytes", "spec.staging.max_bits_per_second"];
+    // A megabyte at a bit per second takes 93 days.
+    "input that is never there": "spec.staging" = json!({ "input_bytes": 1_000_000, "max_bits_per_second": 1 }) => ["spec.staging.input_bytes"];
     "weights of nothing": "spec.weights" = json!({});
     "weight of 64 bits": "spec.weights.carbon_micro_cny_per_kg" = MAX;
     "weight of cost above a thousandfold": "spec.weights.cost_permille" = 1_000_001;

@@ -1,0 +1,450 @@
+//! What is free at every site, pool and link in every slot, and what one more unit would cost there.
+//!
+//! A row is exactly its capacity less the sum of what was added and not removed.
+
+use super::{
+    problem::{Choice, Job, Problem, RESOURCES},
+    schedule::{Assignment, Run},
+};
+
+/// Price of a slot that has no room: more than any sum of prices of free slots.
+pub(super) const BLOCKED: i64 = 1 << 50;
+
+/// How the price of a watt rises from nothing to its weight around the green power of a slot: over twice 2^bits watts.
+///
+/// A step prices what is; a wide ramp spreads load over slots while all of them still have green power to spare, so
+/// that less of it is left over where no job fits any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ramp {
+    bits: u32,
+}
+
+impl Default for Ramp {
+    fn default() -> Self {
+        Self::STEP
+    }
+}
+
+impl Ramp {
+    pub(super) const STEP: Self = Self { bits: 0 };
+
+    /// Of at most `watts` on either side.
+    pub(super) fn of(watts: i64) -> Self {
+        let bits = u64::try_from(watts)
+            .unwrap_or(0)
+            .checked_ilog2()
+            .unwrap_or(0);
+        Self { bits: bits.min(28) }
+    }
+
+    fn is_a_step(self) -> bool {
+        self.bits == 0
+    }
+
+    /// The price of an excess in watts: the integral of the ramp.
+    #[inline]
+    pub(super) fn above(self, excess: i32) -> i64 {
+        let excess = i64::from(excess);
+        if self.is_a_step() {
+            return excess.max(0);
+        }
+        let half = 1_i64 << self.bits;
+        let inside = (excess + half).clamp(0, 2 * half);
+        (inside.wrapping_mul(inside) >> (self.bits + 2)) + (excess - half).max(0)
+    }
+}
+
+/// A resource is full where less than one part in so many is free.
+const FULL_SHARE: i64 = 16;
+/// A toll without a reason falls by one part in so many each round.
+const TOLL_FALL: i64 = 16;
+
+/// Rows of all sites and pools; in a part of a search, only those of its sites are filled.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Table {
+    pub(super) sites: Vec<SiteRow>,
+    pub(super) pools: Vec<PoolRow>,
+    /// First slot in which reserves are kept: for what is nearer, hardly anybody is still to come.
+    pub(super) reserve_from: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct SiteRow {
+    /// Load less green power, watts.
+    pub(super) excess: Vec<i32>,
+    pub(super) power_free: Vec<i32>,
+    pub(super) weight: Vec<i32>,
+    /// What a watt-slot of green power is held to be worth: it may be the last one for somebody still to come.
+    pub(super) green_price: Vec<i32>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct PoolRow {
+    pub(super) free: [Vec<i32>; RESOURCES],
+    /// Price of one unit of a resource, in weighted watts, where it keeps green power from being used.
+    pub(super) toll: [Vec<i64>; RESOURCES],
+    /// The last of each resource, kept for those who have no other slot.
+    reserve: [Reserve; RESOURCES],
+}
+
+/// Amount of a resource that is dearer the less of it is left.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reserve {
+    amount: i32,
+    /// Price of one unit in weighted watts for each unit of the reserve that is then gone.
+    slope: i64,
+}
+
+impl Reserve {
+    /// The price of so many units where so many are free.
+    fn price(self, free: i32, need: i64) -> i64 {
+        let gone = i64::from(self.amount) - i64::from(free) + need;
+        gone.max(0).wrapping_mul(self.slope).wrapping_mul(need)
+    }
+}
+
+impl Table {
+    /// Nothing is used.
+    pub(super) fn new(problem: &Problem) -> Self {
+        let n = problem.n_slots;
+        let sites = problem.sites.iter().map(|site| SiteRow {
+            excess: site.green_w.iter().map(|&green| -green).collect(),
+            power_free: vec![site.power_cap_w; n],
+            weight: site.weight.clone(),
+            green_price: vec![0; n],
+        });
+        let pools = problem.pools.iter().map(|pool| PoolRow {
+            free: pool.capacity.map(|capacity| vec![capacity; n]),
+            toll: [(); RESOURCES].map(|()| vec![0; n]),
+            reserve: [Reserve::default(); RESOURCES],
+        });
+        Self {
+            sites: sites.collect(),
+            pools: pools.collect(),
+            reserve_from: 0,
+        }
+    }
+
+    /// Takes what the runs need, and tells what they cost.
+    pub(super) fn add(&mut self, site: usize, choice: &Choice, runs: &[Run]) -> i64 {
+        let cost = self.sites[site].cost_of(choice.watts, runs);
+        self.book(site, choice, runs, 1);
+        cost
+    }
+
+    /// Gives back what the runs took, and tells what they cost.
+    pub(super) fn remove(&mut self, site: usize, choice: &Choice, runs: &[Run]) -> i64 {
+        self.book(site, choice, runs, -1);
+        self.sites[site].cost_of(choice.watts, runs)
+    }
+
+    /// Gives back what the runs took.
+    pub(super) fn give_back(&mut self, site: usize, choice: &Choice, runs: &[Run]) {
+        self.book(site, choice, runs, -1);
+    }
+
+    /// Whether some units fit in a slot.
+    pub(super) fn has_room(&self, site: usize, choice: &Choice, slot: usize, units: i32) -> bool {
+        let pool = &self.pools[choice.pool];
+        units.saturating_mul(choice.watts) <= self.sites[site].power_free[slot]
+            && pool
+                .free
+                .iter()
+                .zip(choice.need)
+                .all(|(free, need)| units.saturating_mul(need) <= free[slot].max(0))
+    }
+
+    /// What the runs lack anywhere: by kind of resource, and power at the end.
+    pub(super) fn short_of(
+        &self,
+        site: usize,
+        choice: &Choice,
+        runs: &[Run],
+    ) -> [bool; RESOURCES + 1] {
+        let mut short = [false; RESOURCES + 1];
+        let pool = &self.pools[choice.pool];
+        for run in runs {
+            let units = i32::try_from(run.units).unwrap_or(i32::MAX);
+            for slot in run.start..run.end() {
+                for ((short, free), need) in short.iter_mut().zip(&pool.free).zip(choice.need) {
+                    *short |= 0 < need && free[slot] < units.saturating_mul(need);
+                }
+                short[RESOURCES] |=
+                    self.sites[site].power_free[slot] < units.saturating_mul(choice.watts);
+            }
+        }
+        short
+    }
+
+    fn book(&mut self, site: usize, choice: &Choice, runs: &[Run], sign: i32) {
+        let row = &mut self.sites[site];
+        let pool = &mut self.pools[choice.pool];
+        for run in runs {
+            let factor = sign * i32::try_from(run.units).unwrap_or(0);
+            let slots = run.start..run.end();
+            let watts = factor * choice.watts;
+            for excess in &mut row.excess[slots.clone()] {
+                *excess = excess.wrapping_add(watts);
+            }
+            for free in &mut row.power_free[slots.clone()] {
+                *free = free.wrapping_sub(watts);
+            }
+            for (free, need) in pool.free.iter_mut().zip(choice.need) {
+                if need != 0 {
+                    let amount = factor * need;
+                    for free in &mut free[slots.clone()] {
+                        *free = free.wrapping_sub(amount);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the runs fit.
+    pub(super) fn fits(&self, site: usize, choice: &Choice, runs: &[Run]) -> bool {
+        runs.iter().all(|run| {
+            let units = i64::try_from(run.units).unwrap_or(i64::MAX);
+            let slots = run.start..run.end();
+            let has = |free: &[i32], need: i32| {
+                need == 0
+                    || free[slots.clone()]
+                        .iter()
+                        .all(|&free| units * i64::from(need) <= i64::from(free))
+            };
+            has(&self.sites[site].power_free, choice.watts)
+                && self.pools[choice.pool]
+                    .free
+                    .iter()
+                    .zip(choice.need)
+                    .all(|(free, need)| has(free, need))
+        })
+    }
+
+    /// What one unit costs in each of the slots, `BLOCKED` where it does not fit.
+    pub(super) fn prices(
+        &self,
+        site: usize,
+        choice: &Choice,
+        slots: std::ops::Range<usize>,
+        ramp: Ramp,
+        out: &mut Vec<i64>,
+    ) {
+        let row = &self.sites[site];
+        let watts = choice.watts;
+        let all = i64::from(watts);
+        let excess = &row.excess[slots.clone()];
+        let weight = &row.weight[slots.clone()];
+        let green = &row.green_price[slots.clone()];
+        let power = &row.power_free[slots.clone()];
+        out.clear();
+        let cells = excess.iter().zip(weight).zip(green).zip(power);
+        if ramp.is_a_step() {
+            out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
+                let grid = i64::from(excess.wrapping_add(watts).clamp(0, watts));
+                let price = energy_price(grid, all, weight, green);
+                if free < watts { BLOCKED } else { price }
+            }));
+        } else {
+            out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
+                let grid = ramp.above(excess.wrapping_add(watts)) - ramp.above(excess);
+                let price = energy_price(grid, all, weight, green);
+                if free < watts { BLOCKED } else { price }
+            }));
+        }
+        let pool = &self.pools[choice.pool];
+        for (kind, need) in choice.need.into_iter().enumerate() {
+            if need != 0 {
+                let (free, toll) = (
+                    &pool.free[kind][slots.clone()],
+                    &pool.toll[kind][slots.clone()],
+                );
+                let reserve = pool.reserve[kind];
+                let n = i64::from(need);
+                for (price, (&free, &toll)) in out.iter_mut().zip(free.iter().zip(toll)) {
+                    let with_toll = price.wrapping_add(toll.wrapping_mul(n));
+                    *price = if free < need { BLOCKED } else { with_toll };
+                }
+                let near = self
+                    .reserve_from
+                    .saturating_sub(slots.start)
+                    .min(free.len());
+                if 0 < reserve.amount {
+                    for (price, &free) in out[near..].iter_mut().zip(&free[near..]) {
+                        *price = price.wrapping_add(reserve.price(free, n));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps a share of every resource for those who have no other slot: its last unit costs as much as all power of
+    /// the site from the grid.
+    pub(super) fn set_reserves(&mut self, problem: &Problem, permille: i64) {
+        for (row, pool) in self.pools.iter_mut().zip(&problem.pools) {
+            let site = &problem.sites[pool.site];
+            let weight = site.weight.first().copied().unwrap_or(0);
+            for (reserve, capacity) in row.reserve.iter_mut().zip(pool.capacity) {
+                let amount = i64::from(capacity) * permille / 1_000;
+                if 0 < amount {
+                    let unit =
+                        i64::from(site.power_cap_w) * i64::from(weight) / i64::from(capacity);
+                    *reserve = Reserve {
+                        amount: i32::try_from(amount).unwrap_or(0),
+                        slope: unit / amount,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Tolls and reserve prices of the runs.
+    fn dues_of(&self, choice: &Choice, runs: &[Run]) -> i64 {
+        let mut sum = 0;
+        for run in runs {
+            let units = i64::try_from(run.units).unwrap_or(0);
+            for slot in run.start..run.end() {
+                sum += self.dues_at(choice, slot, units);
+            }
+        }
+        sum
+    }
+
+    /// Tolls and reserve price of some units in a slot.
+    pub(super) fn dues_at(&self, choice: &Choice, slot: usize, units: i64) -> i64 {
+        let pool = &self.pools[choice.pool];
+        let mut sum = 0;
+        for (kind, need) in choice.need.into_iter().enumerate() {
+            if need != 0 {
+                let need = units * i64::from(need);
+                sum += pool.toll[kind][slot] * need;
+                if self.reserve_from <= slot {
+                    sum += pool.reserve[kind].price(pool.free[kind][slot], need);
+                }
+            }
+        }
+        sum
+    }
+
+    /// What the runs would cost in the eyes of a search: grid energy on the ramp, and tolls.
+    pub(super) fn soft_cost_of(
+        &self,
+        site: usize,
+        choice: &Choice,
+        runs: &[Run],
+        ramp: Ramp,
+    ) -> i64 {
+        self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.dues_of(choice, runs)
+    }
+
+    /// Raises the tolls of full resources in slots with green power to spare, and lowers all others.
+    pub(super) fn set_tolls(&mut self, problem: &Problem, rate_permille: i64) {
+        for (row, pool) in self.pools.iter_mut().zip(&problem.pools) {
+            let site = &self.sites[pool.site];
+            let cap = i64::from(problem.sites[pool.site].power_cap_w);
+            for ((free, toll), capacity) in row.free.iter().zip(&mut row.toll).zip(pool.capacity) {
+                for (slot, toll) in toll.iter_mut().enumerate() {
+                    let gap = i64::from((-site.excess[slot]).min(site.power_free[slot]));
+                    let is_full = i64::from(free[slot]) * FULL_SHARE < i64::from(capacity);
+                    if 0 < gap && is_full {
+                        let unit = cap * i64::from(site.weight[slot]) / i64::from(capacity.max(1));
+                        let share = (gap * 16 * 1_000 / cap.max(1)).min(1_000);
+                        *toll += unit * rate_permille / 1_000 * share / 1_000;
+                    } else {
+                        *toll -= *toll / TOLL_FALL;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The price of so much power, of which some is from the grid.
+fn energy_price(grid: i64, all: i64, weight: i32, green: i32) -> i64 {
+    let more = i64::from(weight) - i64::from(green);
+    grid.wrapping_mul(more)
+        .wrapping_add(all.wrapping_mul(i64::from(green)))
+}
+
+impl SiteRow {
+    /// What the runs would cost on top of the load there is, on a ramp and with the price of green power.
+    fn soft_cost_of(&self, watts: i32, runs: &[Run], ramp: Ramp) -> i64 {
+        let mut cost = 0;
+        for run in runs {
+            let load = watts * i32::try_from(run.units).unwrap_or(0);
+            for slot in run.start..run.end() {
+                let excess = self.excess[slot];
+                let grid = ramp.above(excess + load) - ramp.above(excess);
+                cost += self.energy_price(slot, grid, i64::from(load));
+            }
+        }
+        cost
+    }
+
+    /// The price of so much power in a slot, of which some is from the grid.
+    pub(super) fn energy_price(&self, slot: usize, grid: i64, all: i64) -> i64 {
+        energy_price(grid, all, self.weight[slot], self.green_price[slot])
+    }
+
+    /// What the runs would cost on top of the load there is.
+    pub(super) fn cost_of(&self, watts: i32, runs: &[Run]) -> i64 {
+        let mut cost = 0;
+        for run in runs {
+            let load = i64::from(watts) * i64::try_from(run.units).unwrap_or(0);
+            let slots = run.start..run.end();
+            for (&excess, &weight) in self.excess[slots.clone()].iter().zip(&self.weight[slots]) {
+                let grid = (i64::from(excess) + load).clamp(0, load);
+                cost += grid * i64::from(weight);
+            }
+        }
+        cost
+    }
+}
+
+/// Bandwidth that is free on every link in every slot.
+#[derive(Debug, Clone)]
+pub(super) struct Links {
+    free: Vec<Vec<i32>>,
+}
+
+impl Links {
+    pub(super) fn new(problem: &Problem) -> Self {
+        let n = problem.n_slots;
+        let free = problem.links.iter().map(|link| vec![link.capacity_mbps; n]);
+        Self {
+            free: free.collect(),
+        }
+    }
+
+    /// The earliest start of the job's stage-in from a slot on that ends by `end_by`.
+    pub(super) fn earliest(&self, job: &Job, from: usize, end_by: usize) -> Option<usize> {
+        let stage_in = job.stage_in?;
+        let free = &self.free[stage_in.link];
+        let mut start = from;
+        while start + stage_in.n_slots <= end_by {
+            let slots = &free[start..start + stage_in.n_slots];
+            match slots.iter().rposition(|&free| free < stage_in.mbps) {
+                None => return Some(start),
+                Some(blocked) => start += blocked + 1,
+            }
+        }
+        None
+    }
+
+    pub(super) fn take(&mut self, job: &Job, start: usize) {
+        if let Some(stage_in) = job.stage_in {
+            for free in &mut self.free[stage_in.link][start..start + stage_in.n_slots] {
+                *free -= stage_in.mbps;
+            }
+        }
+    }
+}
+
+/// The price of the delay of an assignment.
+pub(super) fn delay_cost(job: &Job, assignment: &Assignment) -> i64 {
+    delay_until(job, assignment.end())
+}
+
+/// The price of ending at a slot.
+pub(super) fn delay_until(job: &Job, end: usize) -> i64 {
+    job.delay_price * i64::try_from(end.saturating_sub(job.release)).unwrap_or(0)
+}

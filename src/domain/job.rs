@@ -326,7 +326,7 @@ impl JobSpec {
         self.check_timing(&mut found, grid, horizon_slots);
         self.check_preferences(&mut found);
         if let Some(staging) = &self.staging {
-            let wrong = staging.violations(self.timing.runtime_ms, grid, horizon_slots);
+            let wrong = staging.violations(self.least_slots(grid), grid, horizon_slots);
             found.extend_under("staging", wrong);
         }
         found.extend_under("data_policy", self.data_policy.violations());

@@ -244,6 +244,7 @@ fn job(dice: &mut Dice, mix: Mix) -> (JobSpec, Window) {
         confidence: Confidence::Even,
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::DomesticOnly)),
         weights: None,
+        priority: limits::PRIORITY_DEFAULT,
         staging: match mix {
             Mix::Short | Mix::Long => None,
             Mix::Input => Some(Staging {
@@ -334,33 +335,46 @@ fn worst(_: &mut Criterion) {
     let mut dice = Dice(3);
     let timetable = timetable_of(10, 10_000);
     let week = 7 * 96;
+    let rigid = Flexibility::Rigid;
+    let pieces = |chunk: u64, resume: u64| Flexibility::Interruptible {
+        min_chunk_ms: chunk * SLOT_MS,
+        resume_cost_ms: resume * SLOT_MS,
+    };
+    // Each unit adds a little less than the one before.
+    let units = |n: u32| Flexibility::Malleable {
+        speed_permille: (0..n)
+            .scan(0, |speed, i| {
+                *speed += 1_000 - 15 * i;
+                Some(*speed)
+            })
+            .collect(),
+    };
     let cases = [
-        ("rigid, no green", week, None, 1_000, 500),
-        ("pieces, no green", week, Some((1, 0)), 1_000, 500),
-        ("pieces, nearly green enough", week, Some((24, 8)), 850, 60),
-        ("pieces, too large chunks", week, Some((160, 1)), 700, 60),
-        ("pieces, little green", week, Some((1, 0)), 500, 500),
+        ("rigid, no green", week, rigid, 1_000, 500),
+        ("pieces, no green", week, pieces(1, 0), 1_000, 500),
+        ("pieces, nearly green enough", week, pieces(24, 8), 850, 60),
+        ("pieces, too large chunks", week, pieces(160, 1), 700, 60),
+        ("pieces, little green", week, pieces(1, 0), 500, 500),
         (
             "pieces, long and green",
             week,
-            Some((week / 2 - 8, 1)),
+            pieces(week / 2 - 8, 1),
             700,
             500,
         ),
-        ("pieces, feasible", week, Some((4, 1)), 0, 500),
+        ("pieces, feasible", week, pieces(4, 1), 0, 500),
+        ("units, no green", week, units(64), 1_000, 500),
+        ("units, little green", week, units(64), 500, 10),
+        ("units, feasible", week, units(64), 0, 10),
+        ("units, long and feasible", 2 * week, units(8), 0, 10),
     ];
-    for (name, n_slots, cut, share, watts) in cases {
+    for (name, n_slots, flexibility, share, watts) in cases {
         let (mut spec, _) = job(&mut dice, Mix::Short);
         spec.timing.runtime_ms = n_slots * SLOT_MS;
         spec.task_count = 100;
         spec.task_power_watts = watts;
         spec.min_green_share_permille = share;
-        if let Some((chunk, resume)) = cut {
-            spec.flexibility = Flexibility::Interruptible {
-                min_chunk_ms: chunk * SLOT_MS,
-                resume_cost_ms: resume * SLOT_MS,
-            };
-        }
+        spec.flexibility = flexibility;
         let request = Request {
             spec: &spec,
             window: window(0, SLOTS),

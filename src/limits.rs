@@ -38,6 +38,13 @@ pub const POOLS_MAX: usize = 16;
 pub const SUPPLIES_MAX: usize = 32;
 /// Sites of a server: every decision looks at each.
 pub const SITES_MAX: usize = 256;
+/// Speeds of a malleable job, one for each number of units: with one alone it would not be malleable, and above 64
+/// no job scales.
+pub const SPEEDS: std::ops::RangeInclusive<usize> = 2..=64;
+/// Priority of a job: ten steps, as people can tell apart.
+pub const PRIORITY: std::ops::RangeInclusive<u32> = 1..=10;
+/// Priority of a job that names none.
+pub const PRIORITY_DEFAULT: u32 = 5;
 /// Power of a site or supply in watts. With [`PRICE_MICRO_CNY_PER_KWH_MAX`] and [`HORIZON_SLOTS_MAX`] it keeps
 /// every sum of power times price over a horizon below 2^64.
 pub const SITE_POWER_WATTS_MAX: u64 = 1_000_000_000;

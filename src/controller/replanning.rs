@@ -3,7 +3,8 @@
 //! Each step is one atomic revision; sound placements move only when it pays, and only so many for one cause.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -48,11 +49,19 @@ pub(super) enum Scope {
     Everything,
 }
 
-/// What is due, and the jobs of the last cause that are still to be looked at.
+/// A job to look at, and why.
+type Entry = (JobId, ChangeCause, Arc<str>);
+
+/// What is due, and the jobs of the last causes that are still to be looked at.
 #[derive(Debug, Default)]
 pub(super) struct Replanning {
     due: Vec<Due>,
-    queue: VecDeque<(JobId, ChangeCause, Arc<str>)>,
+    /// Jobs without a sound placement, in the order in which they are served.
+    waiting: BTreeMap<(Reverse<u32>, JobId), Entry>,
+    /// Jobs with one.
+    sound: VecDeque<Entry>,
+    /// Whether the last step had no place for jobs with a sound placement: then they come first in the next.
+    sound_next: bool,
     moves_left: usize,
     /// Whether what is due was left by a stop: then only what no longer holds is moved, as a restart is no reason to.
     is_after_restart: bool,
@@ -117,8 +126,47 @@ impl Replanning {
 
     /// Whether there is something to do.
     pub(super) fn is_due(&self) -> bool {
-        !self.due.is_empty() || !self.queue.is_empty()
+        !self.due.is_empty() || !self.waiting.is_empty() || !self.sound.is_empty()
     }
+
+    /// Takes out the next jobs that pass `is_within`: those without a sound placement first, so that none of them is
+    /// served after one of a lower priority; but every other step first those that had no place in the last.
+    fn take(&mut self, mut is_within: impl FnMut(JobId) -> bool) -> Vec<Entry> {
+        let mut next = Vec::new();
+        let parts = if self.sound_next {
+            [Part::Sound, Part::Waiting]
+        } else {
+            [Part::Waiting, Part::Sound]
+        };
+        let mut n_sound = 0;
+        for part in parts {
+            loop {
+                let first = match part {
+                    Part::Waiting => self.waiting.first_key_value().map(|((_, id), _)| *id),
+                    Part::Sound => self.sound.front().map(|(id, ..)| *id),
+                };
+                let Some(id) = first else { break };
+                if next.len() == limits::REPLAN_CANDIDATES_MAX || !is_within(id) {
+                    self.sound_next = n_sound == 0 && !self.sound.is_empty();
+                    return next;
+                }
+                match part {
+                    Part::Waiting => next.extend(self.waiting.pop_first().map(|(_, entry)| entry)),
+                    Part::Sound => next.extend(self.sound.pop_front()),
+                }
+                n_sound += usize::from(part == Part::Sound);
+            }
+        }
+        self.sound_next = false;
+        next
+    }
+}
+
+/// The two parts of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Waiting,
+    Sound,
 }
 
 impl Writer {
@@ -172,27 +220,30 @@ impl Writer {
     }
 
     /// The next jobs of the queue: so many as one step may look at and one record may hold.
-    fn next_step(&mut self) -> Vec<(JobId, ChangeCause, Arc<str>)> {
+    fn next_step(&mut self) -> Vec<Entry> {
         let grid = self.options.settings.grid;
         let state = self.core.state();
         let mut n_slots = 0;
-        let within = self.replanning.queue.iter().take_while(|(id, ..)| {
-            let runtime_ms = state.job(*id).map_or(0, |job| job.spec.timing.runtime_ms);
+        self.replanning.take(|id| {
+            let runtime_ms = state.job(id).map_or(0, |job| job.spec.timing.runtime_ms);
             n_slots += u64::from(grid.slots_for_ms(runtime_ms));
             n_slots <= limits::RECORD_SLOTS_MAX
-        });
-        let n_next = within.take(limits::REPLAN_CANDIDATES_MAX).count();
-        self.replanning.queue.drain(..n_next).collect()
+        })
     }
 
-    /// Lists the jobs that are due: those without a sound placement first.
+    /// Lists the jobs that are due, each part by priority and then as submitted.
     fn fill_queue(&mut self, now: TimeMs) {
         let due = std::mem::take(&mut self.replanning.due);
-        let waiting: BTreeSet<JobId> = self.replanning.queue.iter().map(|(id, ..)| *id).collect();
+        let queued = self
+            .replanning
+            .waiting
+            .values()
+            .chain(&self.replanning.sound);
+        let queued: BTreeSet<JobId> = queued.map(|(id, ..)| *id).collect();
         let first_slot = self.options.settings.grid.slot_at(now);
         let mut sound = Vec::new();
         for job in self.core.state().jobs().values() {
-            if job.state.is_terminal() || waiting.contains(&job.id) {
+            if job.state.is_terminal() || queued.contains(&job.id) {
                 continue;
             }
             let has_started = |placement: &Arc<Placement>| placement.start() < first_slot;
@@ -204,9 +255,10 @@ impl Writer {
             };
             let entry = (job.id, cause, trigger);
             if job.placement().is_none() || cause == ChangeCause::StartMissed {
-                self.replanning.queue.push_back(entry);
+                let key = (Reverse(job.spec.priority), job.id);
+                self.replanning.waiting.insert(key, entry);
             } else {
-                sound.push(entry);
+                sound.push((Reverse(job.spec.priority), entry));
             }
         }
         if !sound.is_empty() {
@@ -217,14 +269,12 @@ impl Writer {
             };
         }
         self.replanning.is_after_restart = false;
-        self.replanning.queue.extend(sound);
+        sound.sort_by_key(|(priority, _)| *priority);
+        let sound = sound.into_iter().map(|(_, entry)| entry);
+        self.replanning.sound.extend(sound);
     }
 
-    fn plan_changes(
-        &mut self,
-        next: &[(JobId, ChangeCause, Arc<str>)],
-        now: TimeMs,
-    ) -> Vec<PlanChange> {
+    fn plan_changes(&mut self, next: &[Entry], now: TimeMs) -> Vec<PlanChange> {
         let mut changes = Vec::new();
         let mut candidates = Vec::new();
         let mut causes = Vec::new();
@@ -310,7 +360,7 @@ fn touches(placement: &Placement, scope: &Scope) -> bool {
                 && placement
                     .runs
                     .iter()
-                    .any(|run| !run.intersect(*range).is_empty());
+                    .any(|run| !run.slots.intersect(*range).is_empty());
             there || (*or_improvable && improvable)
         }
     }
@@ -322,7 +372,7 @@ fn is_closed(job: &Job, window: &Window, settings: Settings) -> bool {
     if job.placement().is_some_and(begins_now) {
         return false;
     }
-    let needed = settings.grid.slots_for_ms(job.spec.timing.runtime_ms);
+    let needed = job.spec.least_slots(settings.grid);
     window.not_before > window.start_by || window.not_before.plus(needed) > window.end_by
 }
 
@@ -337,7 +387,7 @@ fn expiry(id: JobId, from: Option<Arc<Placement>>) -> PlanChange {
     }
 }
 
-fn change_of(moved: Move, causes: &[(JobId, ChangeCause, Arc<str>)]) -> PlanChange {
+fn change_of(moved: Move, causes: &[Entry]) -> PlanChange {
     let position = causes.binary_search_by_key(&moved.id, |(id, ..)| *id);
     let (cause, trigger) = match position {
         Ok(i) => (causes[i].1, causes[i].2.clone()),
@@ -350,5 +400,43 @@ fn change_of(moved: Move, causes: &[(JobId, ChangeCause, Arc<str>)]) -> PlanChan
         expired: false,
         cause,
         trigger,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: u128) -> Entry {
+        (JobId(id), ChangeCause::Room, Arc::default())
+    }
+
+    /// Ids of the next step of at most `n` jobs.
+    fn step(replanning: &mut Replanning, n: usize) -> Vec<u128> {
+        let mut left = n;
+        let next = replanning.take(|_| {
+            let is_within = 0 < left;
+            left = left.saturating_sub(1);
+            is_within
+        });
+        next.into_iter().map(|(JobId(id), ..)| id).collect()
+    }
+
+    #[test]
+    fn the_higher_priority_is_looked_at_first_and_sound_jobs_are_not_left_out() {
+        let mut replanning = Replanning::default();
+        for (id, priority) in [(1, 3), (2, 9), (3, 3), (4, 9), (5, 5)] {
+            let key = (Reverse(priority), JobId(id));
+            replanning.waiting.insert(key, entry(id));
+        }
+        replanning.sound.extend([entry(11), entry(12), entry(13)]);
+        assert_eq!(step(&mut replanning, 2), [2, 4]);
+        // One that comes later goes before those that count less.
+        let key = (Reverse(8), JobId(6));
+        replanning.waiting.insert(key, entry(6));
+        assert_eq!(step(&mut replanning, 2), [11, 12]);
+        assert_eq!(step(&mut replanning, 3), [6, 5, 1]);
+        assert_eq!(step(&mut replanning, 3), [13, 3]);
+        assert!(!replanning.is_due());
     }
 }

@@ -49,6 +49,8 @@ pub struct JobSpec {
     pub data_policy: Arc<DataPolicy>,
     /// What is worth what; `None` means strictly grid energy, carbon, cost, delay.
     pub weights: Option<Weights>,
+    /// How soon it is served among jobs that wait for room, from 1 to 10, the highest first.
+    pub priority: u32,
     /// Input to be brought in before the first run; `None` when there is none.
     pub staging: Option<Staging>,
 }
@@ -104,7 +106,7 @@ pub struct Timing {
 }
 
 /// How the run may be cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flexibility {
     /// In one piece.
     Rigid,
@@ -114,6 +116,11 @@ pub enum Flexibility {
         min_chunk_ms: u64,
         /// Work repeated at each resumption, milliseconds; rounded up to whole slots.
         resume_cost_ms: u64,
+    },
+    /// With a number of units that may change from slot to slot, also to none, at one site.
+    Malleable {
+        /// Speed with 1, 2, ... units, thousandths of that with one unit.
+        speed_permille: Arc<[u32]>,
     },
 }
 
@@ -292,6 +299,18 @@ impl JobSpec {
         u64::from(self.task_count).saturating_mul(self.task_power_watts)
     }
 
+    /// The least number of slots in which the job can be done, where there is room for all it could use.
+    #[must_use]
+    pub fn least_slots(&self, grid: SlotGrid) -> u32 {
+        let n_slots = grid.slots_for_ms(self.timing.runtime_ms).max(1);
+        match &self.flexibility {
+            Flexibility::Rigid | Flexibility::Interruptible { .. } => n_slots,
+            Flexibility::Malleable { speed_permille } => {
+                slots_at(n_slots, greatest_speed(speed_permille))
+            }
+        }
+    }
+
     /// Everything that is wrong with the description whatever the state, by field of the API's `JobSpec`.
     #[must_use]
     pub fn violations(&self, grid: SlotGrid, horizon_slots: u32) -> Vec<Violation> {
@@ -307,7 +326,7 @@ impl JobSpec {
         self.check_timing(&mut found, grid, horizon_slots);
         self.check_preferences(&mut found);
         if let Some(staging) = &self.staging {
-            let wrong = staging.violations(self.timing.runtime_ms, grid, horizon_slots);
+            let wrong = staging.violations(self.least_slots(grid), grid, horizon_slots);
             found.extend_under("staging", wrong);
         }
         found.extend_under("data_policy", self.data_policy.violations());
@@ -384,12 +403,19 @@ impl JobSpec {
             "timing.runtime",
             || format!("is between 1 s and the horizon of {} s", horizon_ms / 1_000),
         );
-        let runtime_ms = i64::try_from(timing.runtime_ms).unwrap_or(i64::MAX);
         if let (Some(start), Some(finish)) = (timing.earliest_start, timing.finish_deadline) {
+            let least_ms = i64::try_from(self.least_runtime_ms()).unwrap_or(i64::MAX);
             found.check(
-                start.plus_ms(runtime_ms) <= finish,
+                start.plus_ms(least_ms) <= finish,
                 "timing.finish_deadline",
-                || "is at least the runtime after earliest_start".into(),
+                || match self.flexibility {
+                    Flexibility::Malleable { .. } => {
+                        "is at least the runtime at full speed after earliest_start".into()
+                    }
+                    Flexibility::Rigid | Flexibility::Interruptible { .. } => {
+                        "is at least the runtime after earliest_start".into()
+                    }
+                },
             );
         }
         if let (Some(start), Some(by)) = (timing.earliest_start, timing.start_deadline) {
@@ -402,25 +428,55 @@ impl JobSpec {
                 "is before finish_deadline".into()
             });
         }
-        if let Flexibility::Interruptible {
-            min_chunk_ms,
-            resume_cost_ms,
-        } = self.flexibility
-        {
-            found.check(
-                (1..=timing.runtime_ms.max(1)).contains(&min_chunk_ms),
-                "flexibility.interruptible.min_chunk",
-                || "is above 0 and at most the runtime".into(),
-            );
-            found.check(
-                resume_cost_ms <= timing.runtime_ms,
-                "flexibility.interruptible.resume_cost",
-                || "is at most the runtime".into(),
-            );
+        self.check_flexibility(found);
+    }
+
+    fn check_flexibility(&self, found: &mut Violations) {
+        let runtime_ms = self.timing.runtime_ms;
+        match &self.flexibility {
+            Flexibility::Rigid => {}
+            Flexibility::Interruptible {
+                min_chunk_ms,
+                resume_cost_ms,
+            } => {
+                found.check(
+                    (1..=runtime_ms.max(1)).contains(min_chunk_ms),
+                    "flexibility.interruptible.min_chunk",
+                    || "is above 0 and at most the runtime".into(),
+                );
+                found.check(
+                    *resume_cost_ms <= runtime_ms,
+                    "flexibility.interruptible.resume_cost",
+                    || "is at most the runtime".into(),
+                );
+            }
+            Flexibility::Malleable { speed_permille } => check_speeds(found, speed_permille),
+        }
+    }
+
+    /// The runtime at full speed, rounded down: no run is shorter.
+    fn least_runtime_ms(&self) -> u64 {
+        let runtime_ms = self.timing.runtime_ms;
+        match &self.flexibility {
+            Flexibility::Rigid | Flexibility::Interruptible { .. } => runtime_ms,
+            Flexibility::Malleable { speed_permille } => {
+                runtime_ms.saturating_mul(1_000) / u64::from(greatest_speed(speed_permille))
+            }
         }
     }
 
     fn check_preferences(&self, found: &mut Violations) {
+        found.check(
+            limits::PRIORITY.contains(&self.priority),
+            "priority",
+            || {
+                let (low, high) = (limits::PRIORITY.start(), limits::PRIORITY.end());
+                format!(
+                    "is between {low} and {high}; 0 means {}",
+                    limits::PRIORITY_DEFAULT
+                )
+            },
+        );
         found.check(
             self.min_green_share_permille <= 1_000,
             "green.min_share_permille",
@@ -481,6 +537,61 @@ impl Job {
         own.filter(|stage_in| stage_in.has_begun(current))
             .or(self.staged.as_ref())
     }
+}
+
+/// Speed with as many units as help, thousandths; at least that of one unit.
+fn greatest_speed(speed_permille: &[u32]) -> u32 {
+    speed_permille
+        .last()
+        .map_or(1_000, |&speed| speed.max(1_000))
+}
+
+/// Slots at a speed for the work of `n_slots` slots at the speed of one unit.
+fn slots_at(n_slots: u32, speed_permille: u32) -> u32 {
+    let work = u64::from(n_slots) * 1_000;
+    u32::try_from(work.div_ceil(speed_permille.into())).unwrap_or(u32::MAX)
+}
+
+/// Speeds start at one unit's, and every further unit adds no less than nothing and no more than the one before it.
+fn check_speeds(found: &mut Violations, speed_permille: &[u32]) {
+    const FIELD: &str = "flexibility.malleable.speed_permille";
+    found.check(
+        limits::SPEEDS.contains(&speed_permille.len()),
+        FIELD,
+        || {
+            format!(
+                "has between {} and {} entries, one for each number of units",
+                limits::SPEEDS.start(),
+                limits::SPEEDS.end()
+            )
+        },
+    );
+    found.check(
+        speed_permille.first().is_none_or(|&first| first == 1_000),
+        FIELD,
+        || "begins with 1000, the speed of one unit".into(),
+    );
+    // The first fault is enough to say; behind it every entry may look wrong.
+    let falls = speed_permille.windows(2).position(|pair| pair[1] < pair[0]);
+    if let Some(i) = falls {
+        found.check(false, FIELD, || {
+            format!("never falls; entry {} is less than the one before", i + 2)
+        });
+        return;
+    }
+    let gain = |pair: &[u32]| pair[1] - pair[0];
+    let rises = speed_permille
+        .windows(3)
+        .position(|three| gain(&three[..2]) < gain(&three[1..]));
+    let first_gain = speed_permille.windows(2).next().map_or(0, gain);
+    found.check(rises.is_none() && first_gain <= 1_000, FIELD, || {
+        let entry = if first_gain > 1_000 {
+            2
+        } else {
+            rises.map_or(0, |i| i + 3)
+        };
+        format!("gains no more with each unit than with the one before; entry {entry} does")
+    });
 }
 
 /// A letter or digit, then letters, digits, `_`, `.` or `-`.

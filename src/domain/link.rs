@@ -110,11 +110,11 @@ impl Staging {
         u128::from(self.input_bytes) * 8
     }
 
-    /// Everything that is wrong with it for a job of this runtime, by field of the API's `Staging`.
+    /// Everything that is wrong with it for a job that runs for so many slots at least, by field of the API's `Staging`.
     #[must_use]
     pub fn violations(
         &self,
-        runtime_ms: u64,
+        least_slots: u32,
         grid: SlotGrid,
         horizon_slots: u32,
     ) -> Vec<Violation> {
@@ -143,9 +143,7 @@ impl Staging {
         }
         if found.is_empty() {
             let rate = self.bits_per_second(None);
-            let needed = self
-                .slots(rate, grid)
-                .saturating_add(grid.slots_for_ms(runtime_ms));
+            let needed = self.slots(rate, grid).saturating_add(least_slots);
             found.check(needed <= horizon_slots, "input_bytes", || {
                 format!(
                     "takes so long at {rate} bits per second that the job never ends within the horizon; \
@@ -226,7 +224,7 @@ mod tests {
     fn sizes_and_rates_are_refused_beyond_their_bounds_only() {
         let grid = SlotGrid::new(900).unwrap();
         let fields = |staging: Staging, horizon_slots| -> Vec<String> {
-            let found = staging.violations(3_600_000, grid, horizon_slots);
+            let found = staging.violations(4, grid, horizon_slots);
             found.into_iter().map(|violation| violation.field).collect()
         };
         let top = limits::STAGING_BITS_PER_SECOND_MAX;
@@ -241,7 +239,7 @@ mod tests {
             fields(staging(0, Some(0)), 8_928),
             ["input_bytes", "max_bits_per_second"]
         );
-        // An hour of runtime and one slot of transfer fill five slots.
+        // Four slots of runs and one of transfer fill five.
         assert_eq!(fields(staging(900, Some(8)), 5), [""; 0]);
         assert_eq!(fields(staging(901, Some(8)), 5), ["input_bytes"]);
     }

@@ -1,6 +1,6 @@
 //! Where and when a job is to run and on which power.
 //!
-//! The energy of a placement adds up exactly: power times time is hydro plus solar plus wind plus grid.
+//! The energy of a placement adds up exactly: power times units times time is hydro plus solar plus wind plus grid.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ pub struct Placement {
     pub site: SiteId,
     /// The pool.
     pub pool: PoolId,
-    /// Runs in order, never touching or overlapping; at least one.
-    pub runs: Box<[SlotRange]>,
-    /// What the job takes of the pool in every slot of its runs.
+    /// Runs in order, never overlapping; at least one. Two that touch have different units.
+    pub runs: Box<[Run]>,
+    /// What one unit takes of the pool in every slot of its runs.
     pub amounts: Amounts,
-    /// Facility power in every slot of its runs, watts.
+    /// Facility power of one unit in every slot of its runs, watts.
     pub power_watts: u64,
     /// Reserved green power, slot after slot of all runs, in stretches.
     pub green: Box<[GreenStretch]>,
@@ -49,12 +49,21 @@ pub struct Placement {
     pub stage_in: Option<Arc<StageIn>>,
 }
 
+/// A piece of a job's run: slots in a row with the same number of units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The slots; never empty.
+    pub slots: SlotRange,
+    /// Units that run in each: copies of the whole block of tasks. 1 unless the job is malleable.
+    pub units: u32,
+}
+
 /// The same reserved green power over some slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GreenStretch {
     /// Number of slots, at least 1.
     pub slots: u32,
-    /// Reserved green power in each, at most the placement's power; watts.
+    /// Reserved green power in each, at most the power of the units that run there; watts.
     pub watts: u64,
 }
 
@@ -82,24 +91,37 @@ impl Placement {
     /// First slot of the first run.
     #[must_use]
     pub fn start(&self) -> Slot {
-        self.runs.first().map_or(Slot(0), |run| run.start)
+        self.runs.first().map_or(Slot(0), |run| run.slots.start)
     }
 
     /// Slot after the last run.
     #[must_use]
     pub fn end(&self) -> Slot {
-        self.runs.last().map_or(Slot(0), |run| run.end)
+        self.runs.last().map_or(Slot(0), |run| run.slots.end)
     }
 
     /// Slots of all runs.
     #[must_use]
     pub fn n_slots(&self) -> u32 {
-        self.runs.iter().map(|run| run.len()).sum()
+        self.runs.iter().map(|run| run.slots.len()).sum()
+    }
+
+    /// Slots of all runs, each as often as units run in it.
+    #[must_use]
+    pub fn unit_slots(&self) -> u64 {
+        self.runs.iter().map(|run| run.unit_slots()).sum()
+    }
+
+    /// Every slot of the runs with the number of units that run in it.
+    pub fn units_by_slot(&self) -> impl Iterator<Item = (Slot, u32)> {
+        self.runs
+            .iter()
+            .flat_map(|run| run.slots.iter().map(|slot| (slot, run.units)))
     }
 
     /// Every slot of the runs with its reserved green power in watts.
     pub fn green_by_slot(&self) -> impl Iterator<Item = (Slot, u64)> {
-        let slots = self.runs.iter().flat_map(|run| run.iter());
+        let slots = self.runs.iter().flat_map(|run| run.slots.iter());
         let watts = self.green.iter().flat_map(|stretch| {
             std::iter::repeat_n(stretch.watts, usize::try_from(stretch.slots).unwrap_or(0))
         });
@@ -110,6 +132,33 @@ impl Placement {
     #[must_use]
     pub fn green_share_permille(&self) -> u32 {
         crate::units::share_permille(self.energy.green(), self.energy.total())
+    }
+}
+
+impl Run {
+    /// A run with one unit.
+    #[must_use]
+    pub fn single(slots: SlotRange) -> Self {
+        Self { slots, units: 1 }
+    }
+
+    /// Slots times units.
+    #[must_use]
+    pub fn unit_slots(self) -> u64 {
+        u64::from(self.slots.len()) * u64::from(self.units)
+    }
+
+    /// Whether runs are in order, none empty or without a unit, and no two of them could be written as one.
+    #[must_use]
+    pub fn are_in_order(runs: &[Self]) -> bool {
+        let apart = runs.windows(2).all(|pair| {
+            let (end, start) = (pair[0].slots.end, pair[1].slots.start);
+            end < start || (end == start && pair[0].units != pair[1].units)
+        });
+        apart
+            && runs
+                .iter()
+                .all(|run| !run.slots.is_empty() && 0 < run.units)
     }
 }
 

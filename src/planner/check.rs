@@ -130,8 +130,8 @@ fn check_energy(timetable: &Timetable, placement: &Placement) {
     let n_slots = placement.n_slots();
     assert_eq!(
         placement.energy.total(),
-        placement.power_watts * u64::from(n_slots) * slot_seconds,
-        "energy is power times time"
+        placement.power_watts * placement.unit_slots() * slot_seconds,
+        "energy is power times units times time"
     );
     let reserved: u64 = placement.green_by_slot().map(|(_, watts)| watts).sum();
     assert_eq!(
@@ -141,9 +141,10 @@ fn check_energy(timetable: &Timetable, placement: &Placement) {
     );
     let stretches: u32 = placement.green.iter().map(|stretch| stretch.slots).sum();
     assert_eq!(stretches, n_slots, "the stretches cover the runs");
+    let units = placement.units_by_slot().map(|(_, units)| units);
     let above = placement
-        .green
-        .iter()
-        .any(|stretch| placement.power_watts < stretch.watts);
+        .green_by_slot()
+        .zip(units)
+        .any(|((_, watts), units)| placement.power_watts * u64::from(units) < watts);
     assert!(!above, "no more green power is reserved than drawn");
 }

@@ -126,12 +126,25 @@ pub(super) fn grid_bound(watts: u64, n_slots: u64, min_share_permille: u32) -> u
     u64::try_from(bound).unwrap_or(u64::MAX)
 }
 
+/// Grid power that a green share leaves to a job of so many watts, thousandths of watts.
+pub(super) fn allowed_grid(watts: u64, min_share_permille: u32) -> i128 {
+    i128::from(1_000 - min_share_permille.min(1_000)) * i128::from(watts)
+}
+
 impl<'a> Meter<'a> {
     pub(super) fn new(table: &'a SiteTable, confidence: Confidence, watts: u64) -> Self {
         Self {
             table,
             green_free: table.green_free(confidence),
             watts,
+        }
+    }
+
+    /// The same for so many units of the job at once. They have room: together they stay within the site's power.
+    pub(super) fn times(self, units: u32) -> Self {
+        Self {
+            watts: self.watts * u64::from(units),
+            ..self
         }
     }
 
@@ -164,6 +177,22 @@ impl<'a> Meter<'a> {
         }
     }
 
+    /// Costs of one watt in a slot: of green power and of grid power.
+    pub(super) fn rates_at(&self, slot: usize) -> [Sums; 2] {
+        let outlook = &self.table.outlook;
+        let green = Sums {
+            grid: 0,
+            carbon: outlook.green_mg_per_kwh[slot].into(),
+            cost: outlook.green_price_micro_cny_per_kwh[slot],
+        };
+        let grid = Sums {
+            grid: 1,
+            carbon: outlook.grid_location_mg_per_kwh[slot].into(),
+            cost: outlook.grid_price_micro_cny_per_kwh[slot],
+        };
+        [green, grid]
+    }
+
     /// Costs of some slots, one by one.
     pub(super) fn sums(&self, slots: Range<usize>) -> Sums {
         slots.fold(Sums::default(), |sums, slot| sums.plus(self.sums_at(slot)))
@@ -188,16 +217,21 @@ impl<'a> Meter<'a> {
         })
     }
 
-    /// Everything about the energy of some slots, in order.
-    pub(super) fn bill(&self, slots: impl Iterator<Item = usize>, slot_seconds: u32) -> Bill {
+    /// Everything about the energy of some slots, in order, each with the units that run in it.
+    pub(super) fn bill(
+        &self,
+        slots: impl Iterator<Item = (usize, u32)>,
+        slot_seconds: u32,
+    ) -> Bill {
         let outlook = &self.table.outlook;
         let mut green: Vec<GreenStretch> = Vec::new();
         let mut green_watt_seconds = [0_u64; 3];
         let mut sums = Sums::default();
         let (mut location, mut marginal, mut fallback_slots) = (0_u64, 0_u64, 0_u32);
-        for slot in slots {
-            let grid = self.grid_at(slot);
-            let watts = self.watts - grid;
+        for (slot, units) in slots {
+            let meter = self.times(units);
+            let grid = meter.grid_at(slot);
+            let watts = meter.watts - grid;
             match green.last_mut() {
                 Some(stretch) if stretch.watts == watts => stretch.slots += 1,
                 _ => green.push(GreenStretch { slots: 1, watts }),
@@ -206,8 +240,8 @@ impl<'a> Meter<'a> {
             for (total, part) in green_watt_seconds.iter_mut().zip(parts) {
                 *total += part;
             }
-            sums = sums.plus(self.sums_at(slot));
-            location += self.watts * u64::from(outlook.grid_location_mg_per_kwh[slot]);
+            sums = sums.plus(meter.sums_at(slot));
+            location += meter.watts * u64::from(outlook.grid_location_mg_per_kwh[slot]);
             marginal += grid * u64::from(outlook.grid_marginal_mg_per_kwh[slot]);
             fallback_slots += u32::from(outlook.fallback[slot]);
         }

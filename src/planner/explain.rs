@@ -13,7 +13,7 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::{Aim, Score},
-        feasibility::{Ask, Collected, Effort, Ignored, Offer, Work, examine},
+        feasibility::{Ask, Collected, Effort, Flex, Ignored, Offer, Work, examine},
         fit,
         place::search,
         pools::lacking,
@@ -115,10 +115,7 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
     };
     let late = waits_for_link(ask, offer);
     if let Some(found) = search(&any_share, offer.clone(), None) {
-        let slots = found.n_slots();
-        let total = offer.meter.watts() * u64::from(slots);
-        let have = crate::units::share_permille(total - found.score.sums.grid, total);
-        let grey = too_little_green(ask, offer, have);
+        let grey = too_little_green(ask, offer, found.green_share_permille());
         return std::iter::once(grey).chain(late).collect();
     }
     let fits_without = |ignored| {
@@ -126,9 +123,9 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
             ignored: Some(ignored),
             ..offer.clone()
         };
-        match ask.shape.pieces {
-            Some(pieces) => fit::fits(ask, &offer, pieces),
-            None => search(&any_share, offer, None).is_some(),
+        match ask.shape.flex {
+            Flex::Pieces(pieces) => fit::fits(ask, &offer, pieces),
+            Flex::Rigid | Flex::Units(_) => search(&any_share, offer, None).is_some(),
         }
     };
     let capacity_fits = fits_without(Ignored::Power);
@@ -257,21 +254,20 @@ fn free_from(ask: &Ask<'_>, offer: &Offer<'_>, ignored: Ignored) -> Option<TimeM
         ignored: Some(ignored),
         ..later
     };
-    let start = match ask.shape.pieces {
-        Some(pieces) => to_slot(fit::soonest(&unhurried, &later, pieces)?, ask.horizon),
-        None => search(&unhurried, later, None)?.score.start,
+    let start = match ask.shape.flex {
+        Flex::Pieces(pieces) => to_slot(fit::soonest(&unhurried, &later, pieces)?, ask.horizon),
+        Flex::Rigid | Flex::Units(_) => search(&unhurried, later, None)?.score.start,
     };
     Some(ask.grid.start_of(start))
 }
 
 /// Slots that a first run needs at least.
 fn shortest_run(ask: &Ask<'_>) -> usize {
-    let shape = ask.shape;
-    to_index(
-        shape
-            .pieces
-            .map_or(shape.n_slots, |pieces| pieces.min_chunk),
-    )
+    to_index(match ask.shape.flex {
+        Flex::Rigid => ask.shape.n_slots,
+        Flex::Pieces(pieces) => pieces.min_chunk,
+        Flex::Units(_) => 1,
+    })
 }
 
 /// The greatest amount that some stretch of `n_slots` slots among these has in every slot.
@@ -321,8 +317,8 @@ mod tests {
         planner::{
             Window,
             testing::{
-                START, at, country, flat, green, horizon, job, name, pieces, pool, request, site,
-                timetable, window,
+                START, at, country, flat, green, horizon, job, malleable, name, pieces, pool,
+                request, site, timetable, window,
             },
         },
         slot::Slot,
@@ -471,6 +467,19 @@ mod tests {
             case.policy().require.leased_line = true;
             case.spec.origin.path = NetworkPath::Internet;
         });
+    }
+
+    #[test]
+    fn a_malleable_job_is_as_long_as_the_site_makes_it() {
+        // Three times as fast would do, and there is power for one unit only, even when nothing else runs.
+        check(
+            RefusalReason::WindowTooShort,
+            (RefusalUnit::Seconds, 10_800, 9_000),
+            |case| {
+                case.spec = malleable(12, &[1_000, 2_000, 3_000]);
+                case.site.power_cap_watts = 1_999;
+            },
+        );
     }
 
     #[test]

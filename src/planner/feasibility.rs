@@ -9,7 +9,7 @@ use crate::{
     domain::{
         job::{Flexibility, JobSpec},
         link::StageIn,
-        placement::Placement,
+        placement::{Placement, Run},
         refusal::{Refusal, RefusalReason, RefusalUnit},
         site::{Amounts, Site},
     },
@@ -20,7 +20,7 @@ use crate::{
         cost::{Aim, Meter, Score, Sums, grid_bound},
         data_rules::JobRules,
         latency::LatencyAsk,
-        pools::{PoolSet, check_pools},
+        pools::{PoolSet, check_pools, units_held},
         site_table::{SiteTable, to_index, to_indexes, to_slot},
         stage_in::Intake,
     },
@@ -34,7 +34,7 @@ pub(super) struct Ask<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) grid: SlotGrid,
     pub(super) horizon: SlotRange,
-    pub(super) shape: Shape,
+    pub(super) shape: Shape<'a>,
     pub(super) aim: Aim,
     pub(super) window: Window,
     pub(super) min_share_permille: u32,
@@ -87,11 +87,26 @@ impl Work {
 
 /// How long a job runs and how it may be cut, in slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    /// Work of the job; what one run needs.
+pub(super) struct Shape<'a> {
+    /// Work of the job; what one run of one unit needs.
     pub(super) n_slots: u32,
-    pub(super) pieces: Option<Pieces>,
+    pub(super) flex: Flex<'a>,
 }
+
+/// What may be varied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flex<'a> {
+    /// Nothing: it runs in one piece.
+    Rigid,
+    /// The runs.
+    Pieces(Pieces),
+    /// The units of each slot.
+    Units(Speeds<'a>),
+}
+
+/// Speed of a malleable job by number of units: rising, each unit adding no more than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Speeds<'a>(&'a [u32]);
 
 /// How an interruptible job may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,38 +212,94 @@ impl<'a> Ask<'a> {
     }
 }
 
-impl Shape {
-    pub(super) fn of(spec: &JobSpec, grid: SlotGrid) -> Self {
+impl<'a> Shape<'a> {
+    pub(super) fn of(spec: &'a JobSpec, grid: SlotGrid) -> Self {
         let n_slots = grid.slots_for_ms(spec.timing.runtime_ms).max(1);
-        let pieces = match spec.flexibility {
-            Flexibility::Rigid => None,
+        let flex = match &spec.flexibility {
+            Flexibility::Rigid => Flex::Rigid,
             Flexibility::Interruptible {
                 min_chunk_ms,
                 resume_cost_ms,
-            } => Some(Pieces {
-                min_chunk: grid.slots_for_ms(min_chunk_ms).clamp(1, n_slots),
-                resume: grid.slots_for_ms(resume_cost_ms),
+            } => Flex::Pieces(Pieces {
+                min_chunk: grid.slots_for_ms(*min_chunk_ms).clamp(1, n_slots),
+                resume: grid.slots_for_ms(*resume_cost_ms),
             }),
+            Flexibility::Malleable { speed_permille } => Flex::Units(Speeds(speed_permille)),
         };
-        Self { n_slots, pieces }
+        Self { n_slots, flex }
+    }
+
+    /// Slots that it takes at least where so many units have room, one at least.
+    fn least_slots(&self, units: u64) -> u32 {
+        let Flex::Units(speeds) = self.flex else {
+            return self.n_slots;
+        };
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let speed = speeds.of(units.clamp(1, speeds.useful().max(1)));
+        let work = u64::from(self.n_slots) * 1_000;
+        u32::try_from(work.div_ceil(speed.max(1))).unwrap_or(u32::MAX)
     }
 
     /// Whether runs, given in order, are a way to do the job.
-    pub(super) fn allows(&self, runs: &[SlotRange]) -> bool {
-        let Some(pieces) = self.pieces else {
-            return matches!(runs, [run] if run.len() == self.n_slots);
-        };
-        let apart = runs.windows(2).all(|pair| pair[0].end < pair[1].start);
-        let work = |(i, run): (usize, &SlotRange)| {
-            let repeated = if i == 0 { 0 } else { pieces.resume };
-            run.len().saturating_sub(repeated)
+    pub(super) fn allows(&self, runs: &[Run]) -> bool {
+        let in_order = Run::are_in_order(runs);
+        match self.flex {
+            Flex::Rigid => {
+                matches!(runs, [run] if *run == Run::single(run.slots) && run.slots.len() == self.n_slots)
+            }
+            Flex::Pieces(pieces) => {
+                let single = runs.iter().all(|run| run.units == 1);
+                in_order && single && pieces.do_work(runs, self.n_slots)
+            }
+            Flex::Units(speeds) => in_order && speeds.do_work(runs, self.n_slots),
+        }
+    }
+}
+
+impl Pieces {
+    /// Whether runs are long enough and together do exactly the work.
+    fn do_work(self, runs: &[Run], n_slots: u32) -> bool {
+        let work = |(i, run): (usize, &Run)| {
+            let repeated = if i == 0 { 0 } else { self.resume };
+            run.slots.len().saturating_sub(repeated)
         };
         let enough = runs
             .iter()
             .enumerate()
-            .all(|run| pieces.min_chunk <= work(run));
+            .all(|run| self.min_chunk <= work(run));
         let done: u32 = runs.iter().enumerate().map(work).sum();
-        apart && enough && done == self.n_slots
+        enough && done == n_slots
+    }
+}
+
+impl Speeds<'_> {
+    /// Speed with some units, thousandths of that with one; no units have none.
+    pub(super) fn of(self, units: u32) -> u64 {
+        let position = units.checked_sub(1).map(to_index);
+        position.map_or(0, |i| self.0.get(i).copied().unwrap_or_default().into())
+    }
+
+    /// Units that add speed: any more are for nothing.
+    pub(super) fn useful(self) -> u32 {
+        let greatest = self.0.last();
+        let useful = self.0.iter().position(|speed| Some(speed) == greatest);
+        useful.map_or(0, |i| u32::try_from(i + 1).unwrap_or(u32::MAX))
+    }
+
+    /// Whether runs do the work, and would not without any one of their units.
+    fn do_work(self, runs: &[Run], n_slots: u32) -> bool {
+        let done: u64 = runs
+            .iter()
+            .map(|run| u64::from(run.slots.len()) * self.of(run.units))
+            .sum();
+        let needed = |run: &Run, surplus: u64| {
+            let gain = self
+                .of(run.units)
+                .saturating_sub(self.of(run.units.saturating_sub(1)));
+            surplus < gain
+        };
+        let surplus = done.checked_sub(u64::from(n_slots) * 1_000);
+        surplus.is_some_and(|surplus| runs.iter().all(|run| needed(run, surplus)))
     }
 }
 
@@ -261,23 +332,24 @@ impl Collected {
 }
 
 impl<'t> Offer<'t> {
-    /// What the job takes of the pool.
+    /// What one unit of the job takes of the pool.
     pub(super) fn need(&self, ask: &Ask<'_>, pool: usize) -> Amounts {
         let spec = ask.request.spec;
         spec.task
             .demand_on(&self.table.site.pools[pool], spec.task_count)
     }
 
-    /// Where the job has room in a pool of the offer.
+    /// Where one unit of the job has room in a pool of the offer.
     pub(super) fn room(&self, ask: &Ask<'_>, pool: usize) -> Room<'t> {
-        self.table
-            .room(
-                pool,
-                &self.need(ask, pool),
-                self.meter.watts(),
-                self.ignored,
-            )
+        self.room_for(ask, pool, 1)
             .expect("a pool of an offer holds the job when idle")
+    }
+
+    /// Where so many units of the job have room in a pool of the offer; `None` when not even the idle site has.
+    fn room_for(&self, ask: &Ask<'_>, pool: usize, units: u32) -> Option<Room<'t>> {
+        let need = self.need(ask, pool).times(units);
+        let watts = self.meter.watts().checked_mul(units.into())?;
+        self.table.room(pool, &need, watts, self.ignored)
     }
 
     /// Greatest grid power (watts x slots) that keeps the job's green share in runs of `n_slots` slots.
@@ -298,21 +370,26 @@ impl<'t> Offer<'t> {
     }
 
     /// Whether the placement's pool, runs and amounts are possible here and now.
-    pub(super) fn holds(&self, ask: &Ask<'_>, pool: usize, runs: &[SlotRange]) -> bool {
+    pub(super) fn holds(&self, ask: &Ask<'_>, pool: usize, runs: &[Run]) -> bool {
         let slots = SlotRange::new(
             to_slot(self.slots.start, self.horizon),
             to_slot(self.slots.end, self.horizon),
         );
         let last_start = to_slot(self.last_start, self.horizon);
-        let in_window = runs.iter().all(|&run| slots.covers(run))
-            && runs.first().is_some_and(|run| run.start <= last_start);
+        let in_window = runs.iter().all(|run| slots.covers(run.slots))
+            && runs
+                .first()
+                .is_some_and(|run| run.slots.start <= last_start);
         if !in_window || !ask.shape.allows(runs) || !self.pools.contains(pool) {
             return false;
         }
-        let room = self.room(ask, pool);
-        runs.iter().all(|&run| {
-            let slots = to_indexes(run, self.horizon);
-            room.first_blocked(slots.clone()) == slots.end
+        let held = units_held(&self.table.site.pools[pool], ask.request.spec);
+        runs.iter().all(|run| {
+            let Some(room) = self.room_for(ask, pool, run.units) else {
+                return false;
+            };
+            let slots = to_indexes(run.slots, self.horizon);
+            u64::from(run.units) <= held && room.first_blocked(slots.clone()) == slots.end
         })
     }
 }
@@ -331,7 +408,8 @@ pub(super) fn examine<'t>(
     let rtt_us = ask.latency.check(&site.id, sink);
     let pools = check_pools(ask, site, sink);
     let watts = check_power(spec, site, sink);
-    let (slots, last_start, stage_in) = check_window(ask, site, valid_until, sink);
+    let least_slots = least_slots_at(ask, site, &pools, watts);
+    let (slots, last_start, stage_in) = check_window(ask, site, least_slots, valid_until, sink);
     if let Some(cordon) = &site.cordon {
         sink.refuse(|| {
             Refusal::plain(
@@ -406,22 +484,35 @@ fn check_power(spec: &JobSpec, site: &Site, sink: &mut impl Sink) -> u64 {
     watts
 }
 
-/// Slots that runs may lie in, the last slot of a first start, and the transfer of the input before it; what comes back
-/// after a refusal has no meaning.
+/// Slots that the job takes at least at a site where nothing else runs.
+fn least_slots_at(ask: &Ask<'_>, site: &Site, pools: &PoolSet, watts: u64) -> u32 {
+    if !matches!(ask.shape.flex, Flex::Units(_)) {
+        return ask.shape.n_slots;
+    }
+    let held = pools
+        .iter()
+        .map(|pool| units_held(&site.pools[pool], ask.request.spec));
+    let powered = site.power_cap_watts / watts.max(1);
+    ask.shape.least_slots(held.max().unwrap_or(0).min(powered))
+}
+
+/// Slots that runs may lie in, of which the job takes so many at least, the last slot of a first start, and the transfer
+/// of the input before it; what comes back after a refusal has no meaning.
 fn check_window(
     ask: &Ask<'_>,
     site: &Site,
+    n_slots: u32,
     valid_until: Option<TimeMs>,
     sink: &mut impl Sink,
 ) -> (Range<usize>, usize, Option<Arc<StageIn>>) {
-    let (window, horizon, n_slots) = (ask.window, ask.horizon, ask.shape.n_slots);
+    let (window, horizon) = (ask.window, ask.horizon);
     let mut first = window.not_before.max(horizon.start);
     if window.start_by < first {
-        sink.refuse(|| start_deadline_passed(ask));
+        sink.refuse(|| start_deadline_passed(ask, n_slots));
     } else if window.end_by.0 < first.0.saturating_add(n_slots) {
-        sink.refuse(|| window_too_short(ask, window.end_by.0.saturating_sub(first.0)));
+        sink.refuse(|| window_too_short(ask, n_slots, window.end_by.0.saturating_sub(first.0)));
     } else if horizon.end.0 < first.0.saturating_add(n_slots) {
-        sink.refuse(|| beyond_horizon(ask));
+        sink.refuse(|| beyond_horizon(ask, n_slots));
     }
     let mut end = window.end_by.min(horizon.end);
     if let Some(valid_until) = valid_until {
@@ -435,7 +526,7 @@ fn check_window(
         .unwrap_or(i64::MAX);
         let must_end_by = ask.grid.slot_at(valid_until.plus_ms(-retention_ms));
         if must_end_by.0 < first.0.saturating_add(n_slots) {
-            sink.refuse(|| evidence_expires(ask, first, must_end_by));
+            sink.refuse(|| evidence_expires(ask, n_slots, first, must_end_by));
         }
         end = end.min(must_end_by);
     }
@@ -455,18 +546,18 @@ fn check_window(
     )
 }
 
-fn start_deadline_passed(ask: &Ask<'_>) -> Refusal {
+fn start_deadline_passed(ask: &Ask<'_>, n_slots: u32) -> Refusal {
     Refusal::numbers(
         RefusalReason::WindowTooShort,
         RefusalUnit::Seconds,
-        ask.seconds(ask.shape.n_slots),
+        ask.seconds(n_slots),
         0,
         "no slot begins between the earliest start and the start deadline; set a later start deadline",
     )
 }
 
-fn window_too_short(ask: &Ask<'_>, have_slots: u32) -> Refusal {
-    let (need, have) = (ask.seconds(ask.shape.n_slots), ask.seconds(have_slots));
+fn window_too_short(ask: &Ask<'_>, n_slots: u32, have_slots: u32) -> Refusal {
+    let (need, have) = (ask.seconds(n_slots), ask.seconds(have_slots));
     Refusal::numbers(
         RefusalReason::WindowTooShort,
         RefusalUnit::Seconds,
@@ -479,13 +570,9 @@ fn window_too_short(ask: &Ask<'_>, have_slots: u32) -> Refusal {
     )
 }
 
-fn beyond_horizon(ask: &Ask<'_>) -> Refusal {
+fn beyond_horizon(ask: &Ask<'_>, n_slots: u32) -> Refusal {
     let horizon = ask.horizon;
-    let end = ask
-        .window
-        .not_before
-        .max(horizon.start)
-        .plus(ask.shape.n_slots);
+    let end = ask.window.not_before.max(horizon.start).plus(n_slots);
     let need = ask.seconds(end.0 - horizon.start.0);
     let have = ask.seconds(horizon.len());
     Refusal {
@@ -502,9 +589,9 @@ fn beyond_horizon(ask: &Ask<'_>) -> Refusal {
     }
 }
 
-fn evidence_expires(ask: &Ask<'_>, first: Slot, must_end_by: Slot) -> Refusal {
+fn evidence_expires(ask: &Ask<'_>, n_slots: u32, first: Slot, must_end_by: Slot) -> Refusal {
     let retention = ask.request.spec.data_policy.retention_seconds;
-    let need = ask.seconds(ask.shape.n_slots).saturating_add(retention);
+    let need = ask.seconds(n_slots).saturating_add(retention);
     let left = ask.seconds(must_end_by.0.saturating_sub(first.0));
     Refusal::numbers(
         RefusalReason::EvidenceExpires,
@@ -524,18 +611,23 @@ fn evidence_expires(ask: &Ask<'_>, first: Slot, must_end_by: Slot) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::testing::{grid, job, pieces};
+    use crate::planner::testing::{grid, job, malleable, pieces};
 
-    fn runs(offsets: &[(u32, u32)]) -> Vec<SlotRange> {
-        offsets
-            .iter()
-            .map(|&(from, to)| SlotRange::new(Slot(from), Slot(to)))
-            .collect()
+    fn run(from: u32, to: u32, units: u32) -> Run {
+        Run {
+            slots: SlotRange::new(Slot(from), Slot(to)),
+            units,
+        }
+    }
+
+    fn runs(offsets: &[(u32, u32)]) -> Vec<Run> {
+        offsets.iter().map(|&(from, to)| run(from, to, 1)).collect()
     }
 
     #[test]
     fn a_rigid_job_runs_in_one_piece_of_its_length() {
-        let shape = Shape::of(&job(3), grid());
+        let spec = job(3);
+        let shape = Shape::of(&spec, grid());
         assert!(shape.allows(&runs(&[(5, 8)])));
         for wrong in [&[(5, 7)][..], &[(5, 9)], &[(5, 6), (7, 9)], &[]] {
             assert!(!shape.allows(&runs(wrong)), "{wrong:?}");
@@ -544,7 +636,8 @@ mod tests {
 
     #[test]
     fn pieces_are_long_enough_apart_and_repeat_the_resume_cost() {
-        let shape = Shape::of(&pieces(5, 2, 1), grid());
+        let spec = pieces(5, 2, 1);
+        let shape = Shape::of(&spec, grid());
         for right in [&[(0, 5)][..], &[(0, 2), (3, 7)], &[(0, 3), (9, 12)]] {
             assert!(shape.allows(&runs(right)), "{right:?}");
         }
@@ -557,7 +650,38 @@ mod tests {
         ] {
             assert!(!shape.allows(&runs(wrong)), "{wrong:?}");
         }
-        let short = Shape::of(&pieces(1, 1, 0), grid());
+        let spec = pieces(1, 1, 0);
+        let short = Shape::of(&spec, grid());
         assert!(short.allows(&runs(&[(4, 5)])));
+    }
+
+    #[test]
+    fn units_do_the_work_and_none_of_them_is_superfluous() {
+        // Five slots of work; two units are 1.8 and three 2.1 times as fast, a fourth does not help.
+        let spec = malleable(5, &[1_000, 1_800, 2_100, 2_100]);
+        let shape = Shape::of(&spec, grid());
+        let least = [0, 1, 2, 3, 99].map(|units| shape.least_slots(units));
+        assert_eq!((shape.n_slots, least), (5, [5, 5, 3, 3, 3]));
+        for right in [
+            &[run(0, 5, 1)][..],
+            &[run(0, 2, 2), run(2, 4, 1)],
+            &[run(0, 1, 1), run(1, 2, 2), run(7, 8, 1), run(9, 10, 2)],
+            &[run(0, 2, 3), run(9, 10, 1)],
+        ] {
+            assert!(shape.allows(right), "{right:?}");
+        }
+        for wrong in [
+            &[][..],
+            &[run(0, 4, 1)],
+            &[run(0, 6, 1)],
+            &[run(0, 3, 3)],
+            &[run(0, 2, 2), run(2, 4, 2)],
+            &[run(0, 2, 1), run(2, 5, 1)],
+            &[run(0, 2, 4), run(2, 3, 1)],
+            &[run(0, 5, 0)],
+            &[run(0, 2, 5), run(2, 7, 1)],
+        ] {
+            assert!(!shape.allows(wrong), "{wrong:?}");
+        }
     }
 }

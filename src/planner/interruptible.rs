@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::planner::{
     column::Room,
-    cost::{Aim, Score, Sums, weighted},
+    cost::{Aim, Score, Sums, allowed_grid, weighted},
     feasibility::{Ask, Offer, Pieces},
     fit,
     pieces::{Key, Solved, Steps, n_cells, solve},
@@ -226,7 +226,7 @@ fn can_be_green(ask: &Ask<'_>, offer: &Offer<'_>, room: &Room<'_>, pieces: Piece
         return true;
     }
     ask.work.add_slots(offer.slots.len());
-    let share = allowed_grid(ask, offer.meter.watts());
+    let share = allowed_grid(offer.meter.watts(), ask.min_share_permille);
     let mut excesses: Vec<i128> = room
         .stretches(offer.slots.clone())
         .flatten()
@@ -243,11 +243,6 @@ fn can_be_green(ask: &Ask<'_>, offer: &Offer<'_>, room: &Room<'_>, pieces: Piece
         _ => rest.iter().filter(|&&excess| excess < 0).sum(),
     };
     work.iter().sum::<i128>() + repeated <= 0
-}
-
-/// Grid power that the share leaves in a slot, thousandths of watts.
-fn allowed_grid(ask: &Ask<'_>, watts: u64) -> i128 {
-    i128::from(1_000 - ask.min_share_permille.min(1_000)) * i128::from(watts)
 }
 
 fn search_steps(
@@ -274,7 +269,7 @@ fn search_steps(
     }
     // Grid power above what the share leaves for it; runs with less of it are greener.
     let slots = i128::try_from(plan.step).unwrap_or(i128::MAX);
-    let share = allowed_grid(ask, offer.meter.watts()) * slots;
+    let share = allowed_grid(offer.meter.watts(), ask.min_share_permille) * slots;
     let steps = steps_of(costs, plan, &free_before, |sums| {
         i128::from(sums.grid) * 1_000 - share
     });
@@ -369,7 +364,7 @@ mod tests {
         limits,
         planner::{
             check,
-            feasibility::{Tally, Work, examine},
+            feasibility::{Flex, Tally, Work, examine},
             testing::{flat, horizon, job, pieces, request, site, timetable, window},
         },
         slot::SlotRange,
@@ -400,7 +395,10 @@ mod tests {
         let work = Work::default();
         let ask = Ask::new(&timetable, &ask_request, &work);
         let offer = examine(&timetable.sites[0], 0, &ask, &mut Tally::default()).unwrap();
-        let plan = Plan::new(&ask, &offer, ask.shape.pieces.unwrap());
+        let Flex::Pieces(pieces) = ask.shape.flex else {
+            panic!("the job is interruptible")
+        };
+        let plan = Plan::new(&ask, &offer, pieces);
         assert!(1 < plan.step && plan.n_cells() <= limits::INTERRUPTIBLE_CELLS_MAX);
         let placement = timetable.place(&request(&spec, everything)).unwrap();
         let whole = timetable.place(&request(&job(403), everything)).unwrap();

@@ -17,6 +17,7 @@ mod rigid;
 mod pieces;
 mod fit;
 mod interruptible;
+mod malleable;
 mod place;
 mod explain;
 mod suggest;
@@ -25,7 +26,11 @@ mod check;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+mod worlds;
+#[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod malleable_properties;
 
 pub use check::check;
 pub use data_rules::POLICY_VERSION;

@@ -9,18 +9,19 @@ use thiserror::Error;
 use crate::{
     domain::{
         ids::SiteId,
-        placement::Placement,
+        placement::{Placement, Run},
         refusal::{Outcome, SiteVerdict},
     },
     planner::{
         Request, Timetable,
         cost::{Aim, Bill, Meter, Score, Sums},
         explain::refusals,
-        feasibility::{Ask, Offer, Tally, Work, examine, pool_position},
-        interruptible, rigid,
+        feasibility::{Ask, Flex, Offer, Tally, Work, examine, pool_position},
+        interruptible, malleable, rigid,
         site_table::{SiteTable, to_index, to_indexes, to_slot},
     },
     slot::SlotRange,
+    units,
 };
 
 /// No site can run the job.
@@ -45,6 +46,8 @@ pub(super) struct Found<'t> {
 enum Runs {
     One(Range<usize>),
     Many(Vec<Range<usize>>),
+    /// With the units of each.
+    Units(Vec<(Range<usize>, u32)>),
 }
 
 impl Timetable {
@@ -110,8 +113,9 @@ impl Timetable {
             return None;
         }
         let recosted = write_out(self, ask, &offer, pool, placement.runs.clone());
-        let sums = placement.runs.iter().fold(Sums::default(), |sums, &run| {
-            sums.plus(offer.meter.sums(to_indexes(run, ask.horizon)))
+        let sums = placement.runs.iter().fold(Sums::default(), |sums, run| {
+            let slots = to_indexes(run.slots, ask.horizon);
+            sums.plus(offer.meter.times(run.units).sums(slots))
         });
         let runs =
             [placement.start(), placement.end()].map(|slot| to_index(slot.0 - ask.horizon.start.0));
@@ -140,8 +144,8 @@ impl Timetable {
             placement.power_watts,
         );
         let sums = placement.runs.iter().fold(Sums::default(), |sums, run| {
-            let slots = to_indexes(run.intersect(self.horizon), self.horizon);
-            sums.plus(meter.sums(slots))
+            let slots = to_indexes(run.slots.intersect(self.horizon), self.horizon);
+            sums.plus(meter.times(run.units).sums(slots))
         });
         let first = request.window.not_before.max(self.horizon.start);
         let delay = placement.end().0.saturating_sub(first.0);
@@ -195,15 +199,19 @@ pub(super) fn search<'t>(
     offer: Offer<'t>,
     beat: Option<&Score>,
 ) -> Option<Found<'t>> {
-    let (score, pool, runs) = match ask.shape.pieces {
-        None => {
+    let (score, pool, runs) = match ask.shape.flex {
+        Flex::Rigid => {
             let hit = rigid::search(ask, &offer, beat)?;
             let end = hit.start + to_index(ask.shape.n_slots);
             (hit.score, hit.pool, Runs::One(hit.start..end))
         }
-        Some(pieces) => {
+        Flex::Pieces(pieces) => {
             let hit = interruptible::search(ask, &offer, pieces, beat)?;
             (hit.score, hit.pool, Runs::Many(hit.runs))
+        }
+        Flex::Units(speeds) => {
+            let hit = malleable::search(ask, &offer, speeds, beat)?;
+            (hit.score, hit.pool, Runs::Units(hit.runs))
         }
     };
     Some(Found {
@@ -219,26 +227,42 @@ impl Found<'_> {
         self.offer.table.site.id.clone()
     }
 
-    /// Slots of all runs.
-    pub(super) fn n_slots(&self) -> u32 {
-        let n_slots: usize = match &self.runs {
-            Runs::One(run) => run.len(),
-            Runs::Many(runs) => runs.iter().map(Range::len).sum(),
+    /// Power of all units over all slots, watts x slots.
+    pub(super) fn watt_slots(&self) -> u64 {
+        let n = |slots: usize| u64::try_from(slots).unwrap_or(u64::MAX);
+        let unit_slots: u64 = match &self.runs {
+            Runs::One(run) => n(run.len()),
+            Runs::Many(runs) => runs.iter().map(|run| n(run.len())).sum(),
+            Runs::Units(runs) => runs
+                .iter()
+                .map(|(run, units)| n(run.len()) * u64::from(*units))
+                .sum(),
         };
-        u32::try_from(n_slots).unwrap_or(u32::MAX)
+        self.offer.meter.watts() * unit_slots
+    }
+
+    /// Green share of the runs in thousandths, rounded down.
+    pub(super) fn green_share_permille(&self) -> u32 {
+        let total = self.watt_slots();
+        units::share_permille(total - self.score.sums.grid, total)
     }
 
     /// The placement with its energy, carbon and cost.
     pub(super) fn write_out(&self, timetable: &Timetable, ask: &Ask<'_>) -> Placement {
-        let to_run = |run: &Range<usize>| {
-            SlotRange::new(
+        let to_run = |run: &Range<usize>, units: u32| Run {
+            slots: SlotRange::new(
                 to_slot(run.start, ask.horizon),
                 to_slot(run.end, ask.horizon),
-            )
+            ),
+            units,
         };
         let runs = match &self.runs {
-            Runs::One(run) => [to_run(run)].into(),
-            Runs::Many(runs) => runs.iter().map(to_run).collect(),
+            Runs::One(run) => [to_run(run, 1)].into(),
+            Runs::Many(runs) => runs.iter().map(|run| to_run(run, 1)).collect(),
+            Runs::Units(runs) => runs
+                .iter()
+                .map(|(run, units)| to_run(run, *units))
+                .collect(),
         };
         let placement = write_out(timetable, ask, &self.offer, self.pool, runs);
         debug_assert!(
@@ -262,10 +286,13 @@ fn write_out(
     ask: &Ask<'_>,
     offer: &Offer<'_>,
     pool: usize,
-    runs: Box<[SlotRange]>,
+    runs: Box<[Run]>,
 ) -> Placement {
     let site = &offer.table.site;
-    let slots = runs.iter().flat_map(|&run| to_indexes(run, ask.horizon));
+    let slots = runs.iter().flat_map(|run| {
+        let slots = to_indexes(run.slots, ask.horizon);
+        slots.map(|slot| (slot, run.units))
+    });
     let Bill {
         green,
         energy,

@@ -144,6 +144,11 @@ fn tasks_held(pool: &Pool, task: &TaskResources) -> u64 {
     per_node.saturating_mul(pool.nodes.into())
 }
 
+/// Units of the job that an idle pool holds at once: blocks of its whole tasks.
+pub(super) fn units_held(pool: &Pool, spec: &JobSpec) -> u64 {
+    tasks_held(pool, &spec.task) / u64::from(spec.task_count).max(1)
+}
+
 fn task_exceeds_node(site: &Site, task: &Amounts, pools: &[&Pool]) -> Refusal {
     let (unit, need, have) = lacking(task, pools.iter().map(|pool| pool.node()));
     Refusal::numbers(

@@ -3,7 +3,7 @@
 //! Fed back, the result changes nothing: the last phase ends only when no job wants to change, and every change lowers
 //! the mover's own score and no other's, so that it does end.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use crate::{
     domain::{
@@ -98,14 +98,15 @@ struct Seat<'a> {
 /// Places the candidates anew and reports those that changed, by id. The timetable holds exactly the new set
 /// afterwards, and the placements of all other jobs as before.
 ///
-/// Placements that no longer hold are given up, the latest deadline first, until the rest holds; these and the
-/// missing ones are placed, the earliest deadline first; then sound ones are moved where it pays.
+/// Placements that no longer hold are given up, the least priority first and of equal ones the latest deadline, until
+/// the rest holds; these and the missing ones are placed in the opposite order; then sound ones are moved where it
+/// pays.
 pub fn replan(
     timetable: &mut Timetable,
     candidates: &[Candidate],
     options: &ReplanOptions,
 ) -> Vec<Move> {
-    let mut seats = seats_by_deadline(candidates);
+    let mut seats = seats_in_order(candidates);
     let work = Work::default();
     settle(timetable, &mut seats, options);
     debug_assert!(
@@ -128,7 +129,8 @@ pub fn replan(
     seats.into_iter().filter_map(Seat::into_move).collect()
 }
 
-fn seats_by_deadline(candidates: &[Candidate]) -> Vec<Seat<'_>> {
+/// Seats in the order in which they are served: by priority, then by deadline, then as submitted.
+fn seats_in_order(candidates: &[Candidate]) -> Vec<Seat<'_>> {
     let mut seats: Vec<Seat<'_>> = candidates
         .iter()
         .map(|candidate| Seat {
@@ -139,14 +141,19 @@ fn seats_by_deadline(candidates: &[Candidate]) -> Vec<Seat<'_>> {
             broken: false,
         })
         .collect();
-    seats.sort_by_key(|seat| (seat.candidate.window.end_by, seat.candidate.id));
+    seats.sort_by_key(|seat| {
+        let Candidate {
+            id, spec, window, ..
+        } = seat.candidate;
+        (Reverse(spec.priority), window.end_by, *id)
+    });
     seats
 }
 
 /// Costs every placement anew where it is and gives up those that no longer hold.
 ///
-/// The latest deadline goes first, so that where claims have become too large for what is there, the earliest
-/// deadline keeps its own. Afterwards everything that is left fits together: each one fitted while all before it
+/// The last in order goes first, so that where claims have become too large for what is there, the first in order
+/// keeps its own. Afterwards everything that is left fits together: each one fitted while all before it
 /// in the order still held theirs.
 fn settle(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOptions) {
     for seat in seats.iter_mut().rev() {
@@ -219,7 +226,7 @@ fn improve(
             let may_move = is_new || n_moved < options.max_moves;
             if let Some(left) = improve_seat(timetable, seat, options, work, may_move) {
                 changed = true;
-                freed.extend(left.runs.iter().copied());
+                freed.extend(left.runs.iter().map(|run| run.slots));
                 freed.extend(left.stage_in.iter().map(|stage_in| stage_in.slots));
                 if !is_new {
                     seat.moved = true;
@@ -287,7 +294,7 @@ fn pays(
     let (old, new) = (score.sums, better.sums);
     let of_next = |old: u64, new: u64| is_enough(u128::from(old - new), old.into());
     if new.grid < old.grid {
-        let energy = u128::from(current.power_watts) * u128::from(current.n_slots());
+        let energy = u128::from(current.power_watts) * u128::from(current.unit_slots());
         is_enough(u128::from(old.grid - new.grid), energy)
     } else if new.carbon < old.carbon {
         of_next(old.carbon, new.carbon)
@@ -535,6 +542,48 @@ mod tests {
             [(1, MoveKind::Recosted, "a [(0, 1)]".into())]
         );
         assert_eq!(moves[0].to.as_ref().unwrap().green[0].watts, 0);
+    }
+
+    #[test]
+    fn when_room_shrinks_the_higher_priority_keeps_its_own() {
+        let two = Site {
+            power_cap_watts: 2_000,
+            ..site("a")
+        };
+        let mut timetable = timetable(horizon(1), vec![(two, flat(horizon(1), 0))]);
+        let with_priority = |id, priority| {
+            let spec = JobSpec { priority, ..job(1) };
+            candidate(id, spec, window(0, 1))
+        };
+        let mut candidates = [
+            with_priority(1, 2),
+            with_priority(2, 7),
+            with_priority(3, 3),
+            with_priority(4, 9),
+        ];
+        settle_in(&mut timetable, &mut candidates[..2]);
+        let one = Arc::new(Site {
+            power_cap_watts: 1_000,
+            ..site("a")
+        });
+        timetable.set_site(one, flat(horizon(1), 0));
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        // Nobody takes the place of one that keeps it, not even a higher one.
+        assert_eq!(summary(&moves), [(1, MoveKind::Lost, String::new())]);
+        candidates[0].current = None;
+        let three = Arc::new(Site {
+            power_cap_watts: 3_000,
+            ..site("a")
+        });
+        timetable.set_site(three, flat(horizon(1), 0));
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        assert_eq!(
+            summary(&moves),
+            [
+                (3, MoveKind::Placed, "a [(0, 1)]".into()),
+                (4, MoveKind::Placed, "a [(0, 1)]".into()),
+            ]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::{ids::Revision, job::JobSpec, link::StageIn},
+    domain::{ids::Revision, job::JobSpec, link::StageIn, placement::Run},
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
 };
 
@@ -80,11 +80,12 @@ impl Window {
 
     /// Whether runs in this order keep the window.
     #[must_use]
-    pub fn allows(&self, runs: &[SlotRange]) -> bool {
+    pub fn allows(&self, runs: &[Run]) -> bool {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
             return false;
         };
-        self.not_before <= first.start && first.start <= self.start_by && last.end <= self.end_by
+        let (start, end) = (first.slots.start, last.slots.end);
+        self.not_before <= start && start <= self.start_by && end <= self.end_by
     }
 }
 

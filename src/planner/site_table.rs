@@ -165,19 +165,22 @@ impl SiteTable {
     pub(super) fn book(&mut self, placement: &Placement, booking: Booking) {
         let horizon = self.outlook.range;
         let i = self.pool_for(&placement.pool);
-        for &run in &placement.runs {
-            let slots = to_indexes(run.intersect(horizon), horizon);
+        for run in &placement.runs {
+            let slots = to_indexes(run.slots.intersect(horizon), horizon);
             let Amounts {
                 cpu_cores,
                 memory_mib,
                 gpus,
-            } = placement.amounts;
+            } = placement.amounts.times(run.units);
             let [cores, memory, cards] = self.pools[i].columns_mut();
             let columns = [
                 (cores, cpu_cores),
                 (memory, memory_mib),
                 (cards, gpus),
-                (&mut self.power, placement.power_watts),
+                (
+                    &mut self.power,
+                    placement.power_watts * u64::from(run.units),
+                ),
             ];
             for (column, amount) in columns {
                 match booking {
@@ -226,6 +229,41 @@ impl SiteTable {
             (&table.gpus, gpus),
             (&self.power, power),
         ]))
+    }
+
+    /// How many times these needs have room in a slot of the pool besides what is in use there.
+    pub(super) fn units_free(
+        &self,
+        pool: usize,
+        need: &Amounts,
+        watts: u64,
+        ignored: Option<Ignored>,
+        slot: usize,
+    ) -> u64 {
+        let capacity = self.site.pools[pool].capacity();
+        let unless = |kind: Ignored, used: u64| if ignored == Some(kind) { 0 } else { used };
+        let in_pool = |used: u64| unless(Ignored::Pools, used);
+        let used = self.pool_used(pool, slot);
+        let kinds = [
+            (capacity.cpu_cores, in_pool(used.cpu_cores), need.cpu_cores),
+            (
+                capacity.memory_mib,
+                in_pool(used.memory_mib),
+                need.memory_mib,
+            ),
+            (capacity.gpus, in_pool(used.gpus), need.gpus),
+            (
+                self.site.power_cap_watts,
+                unless(Ignored::Power, self.power.used()[slot]),
+                watts,
+            ),
+        ];
+        kinds
+            .into_iter()
+            // More may be in use than there is, until a re-plan after the site shrank.
+            .filter_map(|(have, used, need)| have.saturating_sub(used).checked_div(need))
+            .min()
+            .unwrap_or(0)
     }
 
     /// What of the pool is in use in a slot.

@@ -388,7 +388,7 @@ mod tests {
         domain::{
             ids::{JobId, Revision},
             job::JobSpec,
-            placement::Placement,
+            placement::{Placement, Run},
             refusal::Outcome,
         },
         planner::{
@@ -522,7 +522,11 @@ mod tests {
         // Moved on by hand, it leaves a gap of two slots.
         let stage_in = Arc::make_mut(placement.stage_in.as_mut().unwrap());
         stage_in.slots = SlotRange::new(Slot(START + 4), Slot(START + 6));
-        placement.runs = [SlotRange::new(Slot(START + 6), Slot(START + 7))].into();
+        placement.runs = [Run::single(SlotRange::new(
+            Slot(START + 6),
+            Slot(START + 7),
+        ))]
+        .into();
         timetable.reserve(placement);
         assert_eq!(
             placed(&mut timetable, with_input(1, 3), "b"),
@@ -661,7 +665,7 @@ mod tests {
             let placement = timetable.place(&ask).unwrap();
             (
                 placement.stage_in.unwrap(),
-                placement.runs[0].start.0 - START,
+                placement.runs[0].slots.start.0 - START,
             )
         };
         assert_eq!(found("a"), (staged.clone(), 0));
@@ -682,7 +686,11 @@ mod tests {
         placed(&mut timetable, with_input(1, 2), "b");
         let mut second = timetable.place(&request).unwrap();
         assert_eq!(transfer_of(&second), (2, 4));
-        second.runs = [SlotRange::new(Slot(START + 10), Slot(START + 12))].into();
+        second.runs = [Run::single(SlotRange::new(
+            Slot(START + 10),
+            Slot(START + 12),
+        ))]
+        .into();
         timetable.reserve(&second);
         timetable.release(&first);
         let recost = |timetable: &mut Timetable| {

@@ -7,11 +7,10 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::Aim,
-        feasibility::{Ask, Effort, Offer, Tally, Work, examine},
+        feasibility::{Ask, Effort, Flex, Offer, Tally, Work, examine},
         place::{Found, search},
     },
     slot::Slot,
-    units,
 };
 
 impl Timetable {
@@ -106,16 +105,12 @@ impl Timetable {
             aim: Aim::Strict,
             ..ask.clone()
         };
-        let share = |found: &Found<'_>| {
-            let total = found.offer.meter.watts() * u64::from(found.n_slots());
-            units::share_permille(total - found.score.sums.grid, total)
-        };
         // The first of equals: `max_by_key` would take the last.
         let greenest = self
             .offers(&any_share)
             .filter_map(|offer| search(&any_share, offer, None))
-            .min_by_key(|found| (std::cmp::Reverse(share(found)), found.score))?;
-        let permille = share(&greenest);
+            .min_by_key(|found| (std::cmp::Reverse(found.green_share_permille()), found.score))?;
+        let permille = greenest.green_share_permille();
         let lower = Ask {
             min_share_permille: permille,
             ..ask.clone()
@@ -143,7 +138,7 @@ impl Timetable {
 
     /// Whether the decision for the changed job, at the site that a coarse search found, finds something as well.
     fn works(&self, found: &Found<'_>, mut changed: Ask<'_>) -> bool {
-        if changed.shape.pieces.is_none() {
+        if changed.shape.flex == Flex::Rigid {
             return true;
         }
         changed.aim = Aim::of(changed.request.spec);
@@ -164,8 +159,8 @@ mod tests {
         planner::{
             feasibility::CELL_WORK,
             testing::{
-                at, flat, green, horizon, job, latencies, name, pieces, request, site, timetable,
-                window,
+                at, flat, green, horizon, job, latencies, malleable, name, pieces, request, site,
+                timetable, window,
             },
         },
     };
@@ -278,6 +273,55 @@ mod tests {
             assert!(
                 work.total() <= cells * CELL_WORK + slots,
                 "{} for {n_slots}, {chunk}, {resume}, {share}",
+                work.total()
+            );
+        }
+    }
+
+    #[test]
+    fn the_dearest_decision_on_units_with_all_its_advice_stays_within_its_bound() {
+        let two_weeks = horizon(14 * 96);
+        let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        let watts: Vec<u64> = (0..14 * 96)
+            .map(|slot| if slot % 96 < 40 { 9_000 } else { slot % 7 })
+            .collect();
+        let sites = ids.map(|id| (site(id), green(two_weeks, &watts)));
+        let timetable = timetable(two_weeks, sites.into());
+        // Each unit adds less than the one before, down to almost nothing.
+        let speeds: Vec<u32> = (0..64)
+            .scan(0, |speed, i| {
+                *speed += 1_000 - 15 * i;
+                Some(*speed)
+            })
+            .collect();
+        let weights = crate::domain::job::Weights {
+            grid_energy_micro_cny_per_kwh: 1_000_000,
+            carbon_micro_cny_per_kg: 0,
+            cost_permille: 1_000,
+            delay_micro_cny_per_hour: 1_000_000,
+        };
+        for (n_slots, task_watts, share, weights) in [
+            (1_343, 1_000, 0, None),
+            (1_343, 1_000, 1_000, None),
+            (1_343, 1_000, 0, Some(weights)),
+            (1_343, 1_000, 1_000, Some(weights)),
+            // No slot is as green as they ask for.
+            (672, 20_000, 900, None),
+            (672, 20_000, 900, Some(weights)),
+        ] {
+            let mut spec = malleable(n_slots, &speeds);
+            spec.task_power_watts = task_watts;
+            spec.min_green_share_permille = share;
+            spec.weights = weights;
+            let request = request(&spec, window(0, two_weeks.len() - 1));
+            let work = Work::default();
+            let ask = Ask::new(&timetable, &request, &work);
+            if timetable.place_by(&ask).is_err() {
+                timetable.suggest_by(&ask);
+            }
+            assert!(
+                work.total() <= limits::REPLAN_WORK_MAX,
+                "{} for {n_slots}, {share}, {weights:?}",
                 work.total()
             );
         }

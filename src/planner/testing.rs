@@ -14,6 +14,7 @@ use crate::{
         outlook::{Confidence, SiteOutlook},
         site::{Country, Pool, Site, Supply, SupplyKind},
     },
+    limits,
     planner::{Request, Timetable, Window},
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
 };
@@ -144,6 +145,7 @@ pub(super) fn job(n_slots: u32) -> JobSpec {
         confidence: Confidence::Even,
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::DomesticOnly)),
         weights: None,
+        priority: limits::PRIORITY_DEFAULT,
         staging: None,
     }
 }
@@ -157,6 +159,16 @@ pub(super) fn pieces(n_slots: u32, min_chunk: u32, resume: u32) -> JobSpec {
         flexibility: Flexibility::Interruptible {
             min_chunk_ms: slots_ms(min_chunk),
             resume_cost_ms: slots_ms(resume),
+        },
+        ..job(n_slots)
+    }
+}
+
+/// With work for `n_slots` slots of one unit.
+pub(super) fn malleable(n_slots: u32, speed_permille: &[u32]) -> JobSpec {
+    JobSpec {
+        flexibility: Flexibility::Malleable {
+            speed_permille: speed_permille.into(),
         },
         ..job(n_slots)
     }
@@ -243,6 +255,6 @@ pub(super) fn runs_of(placement: &crate::domain::placement::Placement) -> Vec<(u
     placement
         .runs
         .iter()
-        .map(|run| (run.start.0 - START, run.end.0 - START))
+        .map(|run| (run.slots.start.0 - START, run.slots.end.0 - START))
         .collect()
 }

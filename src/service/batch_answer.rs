@@ -104,6 +104,7 @@ mod tests {
         let runs = (0..i64::try_from(n_runs).unwrap()).map(|i| v1::Run {
             start_time: moment(1_000 + i),
             end_time: moment(2_000 + i),
+            units: 1,
         });
         let job = v1::Job {
             job_id: "id".into(),

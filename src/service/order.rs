@@ -23,6 +23,7 @@ enum By {
     StartTime,
     FinishDeadline,
     Name,
+    Priority,
 }
 
 impl Order {
@@ -38,6 +39,7 @@ impl Order {
             Some("start_time") => Some(By::StartTime),
             Some("finish_deadline") => Some(By::FinishDeadline),
             Some("name") => Some(By::Name),
+            Some("priority") => Some(By::Priority),
             Some(_) => None,
         };
         let descending = match words.next() {
@@ -49,7 +51,7 @@ impl Order {
         let (by, descending) = order.ok_or_else(|| {
             Rejection::field(
                 "order_by",
-                "is one of create_time, update_time, start_time, finish_deadline, name; with ` desc` for descending",
+                "is one of create_time, update_time, start_time, finish_deadline, name, priority; with ` desc` for descending",
             )
         })?;
         Ok(Self { by, descending })
@@ -66,6 +68,7 @@ impl Order {
             }
             By::FinishDeadline => self.time_key(Some(job.end_by)),
             By::Name => self.name_key(&job.spec.name),
+            By::Priority => self.number_key(job.spec.priority),
         };
         let JobId(id) = job.id;
         key.extend_from_slice(&id.to_be_bytes());
@@ -79,6 +82,11 @@ impl Order {
         // Times are not negative, so that the complement of one never is the key of a missing one.
         let ms = u64::try_from(time.0).unwrap_or(0);
         let sorted = if self.descending { !ms - 1 } else { ms };
+        sorted.to_be_bytes().to_vec()
+    }
+
+    fn number_key(&self, number: u32) -> Vec<u8> {
+        let sorted = if self.descending { !number } else { number };
         sorted.to_be_bytes().to_vec()
     }
 
@@ -103,8 +111,11 @@ mod tests {
         let order = Order::parse(order_by).unwrap();
         let mut jobs = [
             testing::job(1, "b").created(30).placed("s-a", 5, 6),
-            testing::job(2, "a").created(10),
-            testing::job(3, "ab").created(20).placed("s-a", 2, 9),
+            testing::job(2, "a").created(10).served(1),
+            testing::job(3, "ab")
+                .created(20)
+                .served(10)
+                .placed("s-a", 2, 9),
             testing::job(4, "a").created(10),
         ]
         .map(|builder| builder.build());
@@ -114,7 +125,7 @@ mod tests {
 
     #[test]
     fn ties_go_by_id_and_missing_values_come_last() {
-        let cases: [(&str, [u128; 4]); 7] = [
+        let cases: [(&str, [u128; 4]); 9] = [
             ("", [2, 4, 3, 1]),
             ("create_time", [2, 4, 3, 1]),
             ("create_time desc", [1, 3, 2, 4]),
@@ -122,6 +133,8 @@ mod tests {
             (" start_time  desc ", [1, 3, 2, 4]),
             ("name", [2, 4, 3, 1]),
             ("name desc", [1, 3, 2, 4]),
+            ("priority", [2, 1, 4, 3]),
+            ("priority desc", [3, 1, 4, 2]),
         ];
         for (order_by, expected) in cases {
             assert_eq!(order_of(order_by), expected, "{order_by:?}");

@@ -32,9 +32,12 @@ pub(super) fn of(explanation: &Explanation, grid: SlotGrid) -> String {
 }
 
 fn planned(job: &Job, plan: &Placement, sites: &[SiteVerdict], grid: SlotGrid) -> String {
-    let pieces = match plan.runs.len() {
-        0 | 1 => String::new(),
-        n => format!(" in {n} pieces"),
+    let most_units = plan.runs.iter().map(|run| run.units).max();
+    let pieces = match (plan.runs.len(), most_units) {
+        (0 | 1, None | Some(0 | 1)) => String::new(),
+        (n, None | Some(0 | 1)) => format!(" in {n} pieces"),
+        (1, Some(units)) => format!(" with {units} units"),
+        (_, Some(units)) => format!(" with up to {units} units"),
     };
     format!(
         "placed at {} from {} to {} (UTC){pieces} on {} green power{}",

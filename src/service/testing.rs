@@ -15,9 +15,10 @@ use crate::{
         },
         latency::{NetworkPath, RttQuantile},
         outlook::Confidence,
-        placement::{Carbon, EnergyMix, GreenStretch, Placement},
+        placement::{Carbon, EnergyMix, GreenStretch, Placement, Run},
         site::Amounts,
     },
+    limits,
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
     state::{
         Core, Settings,
@@ -58,6 +59,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         confidence: Confidence::Even,
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::DomesticOnly)),
         weights: None,
+        priority: limits::PRIORITY_DEFAULT,
         staging: None,
     };
     JobBuilder(Job {
@@ -83,6 +85,11 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
 impl JobBuilder {
     pub(super) fn created(mut self, ms: i64) -> Self {
         self.0.created_at = TimeMs(ms);
+        self
+    }
+
+    pub(super) fn served(mut self, priority: u32) -> Self {
+        Arc::make_mut(&mut self.0.spec).priority = priority;
         self
     }
 
@@ -113,7 +120,7 @@ pub(super) fn placement(site: &str, start: u32, end: u32) -> Placement {
     Placement {
         site: SiteId::parse(site).unwrap(),
         pool: PoolId::parse("cpu").unwrap(),
-        runs: Box::new([SlotRange::new(Slot(start), Slot(end))]),
+        runs: Box::new([Run::single(SlotRange::new(Slot(start), Slot(end)))]),
         amounts: Amounts::default(),
         power_watts: 1_000,
         green: Box::new([GreenStretch { slots, watts: 750 }]),

@@ -179,6 +179,7 @@ async fn a_submitted_job_comes_back_as_described() {
         .as_mut()
         .unwrap()
         .set_sector(v1::Sector::Other);
+    expected.priority = 5;
     assert_eq!(job.spec.unwrap(), expected);
 }
 

@@ -7,10 +7,10 @@ use crate::{
         ids::{CityId, JobId, PoolId, Revision, SiteId, SupplyId},
         job::{Job, PlacementChange},
         latency::LatencyTable,
-        placement::Placement,
+        placement::{Placement, Run},
     },
     limits,
-    slot::{Slot, SlotRange, TimeMs},
+    slot::{Slot, TimeMs},
     state::{
         Core, RequestMark, State,
         command::LatencyUpdate,
@@ -194,7 +194,7 @@ fn changed_job(before: &Job, change: &JobChange, revision: Revision, at: TimeMs)
 }
 
 /// Where and when a placement is, whatever its energy.
-fn seat(placement: Option<&Arc<Placement>>) -> Option<(&SiteId, &PoolId, &[SlotRange])> {
+fn seat(placement: Option<&Arc<Placement>>) -> Option<(&SiteId, &PoolId, &[Run])> {
     placement.map(|placement| (&placement.site, &placement.pool, &*placement.runs))
 }
 

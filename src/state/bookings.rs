@@ -8,10 +8,10 @@ use crate::{
     domain::{
         ids::{GatewayId, PoolId, SiteId},
         job::JobSpec,
-        placement::Placement,
+        placement::{Placement, Run},
         site::{Amounts, Site},
     },
-    slot::{Slot, SlotRange, TimeMs},
+    slot::{Slot, TimeMs},
     state::{
         Core,
         transfers::{LinkRules, TransferTrial, Transfers},
@@ -24,6 +24,14 @@ struct SlotUse {
     power_watts: u64,
     green_watts: u64,
     pools: BTreeMap<PoolId, Amounts>,
+}
+
+/// What one placement takes of one slot.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    power_watts: u64,
+    green_watts: u64,
+    amounts: Amounts,
 }
 
 /// Sums by site and slot; slots that nothing takes have no entry.
@@ -61,8 +69,8 @@ impl Bookings {
     /// Adds a placement.
     pub fn add(&mut self, placement: &Placement) {
         let slots = self.sites.entry(placement.site.clone()).or_default();
-        for (slot, green_watts) in placement.green_by_slot() {
-            slots.entry(slot).or_default().add(placement, green_watts);
+        for (slot, share) in shares(placement) {
+            slots.entry(slot).or_default().add(&placement.pool, share);
         }
         if let Some(stage_in) = &placement.stage_in {
             self.transfers.add(stage_in);
@@ -75,9 +83,9 @@ impl Bookings {
     /// When it was not added: the sums would be wrong from then on.
     pub fn remove(&mut self, placement: &Placement) {
         let slots = self.sites.entry(placement.site.clone()).or_default();
-        for (slot, green_watts) in placement.green_by_slot() {
+        for (slot, share) in shares(placement) {
             let taken = slots.entry(slot).or_default();
-            taken.remove(placement, green_watts);
+            taken.remove(&placement.pool, share);
             if *taken == SlotUse::default() {
                 slots.remove(&slot);
             }
@@ -111,9 +119,9 @@ impl Bookings {
 impl Trial<'_> {
     /// Takes a placement out.
     pub(super) fn remove(&mut self, placement: &Placement) {
-        for (slot, green_watts) in placement.green_by_slot() {
+        for (slot, share) in shares(placement) {
             self.slot(&placement.site, slot)
-                .remove(placement, green_watts);
+                .remove(&placement.pool, share);
         }
         if let Some(stage_in) = &placement.stage_in {
             self.transfers.remove(stage_in);
@@ -139,9 +147,9 @@ impl Trial<'_> {
         check_shape(placement)?;
         let capacity = pool.capacity();
         let nameplate_watts: u64 = site.supplies.iter().map(|s| s.nameplate_watts).sum();
-        for (slot, green_watts) in placement.green_by_slot() {
+        for (slot, share) in shares(placement) {
             let taken = self.slot(&placement.site, slot);
-            taken.add(placement, green_watts);
+            taken.add(&placement.pool, share);
             let amounts = taken
                 .pools
                 .get(&placement.pool)
@@ -159,7 +167,7 @@ impl Trial<'_> {
                     site.id
                 ));
             }
-            if green_watts > 0 && taken.green_watts > nameplate_watts {
+            if share.green_watts > 0 && taken.green_watts > nameplate_watts {
                 return Err(format!(
                     "green power of `{}` is given twice in {slot}",
                     site.id
@@ -186,54 +194,60 @@ impl Trial<'_> {
 }
 
 impl SlotUse {
-    fn add(&mut self, placement: &Placement, green_watts: u64) {
-        self.power_watts += placement.power_watts;
-        self.green_watts += green_watts;
-        let pool = self.pools.entry(placement.pool.clone()).or_default();
-        pool.cpu_cores += placement.amounts.cpu_cores;
-        pool.memory_mib += placement.amounts.memory_mib;
-        pool.gpus += placement.amounts.gpus;
+    fn add(&mut self, pool: &PoolId, share: Share) {
+        self.power_watts += share.power_watts;
+        self.green_watts += share.green_watts;
+        let pool = self.pools.entry(pool.clone()).or_default();
+        pool.cpu_cores += share.amounts.cpu_cores;
+        pool.memory_mib += share.amounts.memory_mib;
+        pool.gpus += share.amounts.gpus;
     }
 
-    fn remove(&mut self, placement: &Placement, green_watts: u64) {
+    fn remove(&mut self, pool_id: &PoolId, share: Share) {
         let less = |have: u64, take: u64| {
             let rest = have.checked_sub(take);
             assert!(rest.is_some(), "a placement is removed that was not added");
             rest.unwrap_or_default()
         };
-        self.power_watts = less(self.power_watts, placement.power_watts);
-        self.green_watts = less(self.green_watts, green_watts);
-        let pool = self.pools.entry(placement.pool.clone()).or_default();
-        pool.cpu_cores = less(pool.cpu_cores, placement.amounts.cpu_cores);
-        pool.memory_mib = less(pool.memory_mib, placement.amounts.memory_mib);
-        pool.gpus = less(pool.gpus, placement.amounts.gpus);
+        self.power_watts = less(self.power_watts, share.power_watts);
+        self.green_watts = less(self.green_watts, share.green_watts);
+        let pool = self.pools.entry(pool_id.clone()).or_default();
+        pool.cpu_cores = less(pool.cpu_cores, share.amounts.cpu_cores);
+        pool.memory_mib = less(pool.memory_mib, share.amounts.memory_mib);
+        pool.gpus = less(pool.gpus, share.amounts.gpus);
         if *pool == Amounts::default() {
-            self.pools.remove(&placement.pool);
+            self.pools.remove(pool_id);
         }
     }
 }
 
-/// Runs are in order and apart, and every slot has its green power within the job's.
+/// What a placement takes in each slot of its runs.
+fn shares(placement: &Placement) -> impl Iterator<Item = (Slot, Share)> {
+    let units = placement.units_by_slot().map(|(_, units)| units);
+    placement
+        .green_by_slot()
+        .zip(units)
+        .map(|((slot, green_watts), units)| {
+            let share = Share {
+                // What saturates fits nowhere.
+                power_watts: placement.power_watts.saturating_mul(units.into()),
+                green_watts,
+                amounts: placement.amounts.times(units),
+            };
+            (slot, share)
+        })
+}
+
+/// Runs are in order and each its own, and every slot has its green power within the job's.
 fn check_shape(placement: &Placement) -> Result<(), String> {
-    let in_order = placement
-        .runs
-        .windows(2)
-        .all(|pair| pair[0].end < pair[1].start);
-    if placement.runs.is_empty()
-        || !in_order
-        || placement.runs.iter().any(|run: &SlotRange| run.is_empty())
-    {
+    if placement.runs.is_empty() || !Run::are_in_order(&placement.runs) {
         return Err("its runs are not in order".into());
     }
     let n_green: u64 = placement.green.iter().map(|g| u64::from(g.slots)).sum();
     if n_green != u64::from(placement.n_slots()) {
         return Err("its green power does not cover its slots".into());
     }
-    if placement
-        .green
-        .iter()
-        .any(|g| g.watts > placement.power_watts)
-    {
+    if shares(placement).any(|(_, share)| share.green_watts > share.power_watts) {
         return Err("it reserves more green power than it draws".into());
     }
     Ok(())

@@ -107,6 +107,8 @@ pub struct JobPatch {
     pub green: Option<(u32, Confidence)>,
     /// Weights.
     pub weights: Option<Option<Weights>>,
+    /// Priority.
+    pub priority: Option<u32>,
 }
 
 /// Something to do with one site.

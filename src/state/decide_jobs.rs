@@ -306,9 +306,9 @@ impl Core {
         if spec == *job.spec && end_by == job.end_by {
             return Ok(JobStep::Unchanged(job.clone()));
         }
-        let labels_only = end_by == job.end_by && differs_in_labels_only(&spec, &job.spec);
+        let plans_alike = end_by == job.end_by && is_planned_alike(&spec, &job.spec);
         let spec = Arc::new(spec);
-        if job.state == JobState::Held || labels_only {
+        if job.state == JobState::Held || plans_alike {
             let mut change = job_change(job, job.state.clone(), ChangeCause::Updated, &job.note);
             change.spec = Some((spec, end_by));
             return Ok(self.decided(command, change, now));
@@ -409,9 +409,11 @@ fn wrong_state(job: &Job, verb: &'static str) -> Rejection {
     }
 }
 
-fn differs_in_labels_only(new: &JobSpec, old: &JobSpec) -> bool {
+/// Whether they differ in nothing that a placement depends on: labels, and the place in the queue.
+fn is_planned_alike(new: &JobSpec, old: &JobSpec) -> bool {
     let relabelled = JobSpec {
         labels: new.labels.clone(),
+        priority: new.priority,
         ..old.clone()
     };
     *new == relabelled
@@ -431,8 +433,8 @@ fn patched_spec(spec: &JobSpec, patch: &JobPatch) -> JobSpec {
     if let Some(time) = patch.finish_deadline {
         spec.timing.finish_deadline = time;
     }
-    if let Some(flexibility) = patch.flexibility {
-        spec.flexibility = flexibility;
+    if let Some(flexibility) = &patch.flexibility {
+        spec.flexibility = flexibility.clone();
     }
     if let Some((min_share, confidence)) = patch.green {
         spec.min_green_share_permille = min_share;
@@ -440,6 +442,9 @@ fn patched_spec(spec: &JobSpec, patch: &JobPatch) -> JobSpec {
     }
     if let Some(weights) = patch.weights {
         spec.weights = weights;
+    }
+    if let Some(priority) = patch.priority {
+        spec.priority = priority;
     }
     spec
 }

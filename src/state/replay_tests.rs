@@ -387,7 +387,7 @@ fn check_bookings(core: &Core) {
     let pool = testing::name("p");
     let mut sums: BTreeMap<(&SiteId, Slot), (u64, u64, u64)> = BTreeMap::new();
     for placement in core.state.jobs.values().filter_map(|job| job.placement()) {
-        for slot in placement.runs.iter().flat_map(|run| run.iter()) {
+        for slot in placement.runs.iter().flat_map(|run| run.slots.iter()) {
             let sum = sums.entry((&placement.site, slot)).or_default();
             sum.0 += 500;
             sum.1 += 500;

@@ -16,9 +16,10 @@ use crate::{
         job::{ClientPlace, Flexibility, JobSpec, Origin, TaskResources, Timing},
         latency::{City, LatencyZone, NetworkPath, RoundTrip, RttQuantile},
         outlook::Confidence,
-        placement::{Carbon, EnergyMix, GreenStretch, Placement},
+        placement::{Carbon, EnergyMix, GreenStretch, Placement, Run},
         site::{Amounts, Country, Pool, Site, Supply, SupplyKind},
     },
+    limits,
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
     state::{
         Settings,
@@ -128,6 +129,7 @@ pub(crate) fn spec() -> JobSpec {
         confidence: Confidence::Even,
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::NoCn)),
         weights: None,
+        priority: limits::PRIORITY_DEFAULT,
         staging: None,
     }
 }
@@ -138,7 +140,7 @@ pub(crate) fn placement(site: &str, start: Slot, slots: u32) -> Arc<Placement> {
     Arc::new(Placement {
         site: name(site),
         pool: name("p"),
-        runs: Box::new([SlotRange::new(start, start.plus(slots))]),
+        runs: Box::new([Run::single(SlotRange::new(start, start.plus(slots)))]),
         amounts: Amounts {
             cpu_cores: 2,
             memory_mib: 4_096,

@@ -150,8 +150,10 @@ fn a_job_lives_through_its_verbs() {
     );
     let released = verb(&["release", id]).exits(0).value();
     assert_eq!(released["state"], "JOB_STATE_PLANNED");
-    let updated = verb(&["update", id, "--label", "set=other"]).exits(0);
-    assert_eq!(updated.value()["spec"]["labels"], json!({ "set": "other" }));
+    let updated = verb(&["update", id, "--label", "set=other", "--priority", "9"]).exits(0);
+    let updated = updated.value()["spec"].clone();
+    assert_eq!(updated["labels"], json!({ "set": "other" }));
+    assert_eq!(updated["priority"], 9);
     let cancelled = verb(&["cancel", id]).exits(0);
     assert_eq!(cancelled.value()["state"], "JOB_STATE_CANCELLED");
 }
@@ -159,7 +161,8 @@ fn a_job_lives_through_its_verbs() {
 #[test]
 fn tables_are_for_people() {
     let client = WORLD.get();
-    let planned = submitted(&client, "--name cli-table");
+    let flags = "--name cli-table --priority 7 --speeds 1000,1500";
+    let planned = submitted(&client, flags);
     let id = text(&planned["jobId"]);
     let words = |arguments: &[&str]| -> String {
         let output = lancang(client.port(), arguments).exits(0).stdout;
@@ -170,16 +173,20 @@ fn tables_are_for_people() {
         get.contains("name cli-table") && get.contains("state PLANNED"),
         "{get}"
     );
+    assert!(
+        get.contains("priority 7") && get.contains("speeds 1.000, 1.500"),
+        "{get}"
+    );
     let explained = words(&["job", "explain", id]);
     assert!(explained.contains("placed at baoshan"), "{explained}");
     let list = words(&["job", "list", "--filter", "name = cli-table"]);
-    assert!(list.contains("cli-table PLANNED baoshan"), "{list}");
+    assert!(list.contains("cli-table 7 PLANNED baoshan"), "{list}");
     let sites = words(&["site", "list"]);
     assert!(sites.contains(SITE), "{sites}");
 }
 
 /// Commands that fail whatever they are about: exit code, arguments, and a part of what is said.
-const FAILURES: [(i32, &str, &str); 10] = [
+const FAILURES: [(i32, &str, &str); 12] = [
     (1, "backup --out {nowhere}", "cannot create"),
     (1, "job submit --file {nowhere}", "cannot read"),
     (
@@ -190,6 +197,16 @@ const FAILURES: [(i32, &str, &str); 10] = [
     (4, "site get nowhere", "known: baoshan"),
     (6, "job hold {planned} --etag r1", "STALE_ETAG"),
     (64, "job get 17", "field job_id"),
+    (
+        64,
+        "job update {planned} --priority 11",
+        "field spec.priority",
+    ),
+    (
+        64,
+        "job quote --runtime 1h --min-chunk 1h --speeds 1000,1500",
+        "--speeds",
+    ),
     (64, "job list --filter colour=green", "field filter"),
     (64, "job list --colour", "--colour"),
     (64, "job quote --tasks 0", "--runtime"),
@@ -255,7 +272,9 @@ fn submit_one_more_than_the_server_takes() -> Run {
 
 #[test]
 fn jobs_of_a_file_are_answered_each_on_its_own_or_all_at_once() {
-    let client = WORLD.get();
+    // A server of its own: the revision says that nothing was stored.
+    let client = Client::alone();
+    client.site(SITE, 30_000);
     let port = client.port();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.jsonl");

@@ -250,6 +250,7 @@ mod tests {
             runs: vec![v1::Run {
                 start_time: Some(to_proto("2026-11-24T12:00:00Z".parse().unwrap())),
                 end_time: None,
+                units: 1,
             }],
             energy: Some(v1::EnergyMix {
                 hydro_watt_seconds: hydro,

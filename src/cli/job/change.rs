@@ -14,12 +14,13 @@ use crate::{
 pub(super) const UPDATE_EXAMPLES: &str = "\
 Examples:
   lancang job update JOB --deadline 1d
+  lancang job update JOB --priority 9
   lancang job update JOB --min-green 90% --confidence 90% --etag ETAG
   lancang job update JOB --label team=ai --label stage=test     replaces all labels
   lancang job update JOB --clear weights --clear timing.finish_deadline";
 
 /// Fields that `--clear` can empty.
-const CLEARABLE: [&str; 7] = [
+const CLEARABLE: [&str; 8] = [
     "labels",
     "timing.earliest_start",
     "timing.start_deadline",
@@ -27,6 +28,7 @@ const CLEARABLE: [&str; 7] = [
     "flexibility",
     "green",
     "weights",
+    "priority",
 ];
 
 /// Which job, under which conditions.
@@ -80,6 +82,7 @@ impl UpdateArgs {
             green: self.how.green(),
             weights: self.how.weights(),
             timing: Some(timing),
+            priority: self.how.priority.unwrap_or(0),
             ..v1::JobSpec::default()
         };
         let set = [
@@ -90,6 +93,7 @@ impl UpdateArgs {
             (CLEARABLE[4], spec.flexibility.is_some()),
             (CLEARABLE[5], spec.green.is_some()),
             (CLEARABLE[6], spec.weights.is_some()),
+            (CLEARABLE[7], self.how.priority.is_some()),
         ];
         let mut paths = Vec::new();
         for (path, given) in set {
@@ -193,6 +197,9 @@ mod tests {
             &["flexibility", "weights"],
         );
         masks("j --clear labels", &["labels"]);
+        masks("j --priority 9", &["priority"]);
+        masks("j --clear priority", &["priority"]);
+        masks("j --speeds 1000,1800", &["flexibility"]);
     }
 
     #[test]

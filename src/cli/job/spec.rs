@@ -55,7 +55,7 @@ struct WhatArgs {
     /// Label to find it by; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = words::parse_label)]
     labels: Vec<(String, String)>,
-    /// How long it runs, as 2h or 90m.
+    /// How long it runs, as 2h or 90m; a malleable job, with one unit.
     #[arg(long, value_name = "DURATION", value_parser = time::parse_length)]
     runtime: Option<SignedDuration>,
 }
@@ -147,6 +147,17 @@ pub(super) struct HowArgs {
     /// Work that each resumption repeats.
     #[arg(long, value_name = "DURATION", requires = "min_chunk", value_parser = time::parse_length)]
     resume_cost: Option<SignedDuration>,
+    /// May run with several units of all its tasks at once: speed in thousandths with 1, 2, ... of them, as 1000,1900.
+    #[arg(
+        long,
+        value_name = "PERMILLE,...",
+        conflicts_with = "min_chunk",
+        value_delimiter = ','
+    )]
+    speeds: Vec<u32>,
+    /// How soon it is served among jobs that wait for room, 1 to 10, the highest first; without it 5.
+    #[arg(long, value_name = "PRIORITY")]
+    pub(super) priority: Option<u32>,
     /// Least share of green energy, as 80% or thousandths.
     #[arg(long, value_name = "SHARE", value_parser = words::parse_permille)]
     pub(super) min_green: Option<u32>,
@@ -189,6 +200,7 @@ impl SpecArgs {
             green: self.how.green(),
             data_policy: Some(self.policy.build()),
             weights: self.how.weights(),
+            priority: self.how.priority.unwrap_or(0),
             staging: self.input.build(),
         })
     }
@@ -251,13 +263,18 @@ impl WhenArgs {
 impl HowArgs {
     /// How the run may be cut, when that is said.
     pub(super) fn flexibility(&self) -> Option<v1::Flexibility> {
-        let min_chunk = self.min_chunk?;
-        Some(v1::Flexibility {
-            kind: Some(v1::flexibility::Kind::Interruptible(v1::Interruptible {
+        use v1::flexibility::Kind;
+        let kind = match self.min_chunk {
+            Some(min_chunk) => Kind::Interruptible(v1::Interruptible {
                 min_chunk: Some(duration_to_proto(min_chunk)),
                 resume_cost: self.resume_cost.map(duration_to_proto),
-            })),
-        })
+            }),
+            None if self.speeds.is_empty() => return None,
+            None => Kind::Malleable(v1::Malleable {
+                speed_permille: self.speeds.clone(),
+            }),
+        };
+        Some(v1::Flexibility { kind: Some(kind) })
     }
 
     /// How green it must be, when that is said.
@@ -349,6 +366,19 @@ mod tests {
     }
 
     #[test]
+    fn speeds_make_a_job_malleable() {
+        let spec = build("--city hanoi --runtime 1h --speeds 1000,1900,2500 --priority 8").unwrap();
+        let malleable = v1::Malleable {
+            speed_permille: vec![1_000, 1_900, 2_500],
+        };
+        assert_eq!(
+            spec.flexibility.unwrap().kind,
+            Some(v1::flexibility::Kind::Malleable(malleable))
+        );
+        assert_eq!(spec.priority, 8);
+    }
+
+    #[test]
     fn a_job_needs_a_runtime() {
         assert_eq!(build("--city bangkok").unwrap_err().exit(), 64);
     }
@@ -357,6 +387,7 @@ mod tests {
     fn what_is_not_said_is_left_to_the_server() {
         let spec = build("--city hanoi --runtime 1h").unwrap();
         assert!(spec.flexibility.is_none() && spec.green.is_none() && spec.weights.is_none());
+        assert_eq!(spec.priority, 0);
         assert_eq!(spec.staging, None);
         assert_eq!(
             spec.data_policy.unwrap().data_class(),

@@ -51,11 +51,13 @@ impl Table for v1::Job {
             ("note", self.note.clone()),
             ("origin", format!("{}{}", origin.city_id, origin.zone_id)),
             ("labels", labels.join(", ")),
+            ("priority", spec.priority.to_string()),
             (
                 "tasks",
                 format!("{} x {} W", spec.task_count, spec.task_power_watts),
             ),
             ("runtime", duration_text(timing.runtime.as_ref())),
+            ("speeds", speeds_text(&spec)),
             ("input", input),
             ("earliest start", view.time(timing.earliest_start.as_ref())),
             ("deadline", view.time(timing.finish_deadline.as_ref())),
@@ -89,6 +91,7 @@ impl Table for v1::ListJobsResponse {
         let mut table = table([
             "job",
             "name",
+            "prio",
             "state",
             "site",
             &format!("start ({zone})"),
@@ -105,6 +108,10 @@ impl Table for v1::ListJobsResponse {
                     .as_ref()
                     .map(|spec| spec.name.clone())
                     .unwrap_or_default(),
+                job.spec
+                    .as_ref()
+                    .map(|spec| spec.priority.to_string())
+                    .unwrap_or_default(),
                 state_name(job.state()).to_owned(),
                 placement.map_or_else(|| "-".to_owned(), |p| p.site_id.clone()),
                 view.time(placement.and_then(start_of)),
@@ -116,6 +123,19 @@ impl Table for v1::ListJobsResponse {
         }
         with_token(text(&table), &self.next_page_token)
     }
+}
+
+/// Speeds of a malleable job by number of units; empty for any other.
+fn speeds_text(spec: &v1::JobSpec) -> String {
+    let kind = spec.flexibility.as_ref().and_then(|it| it.kind.as_ref());
+    let Some(v1::flexibility::Kind::Malleable(malleable)) = kind else {
+        return String::new();
+    };
+    let speeds = malleable.speed_permille.iter();
+    let speeds: Vec<String> = speeds
+        .map(|speed| format!("{}.{:03}", speed / 1_000, speed % 1_000))
+        .collect();
+    speeds.join(", ")
 }
 
 /// A list with the way to its next page, when there is one.
@@ -300,6 +320,7 @@ mod tests {
             runs: vec![v1::Run {
                 start_time: Some(to_proto(start.parse().unwrap())),
                 end_time: None,
+                units: 1,
             }],
             green_share_permille: green,
             ..v1::Placement::default()

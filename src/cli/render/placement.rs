@@ -62,7 +62,7 @@ pub(crate) fn placement_card(placement: &v1::Placement, view: &View) -> String {
         ),
         ("input", stage_in(placement.stage_in.as_ref(), view)),
         ("runs", runs.join("; ")),
-        ("power", watts(placement.power_watts)),
+        ("power", power_text(placement)),
         (
             "green share",
             format!(
@@ -98,9 +98,27 @@ pub(crate) fn placement_card(placement: &v1::Placement, view: &View) -> String {
     ])
 }
 
+/// Power of the job, for one unit where it runs with several.
+fn power_text(placement: &v1::Placement) -> String {
+    let power = watts(placement.power_watts);
+    if placement.runs.iter().any(|run| 1 < run.units) {
+        return format!("{power} for each of up to {} units", most_units(placement));
+    }
+    power
+}
+
+fn most_units(placement: &v1::Placement) -> u32 {
+    let units = placement.runs.iter().map(|run| run.units);
+    units.max().unwrap_or(1)
+}
+
 fn run_text(run: &v1::Run, view: &View) -> String {
+    let units = match run.units {
+        0 | 1 => String::new(),
+        units => format!(" x{units}"),
+    };
     format!(
-        "{} to {}",
+        "{} to {}{units}",
         view.time(run.start_time.as_ref()),
         view.time(run.end_time.as_ref())
     )
@@ -243,5 +261,24 @@ mod tests {
         );
         assert!(text.contains("80.0 % at confidence 50.0 %"), "{text}");
         assert!(!text.contains("forecasts"), "{text}");
+    }
+
+    #[test]
+    fn units_are_shown_where_there_are_several() {
+        let run = |units| v1::Run {
+            units,
+            ..v1::Run::default()
+        };
+        let mut placement = v1::Placement {
+            power_watts: 500,
+            runs: vec![run(1), run(3)],
+            ..v1::Placement::default()
+        };
+        let text = placement_card(&placement, &View { zone: yunnan() });
+        assert!(text.contains(" x3") && !text.contains(" x1"), "{text}");
+        assert!(text.contains("500 W for each of up to 3 units"), "{text}");
+        placement.runs.pop();
+        let text = placement_card(&placement, &View { zone: yunnan() });
+        assert!(!text.contains("units"), "{text}");
     }
 }

@@ -66,6 +66,7 @@ enum NumberField {
     GreenSharePermille,
     TaskCount,
     ReplanCount,
+    Priority,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +171,7 @@ impl NumberField {
             Self::GreenSharePermille => job.placement().map(|plan| plan.green_share_permille()),
             Self::TaskCount => Some(job.spec.task_count),
             Self::ReplanCount => Some(job.replan_count),
+            Self::Priority => Some(job.spec.priority),
         };
         number.map(u64::from)
     }

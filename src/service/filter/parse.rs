@@ -15,7 +15,8 @@ use super::{Comparison, Equality, Node, NumberField, Test, TextField, TimeField,
 use crate::{domain::ids::JobId, limits};
 
 const FIELDS: &str = "job_id, name, state, site_id, city_id, zone_id, cause, labels.KEY, create_time, start_time, \
-    end_time, finish_deadline, green_share_permille, task_count, replan_count";
+    end_time, finish_deadline, green_share_permille, task_count, replan_count, \
+    priority";
 const STATES: [&str; 5] = ["HELD", "QUEUED", "PLANNED", "CANCELLED", "EXPIRED"];
 
 /// Why a filter cannot be read.
@@ -265,6 +266,7 @@ fn test(field: &str, operator: Operator, value: &str) -> Result<Test, (Part, Str
         "end_time" => time(TimeField::EndTime, field, operator, value),
         "finish_deadline" => time(TimeField::FinishDeadline, field, operator, value),
         "green_share_permille" => number(NumberField::GreenSharePermille, field, operator, value),
+        "priority" => number(NumberField::Priority, field, operator, value),
         "task_count" => number(NumberField::TaskCount, field, operator, value),
         "replan_count" => number(NumberField::ReplanCount, field, operator, value),
         _ => Err((

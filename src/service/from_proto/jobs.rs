@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What [`update_job`] may change.
-const JOB_MASK: [&str; 7] = [
+const JOB_MASK: [&str; 8] = [
     "labels",
     "timing.earliest_start",
     "timing.start_deadline",
@@ -31,6 +31,7 @@ const JOB_MASK: [&str; 7] = [
     "flexibility",
     "green",
     "weights",
+    "priority",
 ];
 
 /// Where a submission stands in its call: the start of its fields' paths.
@@ -320,6 +321,7 @@ fn job_patch(fields: &mut Fields, spec: &v1::JobSpec, paths: &[String]) -> JobPa
             }
             "green" => patch.green = Some(spec::green(fields, spec.green.as_ref())),
             "weights" => patch.weights = Some(spec.weights.as_ref().map(spec::weights)),
+            "priority" => patch.priority = Some(spec::priority(spec.priority)),
             // Any other path was refused when the mask was read.
             _ => {}
         }

@@ -55,11 +55,10 @@ pub(super) fn job_spec(fields: &mut Fields, spec: &v1::JobSpec, settings: Settin
         task_count: spec.task_count,
         task_power_watts: spec.task_power_watts,
         timing,
-        flexibility: if runtime_known {
-            flexibility
-        } else {
+        flexibility: match flexibility {
             // Its pieces are compared with the runtime.
-            Flexibility::Rigid
+            Flexibility::Interruptible { .. } if !runtime_known => Flexibility::Rigid,
+            flexibility => flexibility,
         },
         min_green_share_permille,
         confidence,
@@ -67,6 +66,7 @@ pub(super) fn job_spec(fields: &mut Fields, spec: &v1::JobSpec, settings: Settin
             data_policy.unwrap_or_else(|| DataPolicy::unprotected(CnFlow::DomesticOnly)),
         ),
         weights: spec.weights.as_ref().map(weights),
+        priority: priority(spec.priority),
         staging: links::staging(fields, spec.staging.as_ref()),
     };
     fields.merge(read.violations(settings.grid, settings.horizon_slots));
@@ -108,6 +108,22 @@ pub(super) fn flexibility(
                     .unwrap_or(0),
             })
         }),
+        Some(Kind::Malleable(v1::Malleable { speed_permille })) => Flexibility::Malleable {
+            // No more than one above the bound is needed to be refused.
+            speed_permille: speed_permille
+                .iter()
+                .take(limits::SPEEDS.end() + 1)
+                .copied()
+                .collect(),
+        },
+    }
+}
+
+/// Reads a priority; the domain checks its bounds.
+pub(super) fn priority(priority: u32) -> u32 {
+    match priority {
+        0 => limits::PRIORITY_DEFAULT,
+        priority => priority,
     }
 }
 

@@ -424,6 +424,60 @@ fn a_quote_is_redeemed_for_its_own_description_only() {
 }
 
 #[test]
+fn priorities_and_speeds_are_read() {
+    let priority = |priority| {
+        let mut request = good_submission();
+        request.spec.as_mut().unwrap().priority = priority;
+        let read = submission(request, Place::Alone, testing::settings(), TimeMs(0));
+        read.unwrap().spec.priority
+    };
+    assert_eq!([0, 1, 10].map(priority), [5, 1, 10]);
+    check_spec(&["spec.priority"], |spec| spec.priority = 11);
+    let field = "spec.flexibility.malleable.speed_permille";
+    let speeds = |expected: &[&str], speed_permille: &[u32]| {
+        check_spec(expected, |spec| {
+            let malleable = v1::Malleable {
+                speed_permille: speed_permille.to_vec(),
+            };
+            let kind = Some(v1::flexibility::Kind::Malleable(malleable));
+            spec.flexibility = Some(v1::Flexibility { kind });
+        });
+    };
+    let linear = |n: u32| (1..=n).map(|n| n * 1_000).collect::<Vec<u32>>();
+    speeds(&[], &[1_000, 1_000]);
+    speeds(&[], &[1_000, 1_900, 2_800, 2_800]);
+    speeds(&[], &linear(64));
+    speeds(&[field], &linear(65));
+    speeds(&[field], &[]);
+    speeds(&[field], &[1_000]);
+    speeds(&[field], &[999, 1_500]);
+    speeds(&[field], &[1_000, 999]);
+    speeds(&[field], &[1_000, 2_001]);
+    speeds(&[field], &[1_000, 1_500, 2_001]);
+    speeds(&[field], &[7]);
+    // What is wrong with them is said without a runtime as well.
+    check_spec(&["spec.timing.runtime", field], |spec| {
+        let kind = v1::flexibility::Kind::Malleable(v1::Malleable::default());
+        spec.flexibility = Some(v1::Flexibility { kind: Some(kind) });
+        timing(spec).runtime = None;
+    });
+    // A deadline has to leave time for the run at full speed only.
+    let start = 1_790_000_000 - 1_800;
+    let tight = |speed_permille: &[u32], expected: &[&str]| {
+        check_spec(expected, |spec| {
+            let malleable = v1::Malleable {
+                speed_permille: speed_permille.to_vec(),
+            };
+            let kind = Some(v1::flexibility::Kind::Malleable(malleable));
+            spec.flexibility = Some(v1::Flexibility { kind });
+            timing(spec).earliest_start = at(start);
+        });
+    };
+    tight(&[1_000, 2_000], &[]);
+    tight(&[1_000, 1_999], &["spec.timing.finish_deadline"]);
+}
+
+#[test]
 fn masks_name_what_may_change() {
     let id = "01890a5d-ac96-774b-bcce-b302099a8057";
     let update = |paths: &[&str]| v1::UpdateJobRequest {

@@ -21,8 +21,9 @@ pub(in crate::service) fn placement(placement: &Placement, grid: SlotGrid) -> v1
         pool_id: placement.pool.to_string(),
         runs: runs
             .map(|run| v1::Run {
-                start_time: Some(time(grid.start_of(run.start))),
-                end_time: Some(time(grid.start_of(run.end))),
+                start_time: Some(time(grid.start_of(run.slots.start))),
+                end_time: Some(time(grid.start_of(run.slots.end))),
+                units: run.units,
             })
             .collect(),
         power_watts: placement.power_watts,

@@ -30,7 +30,7 @@ pub(super) fn job_spec(spec: &JobSpec) -> v1::JobSpec {
         task_count: spec.task_count,
         task_power_watts: spec.task_power_watts,
         timing: Some(timing(&spec.timing)),
-        flexibility: Some(flexibility(spec.flexibility)),
+        flexibility: Some(flexibility(&spec.flexibility)),
         green: Some(v1::GreenRequirement {
             min_share_permille: spec.min_green_share_permille,
             confidence_permille: spec.confidence.permille(),
@@ -42,6 +42,7 @@ pub(super) fn job_spec(spec: &JobSpec) -> v1::JobSpec {
             cost_permille: weights.cost_permille,
             delay_micro_cny_per_hour: weights.delay_micro_cny_per_hour,
         }),
+        priority: spec.priority,
         staging: spec.staging.map(|staging| v1::Staging {
             input_bytes: staging.input_bytes,
             max_bits_per_second: staging.bits_per_second(None),
@@ -90,7 +91,7 @@ fn timing(timing: &Timing) -> v1::Timing {
     }
 }
 
-fn flexibility(flexibility: Flexibility) -> v1::Flexibility {
+fn flexibility(flexibility: &Flexibility) -> v1::Flexibility {
     use v1::flexibility::Kind;
     let kind = match flexibility {
         Flexibility::Rigid => Kind::Rigid(v1::Rigid {}),
@@ -98,8 +99,11 @@ fn flexibility(flexibility: Flexibility) -> v1::Flexibility {
             min_chunk_ms,
             resume_cost_ms,
         } => Kind::Interruptible(v1::Interruptible {
-            min_chunk: Some(duration(min_chunk_ms)),
-            resume_cost: Some(duration(resume_cost_ms)),
+            min_chunk: Some(duration(*min_chunk_ms)),
+            resume_cost: Some(duration(*resume_cost_ms)),
+        }),
+        Flexibility::Malleable { speed_permille } => Kind::Malleable(v1::Malleable {
+            speed_permille: speed_permille.to_vec(),
         }),
     };
     v1::Flexibility { kind: Some(kind) }

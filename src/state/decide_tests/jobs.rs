@@ -179,6 +179,13 @@ fn a_placement_that_is_not_well_formed_is_refused() {
         bad.runs = Box::new([run, run]);
         bad.green[0].slots = 8;
     });
+    spoil(|bad| bad.runs[0].units = 0);
+    // Sixteen units of 2 cores fill the pool; what one unit draws is not what they draw.
+    spoil(|bad| bad.runs[0].units = 17);
+    spoil(|bad| {
+        bad.runs[0].units = 2;
+        bad.green[0].watts = 1_001;
+    });
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::{
         latency::{City, LatencyTable, LatencyZone, NetworkPath, RoundTrip, RttQuantile},
         link::{Link, StageIn, Staging},
         outlook::Confidence,
-        placement::{Carbon, EnergyMix, GreenStretch, Placement},
+        placement::{Carbon, EnergyMix, GreenStretch, Placement, Run},
         site::{Amounts, Cordon, Country, Pool, Site, Supply, SupplyKind, TariffPeriod},
     },
     limits,
@@ -134,7 +134,7 @@ pub(crate) fn link() -> impl Strategy<Value = Link> {
 
 /// A placement with runs in order and green power for each slot.
 pub(crate) fn placement() -> impl Strategy<Value = Placement> {
-    let runs = (9..3_000_000_u32, vec((1..5_u32, 1..20_u32), 1..5));
+    let runs = (9..3_000_000_u32, vec((0..5_u32, 1..20_u32, 1..4_u32), 1..5));
     let green = (1..1_000_000_u64, vec((1..12_u32, 0..=1_000_u64), 1..6));
     let amounts = (1..4_096_u64, 1..4_096_u64, 0..8_u64);
     let figures = (any::<[u32; 4]>(), any::<[u32; 3]>(), any::<u64>());
@@ -147,11 +147,11 @@ pub(crate) fn placement() -> impl Strategy<Value = Placement> {
             // What is brought in is there before the first run.
             let stage_in = stage_in.map(|mut stage_in: StageIn| {
                 let len = stage_in.slots.len();
-                let end = runs[0].start;
+                let end = runs[0].slots.start;
                 stage_in.slots = SlotRange::new(end.minus(len), end);
                 Arc::new(stage_in)
             });
-            let n_slots = runs.iter().map(|run| run.len()).sum();
+            let n_slots = runs.iter().map(|run| run.slots.len()).sum();
             let [hydro, solar, wind, grid] = f.0.map(u64::from);
             let [location_mg, contract_mg, marginal_mg] = f.1.map(u64::from);
             Placement {
@@ -186,14 +186,23 @@ pub(crate) fn placement() -> impl Strategy<Value = Placement> {
     )
 }
 
-fn runs_of(start: u32, gaps_and_lens: &[(u32, u32)]) -> Box<[SlotRange]> {
-    let mut at = start;
-    let run = |(gap, len): &(u32, u32)| {
-        let run = SlotRange::new(Slot(at + gap), Slot(at + gap + len));
-        at = run.end.0;
-        run
+/// Runs that are apart, or touch and have different units.
+fn runs_of(start: u32, gaps_lens_and_units: &[(u32, u32, u32)]) -> Box<[Run]> {
+    let (mut at, mut last_units) = (start, 0);
+    let run = |(gap, len, units): &(u32, u32, u32)| {
+        let gap = if *units == last_units {
+            (*gap).max(1)
+        } else {
+            *gap
+        };
+        let slots = SlotRange::new(Slot(at + gap), Slot(at + gap + len));
+        (at, last_units) = (slots.end.0, *units);
+        Run {
+            slots,
+            units: *units,
+        }
     };
-    gaps_and_lens.iter().map(run).collect()
+    gaps_lens_and_units.iter().map(run).collect()
 }
 
 fn green_of(n_slots: u32, power_watts: u64, wanted: &[(u32, u64)]) -> Box<[GreenStretch]> {

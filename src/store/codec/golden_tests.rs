@@ -18,7 +18,7 @@ use crate::{
         },
         latency::{NetworkPath, RttQuantile},
         outlook::Confidence,
-        placement::{Carbon, EnergyMix, GreenStretch, Placement},
+        placement::{Carbon, EnergyMix, GreenStretch, Placement, Run},
         site::{Amounts, Country},
     },
     slot::{Slot, SlotRange, TimeMs},
@@ -142,6 +142,42 @@ fn a_record_written_by_hand_reads_as_meant() {
     }
 }
 
+/// What came after the first format is written behind it, and left out where it says what held before.
+#[test]
+fn units_and_priority_follow_what_was_there_before() {
+    use prost::Message;
+    let old = spec();
+    let mut new = old.clone();
+    new.flexibility = Flexibility::Malleable {
+        speed_permille: [1_000, 1_800].into(),
+    };
+    new.priority = 9;
+    let written = job_specs::encode_spec(&new).encode_to_vec();
+    // speed_permille, then priority.
+    let tail = [0xca, 0x01, 0x04, 0xe8, 0x07, 0x88, 0x0e, 0xd0, 0x01, 0x09];
+    assert!(written.ends_with(&tail), "{written:x?}");
+    let read = journal_v1::JobSpec::decode(&*written).unwrap();
+    assert_eq!(
+        job_specs::decode_spec(&read, &mut Interner::off()),
+        Ok(new.clone())
+    );
+    let before = job_specs::encode_spec(&old);
+    assert!(before.speed_permille.is_empty() && before.priority.is_none());
+
+    let mut placement = placement();
+    placement.runs[0].units = 2;
+    let written = placements::encode_placement(&placement).encode_to_vec();
+    assert!(
+        written.ends_with(&[0x8a, 0x01, 0x02, 0x02, 0x01]),
+        "{written:x?}"
+    );
+    let read = journal_v1::Placement::decode(&*written).unwrap();
+    assert_eq!(
+        placements::decode_placement(&read, &mut Interner::off()),
+        Ok(placement)
+    );
+}
+
 fn job() -> Job {
     Job {
         id: JOB,
@@ -207,6 +243,7 @@ fn spec() -> JobSpec {
             cost_permille: 0,
             delay_micro_cny_per_hour: 0,
         }),
+        priority: 5,
         staging: None,
     }
 }
@@ -243,8 +280,8 @@ fn placement() -> Placement {
         site: name("kmg"),
         pool: name("cpu"),
         runs: Box::new([
-            SlotRange::new(Slot(10), Slot(12)),
-            SlotRange::new(Slot(20), Slot(23)),
+            Run::single(SlotRange::new(Slot(10), Slot(12))),
+            Run::single(SlotRange::new(Slot(20), Slot(23))),
         ]),
         amounts: Amounts {
             cpu_cores: 6,

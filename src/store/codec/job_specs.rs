@@ -11,6 +11,7 @@ use crate::{
         job::{ClientPlace, Flexibility, JobSpec, Origin, TaskResources, Timing, Weights},
         latency::{NetworkPath, RttQuantile},
     },
+    limits,
     proto::journal_v1,
     slot::TimeMs,
     store::codec::{
@@ -34,12 +35,13 @@ pub(super) fn encode_spec(spec: &JobSpec) -> journal_v1::JobSpec {
         ClientPlace::City(city) => (city.as_str().to_owned(), String::new()),
         ClientPlace::Zone(zone) => (String::new(), zone.as_str().to_owned()),
     };
-    let (min_chunk_ms, resume_cost_ms) = match spec.flexibility {
-        Flexibility::Rigid => (None, 0),
+    let (min_chunk_ms, resume_cost_ms, speed_permille) = match &spec.flexibility {
+        Flexibility::Rigid => (None, 0, Vec::new()),
         Flexibility::Interruptible {
             min_chunk_ms,
             resume_cost_ms,
-        } => (Some(min_chunk_ms), resume_cost_ms),
+        } => (Some(*min_chunk_ms), *resume_cost_ms, Vec::new()),
+        Flexibility::Malleable { speed_permille } => (None, 0, speed_permille.to_vec()),
     };
     let labels = spec.labels.iter().flat_map(|(key, value)| [key, value]);
     journal_v1::JobSpec {
@@ -78,6 +80,8 @@ pub(super) fn encode_spec(spec: &JobSpec) -> journal_v1::JobSpec {
             cost_permille: weights.cost_permille,
             delay_micro_cny_per_hour: weights.delay_micro_cny_per_hour,
         }),
+        speed_permille,
+        priority: (spec.priority != limits::PRIORITY_DEFAULT).then_some(spec.priority),
         staging: spec.staging.map(encode_staging),
     }
 }
@@ -109,7 +113,7 @@ pub(super) fn decode_spec(
             start_deadline: optional_time(wire.start_deadline_ms).at("start_deadline_ms")?,
             finish_deadline: optional_time(wire.finish_deadline_ms).at("finish_deadline_ms")?,
         },
-        flexibility: decode_flexibility(wire).at("resume_cost_ms")?,
+        flexibility: decode_flexibility(wire)?,
         min_green_share_permille: wire.min_green_share_permille,
         confidence: decode_confidence(wire.confidence_permille).at("confidence_permille")?,
         data_policy: interner.policy(decode_policy(policy).at("data_policy")?),
@@ -119,10 +123,20 @@ pub(super) fn decode_spec(
             cost_permille: weights.cost_permille,
             delay_micro_cny_per_hour: weights.delay_micro_cny_per_hour,
         }),
+        priority: decode_priority(wire.priority).at("priority")?,
         staging: (wire.staging.as_ref())
             .map(|staging| decode_staging(staging).at("staging"))
             .transpose()?,
     })
+}
+
+/// The default is never written: it was in force before there were priorities.
+fn decode_priority(priority: Option<u32>) -> Result<u32, FieldProblem> {
+    match priority {
+        None => Ok(limits::PRIORITY_DEFAULT),
+        Some(0 | limits::PRIORITY_DEFAULT) => Err(FieldProblem::OutOfRange),
+        Some(priority) => Ok(priority),
+    }
 }
 
 /// Labels as text by text: key and value in turn, keys rising.
@@ -172,15 +186,37 @@ fn decode_origin(
     })
 }
 
-fn decode_flexibility(wire: &journal_v1::JobSpec) -> Result<Flexibility, FieldProblem> {
+fn decode_flexibility(wire: &journal_v1::JobSpec) -> Result<Flexibility, DecodeError> {
+    let is_malleable = !wire.speed_permille.is_empty();
     match wire.min_chunk_ms {
+        Some(_) if is_malleable => {
+            let problem = FieldProblem::Contradiction("a malleable job has no pieces");
+            Err(problem).at("min_chunk_ms")
+        }
         Some(min_chunk_ms) => Ok(Flexibility::Interruptible {
             min_chunk_ms,
             resume_cost_ms: wire.resume_cost_ms,
         }),
-        None if wire.resume_cost_ms == 0 => Ok(Flexibility::Rigid),
-        None => Err(FieldProblem::Contradiction("a rigid job never resumes")),
+        None if wire.resume_cost_ms != 0 => {
+            let problem = FieldProblem::Contradiction("only an interruptible job resumes");
+            Err(problem).at("resume_cost_ms")
+        }
+        None if is_malleable => Ok(Flexibility::Malleable {
+            speed_permille: decode_speeds(&wire.speed_permille).at("speed_permille")?,
+        }),
+        None => Ok(Flexibility::Rigid),
     }
+}
+
+/// Speeds that never fall, from that of one unit on.
+fn decode_speeds(speed_permille: &[u32]) -> Result<Arc<[u32]>, FieldProblem> {
+    if speed_permille.first() != Some(&1_000) {
+        return Err(FieldProblem::OutOfRange);
+    }
+    if !speed_permille.is_sorted() {
+        return Err(FieldProblem::Unordered);
+    }
+    Ok(speed_permille.into())
 }
 
 fn encode_policy(policy: &DataPolicy) -> journal_v1::DataPolicy {

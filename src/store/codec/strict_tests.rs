@@ -89,6 +89,18 @@ fn a_spoilt_description_is_refused_by_the_name_of_its_field() {
         spec.earliest_start_ms = Some(-1);
     });
     spec("resume_cost_ms", |spec| spec.resume_cost_ms = 1);
+    spec("min_chunk_ms", |spec| {
+        spec.min_chunk_ms = Some(1);
+        spec.speed_permille = vec![1_000, 1_500];
+    });
+    spec("speed_permille", |spec| {
+        spec.speed_permille = vec![999, 1_500];
+    });
+    spec("speed_permille", |spec| {
+        spec.speed_permille = vec![1_000, 999];
+    });
+    spec("priority", |spec| spec.priority = Some(0));
+    spec("priority", |spec| spec.priority = Some(5));
     spec("min_green_share_permille", |spec| {
         spec.min_green_share_permille = 1_001;
     });
@@ -133,6 +145,18 @@ fn a_spoilt_placement_is_refused_by_the_name_of_its_field() {
     placement("runs", |placement| placement.runs = vec![5, 5]);
     placement("runs", |placement| placement.runs = vec![5, 7, 7, 9]);
     placement("runs", |placement| placement.runs = vec![9, 11, 5, 7]);
+    placement("runs", |placement| {
+        placement.runs = vec![5, 7, 7, 9];
+        placement.units = vec![2, 2];
+    });
+    placement("units", |placement| placement.units = vec![1]);
+    placement("units", |placement| placement.units = vec![0]);
+    placement("units", |placement| placement.units = vec![2, 1]);
+    placement("green", |placement| {
+        placement.runs = vec![5, 7, 7, 9];
+        placement.units = vec![2, 1];
+        placement.green = vec![3, 501, 1, 500];
+    });
     placement("green", |placement| placement.green = vec![4]);
     placement("green", |placement| placement.green = vec![3, 500]);
     placement("green", |placement| placement.green = vec![0, 500, 4, 500]);

@@ -52,6 +52,14 @@ fn runs_of(job: &v1::Job) -> Vec<(i64, i64)> {
         .collect()
 }
 
+/// Runs as slots with their units.
+fn units_of(job: &v1::Job) -> Vec<(i64, i64, u64)> {
+    let runs = job.placement.as_ref().unwrap().runs.iter();
+    runs.zip(runs_of(job))
+        .map(|(run, (start, end))| (start, end, u64::from(run.units)))
+        .collect()
+}
+
 fn slots_of(duration: Option<prost_types::Duration>) -> i64 {
     let seconds = duration.unwrap_or_default().seconds;
     (seconds + SLOT_S - 1) / SLOT_S
@@ -81,7 +89,38 @@ fn assert_job_keeps_its_terms(job: &v1::Job, now: i64) {
             .is_none_or(|by| at(end).seconds <= by.seconds),
         "{job:?} ends too late"
     );
-    let work = slots_of(timing.runtime);
+    assert_runs_do_the_work(job);
+    let origin = spec.origin.as_ref().unwrap();
+    let budget = if origin.max_rtt_us == 0 {
+        BUDGET_US
+    } else {
+        origin.max_rtt_us
+    };
+    assert!(placement.rtt_us <= budget, "{job:?} is too far");
+    let green = spec
+        .green
+        .as_ref()
+        .map_or(0, |green| green.min_share_permille);
+    assert!(
+        green <= placement.green_share_permille,
+        "{job:?} is too grey"
+    );
+    let mix = placement.energy.unwrap();
+    let total = green_of(&mix) + mix.grid_watt_seconds;
+    let unit_slots = units_of(job)
+        .into_iter()
+        .map(|(start, end, units)| u64::try_from(end - start).unwrap() * units);
+    let seconds = unit_slots.sum::<u64>() * u64::try_from(SLOT_S).unwrap();
+    assert_eq!(total, placement.power_watts * seconds, "{job:?}");
+    let share = u128::from(green_of(&mix)) * 1_000 / u128::from(total);
+    assert_eq!(u128::from(placement.green_share_permille), share);
+}
+
+/// The runs are long enough, apart and as many units as the kind of job allows, and do the work.
+fn assert_runs_do_the_work(job: &v1::Job) {
+    let spec = job.spec.as_ref().unwrap();
+    let runs = runs_of(job);
+    let work = slots_of(spec.timing.as_ref().unwrap().runtime);
     let kind = spec
         .flexibility
         .as_ref()
@@ -102,29 +141,39 @@ fn assert_job_keeps_its_terms(job: &v1::Job, now: i64) {
                 "{job:?}"
             );
         }
+        Some(v1::flexibility::Kind::Malleable(malleable)) => {
+            assert_units_do_the_work(job, &malleable.speed_permille, work);
+        }
         _ => assert_eq!(lengths, [work], "{job:?}"),
     }
-    let origin = spec.origin.as_ref().unwrap();
-    let budget = if origin.max_rtt_us == 0 {
-        BUDGET_US
-    } else {
-        origin.max_rtt_us
-    };
-    assert!(placement.rtt_us <= budget, "{job:?} is too far");
-    let green = spec
-        .green
-        .as_ref()
-        .map_or(0, |green| green.min_share_permille);
+    let runs = units_of(job);
+    let is_malleable = matches!(kind, Some(v1::flexibility::Kind::Malleable(_)));
+    assert!(is_malleable || runs.iter().all(|run| run.2 == 1), "{job:?}");
+}
+
+/// The speeds of all slots add up to the work, and would not without any one of the units.
+fn assert_units_do_the_work(job: &v1::Job, speed_permille: &[u32], work: i64) {
+    let runs = units_of(job);
     assert!(
-        green <= placement.green_share_permille,
-        "{job:?} is too grey"
+        runs.windows(2)
+            .all(|pair| pair[0].1 < pair[1].0 || (pair[0].1 == pair[1].0 && pair[0].2 != pair[1].2)),
+        "{runs:?}"
     );
-    let mix = placement.energy.unwrap();
-    let total = green_of(&mix) + mix.grid_watt_seconds;
-    let seconds = u64::try_from(lengths.iter().sum::<i64>() * SLOT_S).unwrap();
-    assert_eq!(total, placement.power_watts * seconds, "{job:?}");
-    let share = u128::from(green_of(&mix)) * 1_000 / u128::from(total);
-    assert_eq!(u128::from(placement.green_share_permille), share);
+    let speed = |units: u64| match usize::try_from(units).unwrap() {
+        0 => 0,
+        units => i64::from(speed_permille[units - 1]),
+    };
+    let done: i64 = runs
+        .iter()
+        .map(|(start, end, units)| (end - start) * speed(*units))
+        .sum();
+    let surplus = done - work * 1_000;
+    assert!(0 <= surplus, "{job:?}");
+    assert!(
+        runs.iter()
+            .all(|run| surplus < speed(run.2) - speed(run.2 - 1)),
+        "{job:?}"
+    );
 }
 
 fn green_of(mix: &v1::EnergyMix) -> u64 {
@@ -155,13 +204,13 @@ fn assert_site_holds(site: &v1::Site, jobs: &[&v1::Job]) {
         } else {
             (task.cpu_cores, task.memory_mib, task.gpus)
         };
-        for (start, end) in runs_of(job) {
+        for (start, end, units) in units_of(job) {
             for slot in start..end {
-                *watts.entry(slot).or_default() += facility;
+                *watts.entry(slot).or_default() += facility * units;
                 let used = pools.entry((pool_id, slot)).or_default();
-                used.cores += tasks * u64::from(cores);
-                used.memory_mib += tasks * memory_mib;
-                used.gpus += tasks * u64::from(gpus);
+                used.cores += units * tasks * u64::from(cores);
+                used.memory_mib += units * tasks * memory_mib;
+                used.gpus += units * tasks * u64::from(gpus);
             }
         }
     }

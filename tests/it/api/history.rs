@@ -57,8 +57,9 @@ pub(super) struct Draw {
     slots: i64,
     /// Slots from now to the earliest start, and from the end of the soonest run to the deadline.
     window: Option<(i64, i64)>,
-    /// Slots that a resumption costs, for a job that may be cut.
-    resume: Option<i64>,
+    /// How the run may be cut or varied, unless it may not.
+    kind: Option<v1::flexibility::Kind>,
+    priority: u32,
     min_share: u32,
     max_rtt_us: u32,
     weights: Option<v1::Weights>,
@@ -92,6 +93,25 @@ pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(test)
 }
 
+/// Pieces whose resumption costs nothing or a slot, or units that help more or less.
+fn kinds() -> impl Strategy<Value = v1::flexibility::Kind> {
+    use v1::flexibility::Kind;
+    let pieces = (0..=1_i64).prop_map(|resume| {
+        Kind::Interruptible(v1::Interruptible {
+            min_chunk: seconds(900),
+            resume_cost: seconds(resume * 900),
+        })
+    });
+    let speeds = vec![
+        vec![1_000, 2_000, 3_000],
+        vec![1_000, 1_700, 2_100],
+        vec![1_000, 1_200],
+    ];
+    let units =
+        select(speeds).prop_map(|speed_permille| Kind::Malleable(v1::Malleable { speed_permille }));
+    prop_oneof![pieces, units]
+}
+
 pub(super) fn draws() -> impl Strategy<Value = Draw> {
     let size = (
         1..=3_u32,
@@ -103,7 +123,7 @@ pub(super) fn draws() -> impl Strategy<Value = Draw> {
         select(vec![500, 1_000, 1_500]),
         1..=8_i64,
         prop::option::weighted(0.7, (0..24_i64, 0..40_i64)),
-        prop::option::weighted(0.3, 0..=1_i64),
+        prop::option::weighted(0.5, kinds()),
     );
     let wishes = (
         select(vec![0, 0, 300, 800]),
@@ -111,6 +131,7 @@ pub(super) fn draws() -> impl Strategy<Value = Draw> {
         prop::option::weighted(0.2, (0..=500_000_u64, 1..=200_000_u64)),
         select(vec!["film", "bank"]),
         prop::bool::weighted(0.1),
+        0..=10_u32,
     );
     (size, time, wishes).prop_map(|(size, time, wishes)| Draw {
         tasks: size.0,
@@ -120,7 +141,8 @@ pub(super) fn draws() -> impl Strategy<Value = Draw> {
         watts: time.0,
         slots: time.1,
         window: time.2,
-        resume: time.3,
+        kind: time.3,
+        priority: wishes.5,
         min_share: wishes.0,
         max_rtt_us: wishes.1,
         weights: wishes.2.map(|(grid, delay)| v1::Weights {
@@ -334,7 +356,8 @@ impl Draw {
             watts: 500,
             slots: 1,
             window: None,
-            resume: None,
+            kind: None,
+            priority: 0,
             min_share: 0,
             max_rtt_us: 0,
             weights: None,
@@ -362,15 +385,9 @@ impl Draw {
             // Twice as long as it takes, for a job whose resumptions cost something.
             timing.finish_deadline = Some(at(now + from + 2 * self.slots + slack));
         }
-        if let Some(resume) = self.resume {
-            let cut = v1::Interruptible {
-                min_chunk: seconds(900),
-                resume_cost: seconds(resume * 900),
-            };
-            spec.flexibility = Some(v1::Flexibility {
-                kind: Some(v1::flexibility::Kind::Interruptible(cut)),
-            });
-        }
+        let kind = self.kind.clone();
+        spec.flexibility = kind.map(|kind| v1::Flexibility { kind: Some(kind) });
+        spec.priority = self.priority;
         spec.green = Some(v1::GreenRequirement {
             min_share_permille: self.min_share,
             confidence_permille: 500,

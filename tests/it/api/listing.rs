@@ -26,7 +26,7 @@ fn named(name: &str, team: &str, spec: v1::JobSpec) -> v1::JobSpec {
 ///
 /// In the order of their acceptance: `foxtrot` and `alpha` at the start, `bravo`, `charlie`, `delta` and `echo` a
 /// minute later. `alpha` has the one green hour (slots 16 to 20), which `foxtrot` would need and waits for. `bravo`
-/// (two tasks) missed its start in slot 1 and has another one in slot 2; `echo` missed its deadline. `charlie`, the one
+/// (two tasks, priority 10) missed its start in slot 1 and has another one in slot 2; `echo` (priority 1) missed its deadline. `charlie`, the one
 /// that names a zone, is held, `delta` is cancelled.
 async fn six_jobs() -> TestServer {
     let server = TestServer::with_sites(vec![site("a")]).await;
@@ -45,6 +45,7 @@ async fn six_jobs() -> TestServer {
     server.advance(Duration::from_secs(60)).await;
     let mut bravo = named("bravo", "bank", job_between(0, 10));
     bravo.task_count = 2;
+    bravo.priority = 10;
     server.submit("bravo", bravo).await;
     let mut charlie = named("charlie", "", job());
     charlie.origin = Some(v1::Origin {
@@ -54,9 +55,9 @@ async fn six_jobs() -> TestServer {
     server.try_submit(held("charlie", charlie)).await.unwrap();
     let delta = server.submit("delta", named("delta", "", job())).await;
     server.try_cancel(&delta.job_id).await.unwrap();
-    server
-        .submit("echo", named("echo", "", job_between(0, 5)))
-        .await;
+    let mut echo = named("echo", "", job_between(0, 5));
+    echo.priority = 1;
+    server.submit("echo", echo).await;
     server.advance(Duration::from_secs(1_740)).await;
     server
 }
@@ -69,7 +70,7 @@ fn names(jobs: &[v1::Job]) -> String {
 }
 
 /// Filters, and the names of the six jobs that they select.
-const FILTERS: [(&str, &str); 47] = [
+const FILTERS: [(&str, &str); 50] = [
     ("", "alpha bravo charlie delta echo foxtrot"),
     ("name = alpha", "alpha"),
     ("name != alpha", "bravo charlie delta echo foxtrot"),
@@ -134,6 +135,9 @@ const FILTERS: [(&str, &str); 47] = [
     ),
     ("task_count > 1", "bravo"),
     ("task_count = 1", "alpha charlie delta echo foxtrot"),
+    ("priority > 5", "bravo"),
+    ("priority = 5", "alpha charlie delta foxtrot"),
+    ("priority < 5", "echo"),
     ("replan_count >= 1", "bravo"),
     ("NOT replan_count = 0", "bravo"),
     // As in AIP-160, OR binds tighter than AND.
@@ -183,6 +187,8 @@ async fn every_order_is_kept_over_pages_of_any_size() {
         ),
         ("name", "alpha bravo charlie delta echo foxtrot"),
         ("name desc", "foxtrot echo delta charlie bravo alpha"),
+        ("priority", "echo foxtrot alpha charlie delta bravo"),
+        ("priority desc", "bravo foxtrot alpha charlie delta echo"),
     ];
     for (order_by, expected) in cases {
         for page_size in 1..=7 {

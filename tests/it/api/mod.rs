@@ -12,6 +12,7 @@ mod limits;
 mod links;
 mod listing;
 mod plan;
+mod priority;
 mod quote_explain;
 mod replan;
 mod submit;

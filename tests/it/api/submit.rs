@@ -263,6 +263,61 @@ async fn an_interruptible_job_runs_in_the_green_slots_only() {
 }
 
 #[tokio::test]
+async fn a_malleable_job_runs_with_as_many_units_as_there_is_green_power() {
+    let server = TestServer::with_sites(vec![site("a")]).await;
+    let mut watts = [0; 96];
+    watts[10] = 3_000;
+    watts[30..32].fill(2_000);
+    server.forecast_at("a", 0, &watts).await;
+    let with_speeds = |speed_permille: &[u32]| v1::JobSpec {
+        flexibility: Some(v1::Flexibility {
+            kind: Some(v1::flexibility::Kind::Malleable(v1::Malleable {
+                speed_permille: speed_permille.to_vec(),
+            })),
+        }),
+        ..job()
+    };
+    let runs = |job: &v1::Job| -> Vec<_> {
+        let runs = job.placement.as_ref().unwrap().runs.iter();
+        runs.map(|run| (run.start_time.unwrap(), run.end_time.unwrap(), run.units))
+            .collect()
+    };
+    // Four slots of work: three units in slot 10, and one in the first of the next two that can have it.
+    let placed = server
+        .submit("three", with_speeds(&[1_000, 2_000, 3_000]))
+        .await;
+    assert_eq!(runs(&placed), [(at(10), at(11), 3), (at(30), at(31), 1)]);
+    assert_eq!(energy(&placed), [KWH_WATT_SECONDS, 0, 0, 0]);
+    assert_eq!(placed.placement.as_ref().unwrap().power_watts, 1_000);
+    let explained = server.explain(&placed.job_id).await;
+    assert!(
+        explained.summary.contains(" with up to 3 units "),
+        "{}",
+        explained.summary
+    );
+    // A kilowatt is left in slot 30 and two in slot 31; the rest is on the grid, at once.
+    let placed = server.submit("two", with_speeds(&[1_000, 1_500])).await;
+    let placement = placed.placement.as_ref().unwrap();
+    assert_eq!(
+        runs(&placed),
+        [(at(0), at(1), 2), (at(30), at(31), 1), (at(31), at(32), 2)]
+    );
+    assert_eq!(placement.green_share_permille, 600);
+    // Five units for a quarter of an hour.
+    let total: u64 = energy(&placed).iter().sum();
+    assert_eq!(total, 5 * KWH_WATT_SECONDS / 4);
+    // With four slots of work and a speed of three, two slots are enough and one is not.
+    let within = |slots| {
+        let mut spec = with_speeds(&[1_000, 2_000, 3_000]);
+        spec.timing.as_mut().unwrap().finish_deadline = Some(at(slots));
+        submission(&format!("within-{slots}"), spec)
+    };
+    assert!(server.try_submit(within(2)).await.is_ok());
+    let refused = server.try_submit(within(1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
 async fn a_repeat_by_key_is_the_first_job_for_ever() {
     let mut server = TestServer::with_sites(vec![site("a")]).await;
     let first = server.submit("key", job()).await;

@@ -49,8 +49,9 @@ fn a_backup_under_load_restores_the_revision_that_it_states() {
 /// The jobs are those of the revision, but for what the restored server has planned anew since.
 async fn check_restored(server: &ServerProcess, events: &[v1::JobEvent], revision: u64) {
     let clients = Clients::connect(server).await;
-    let since = history::changes_after(&clients, revision).await;
+    // Listed first: the server plans on meanwhile, and every change that the list shows is then among those read.
     let listed = clients.all_jobs().await;
+    let since = history::changes_after(&clients, revision).await;
     let expected = history::last_of_each(events, revision);
     assert_eq!(
         listed.jobs.len(),

@@ -54,7 +54,7 @@ fn a_submitted_job_is_placed_and_a_repeat_gets_it_again(client: &Client) {
     let end = after(first.parse().unwrap(), 4);
     assert_eq!(
         plan["runs"],
-        json!([{ "startTime": first, "endTime": end }])
+        json!([{ "startTime": first, "endTime": end, "units": 1 }])
     );
     assert_eq!(number(&plan["powerWatts"]), 1_200);
     let half = (JOB_WATT_SECONDS / 2).to_string();
@@ -172,7 +172,7 @@ fn a_quote_stores_nothing_and_can_be_redeemed(client: &Client) {
     assert_eq!(plan["siteId"], green.as_str());
     assert_eq!(
         plan["runs"],
-        json!([{ "startTime": after(first, 4), "endTime": after(first, 8) }])
+        json!([{ "startTime": after(first, 4), "endTime": after(first, 8), "units": 1 }])
     );
     assert_eq!(plan["greenSharePermille"], 1_000);
     // At once the grey site is the better one: half instead of nothing.
@@ -256,6 +256,38 @@ fn a_job_reads_back_as_submitted(client: &Client) {
         "CN_FLOW_INBOUND_PROCESS_REEXPORT"
     );
     assert_eq!(read["dataPolicy"]["allowedSites"], json!([site]));
+    assert_eq!(read["priority"], 5);
+
+    // Twelve slots of work are done in four with a speed of three.
+    let speeds = json!([1_000, 2_000, 2_600, 3_000, 3_000]);
+    let spec = with(
+        job_at(&[&site]),
+        "/flexibility",
+        json!({ "malleable": { "speed_permille": speeds } }),
+    );
+    let spec = with(spec, "/timing/runtime", "10800s");
+    let start = spec["timing"]["earliest_start"].as_str().unwrap();
+    let end = after(start.parse().unwrap(), 4);
+    let spec = with(spec.clone(), "/timing/finish_deadline", end.clone());
+    let spec = with(spec, "/priority", 9);
+    let submitted = client.submit("get-2", &spec);
+    let job = client.job(&submitted["jobId"]);
+    assert_eq!(job, submitted);
+    assert_eq!(
+        job["spec"]["flexibility"],
+        json!({ "malleable": { "speedPermille": speeds } })
+    );
+    assert_eq!(job["spec"]["priority"], 9);
+    let plan = &job["placement"];
+    let start = spec["timing"]["earliest_start"].clone();
+    assert_eq!(
+        plan["runs"],
+        json!([{ "startTime": start, "endTime": end, "units": 4 }])
+    );
+    // What one unit draws, and what four take in an hour.
+    assert_eq!(plan["powerWatts"], "1200");
+    let all = (4 * JOB_WATT_SECONDS).to_string();
+    assert_eq!(plan["energy"], json!({ "hydroWattSeconds": all }));
 }
 
 fn a_listing_is_filtered_ordered_and_paged(client: &Client) {
@@ -342,14 +374,17 @@ fn an_update_plans_anew(client: &Client) {
             "timing": { "earliest_start": after(first, 8) },
             // Not in the mask, so it stays.
             "green": { "min_share_permille": 1_000 },
+            "priority": 8,
         },
-        "update_mask": { "paths": ["labels", "timing.earliest_start"] },
+        "update_mask": { "paths": ["labels", "timing.earliest_start", "priority"] },
     });
     let updated = client.ok("JobService/UpdateJob", &request)["job"].clone();
     assert_eq!(updated["state"], "JOB_STATE_PLANNED");
     assert_eq!(updated["cause"], "CHANGE_CAUSE_UPDATED");
     assert_eq!(updated["spec"]["labels"], json!({ "moved": "yes" }));
     assert_eq!(updated["spec"].get("green"), job["spec"].get("green"));
+    assert_eq!(job["spec"]["priority"], 5);
+    assert_eq!(updated["spec"]["priority"], 8);
     assert_eq!(
         updated["placement"]["runs"][0]["startTime"],
         after(first, 8)

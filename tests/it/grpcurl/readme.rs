@@ -98,6 +98,16 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " --speeds 1000,1900,2700 --priority 8 ",
+        shows: |output| {
+            let said = words(output);
+            assert!(said.contains("speeds 1.000, 1.900, 2.700"), "{output}");
+            assert!(said.contains("priority 8"), "{output}");
+            assert!(said.contains("state PLANNED"), "{output}");
+        },
+    },
+    Row {
+        begins: CARGO,
         contains: " site list",
         shows: |output| {
             assert!(output.contains("kmg-chenggong"), "{output}");

@@ -155,7 +155,7 @@ fn task() -> impl Strategy<Value = TaskResources> {
 fn timing() -> impl Strategy<Value = (Timing, Flexibility)> {
     let runtime_ms = 1_000..1_000_000_000_u64;
     let times = (time(), any::<[bool; 3]>());
-    (runtime_ms, times, option::of(0..=1_000_u64)).prop_map(|(runtime_ms, (start, set), cut)| {
+    (runtime_ms, times, flexibility()).prop_map(|(runtime_ms, (start, set), flexibility)| {
         let finish = start.plus_ms(2 * i64::try_from(runtime_ms).unwrap());
         let timing = Timing {
             runtime_ms,
@@ -163,12 +163,30 @@ fn timing() -> impl Strategy<Value = (Timing, Flexibility)> {
             start_deadline: set[1].then_some(start.plus_ms(1)),
             finish_deadline: set[2].then_some(finish),
         };
-        let flexibility = cut.map_or(Flexibility::Rigid, |cost| Flexibility::Interruptible {
-            min_chunk_ms: runtime_ms / 2,
-            resume_cost_ms: cost,
-        });
         (timing, flexibility)
     })
+}
+
+/// A way to cut or to vary any run of a second or more.
+fn flexibility() -> impl Strategy<Value = Flexibility> {
+    let pieces = (1..=1_000_u64, 0..=1_000_u64).prop_map(|(min_chunk_ms, resume_cost_ms)| {
+        Flexibility::Interruptible {
+            min_chunk_ms,
+            resume_cost_ms,
+        }
+    });
+    let gains = vec(0..=1_000_u32, 1..64);
+    let units = gains.prop_map(|mut gains| {
+        gains.sort_unstable_by(|a, b| b.cmp(a));
+        let speeds = gains.into_iter().scan(1_000, |speed, gain| {
+            *speed += gain;
+            Some(*speed)
+        });
+        Flexibility::Malleable {
+            speed_permille: std::iter::once(1_000).chain(speeds).collect(),
+        }
+    });
+    prop_oneof![Just(Flexibility::Rigid), pieces, units]
 }
 
 fn weights() -> impl Strategy<Value = Weights> {
@@ -199,6 +217,7 @@ pub(crate) fn job_spec() -> impl Strategy<Value = JobSpec> {
         0..=1_000_u32,
         confidence(),
         option::of(weights()),
+        limits::PRIORITY,
         option::of(staging()),
     );
     (names, origin(), size, timing(), wishes, data_policy()).prop_map(
@@ -215,7 +234,8 @@ pub(crate) fn job_spec() -> impl Strategy<Value = JobSpec> {
             confidence: wishes.1,
             data_policy: Arc::new(policy),
             weights: wishes.2,
-            staging: wishes.3,
+            priority: wishes.3,
+            staging: wishes.4,
         },
     )
 }

@@ -376,7 +376,7 @@ fn a_suggestion_that_is_followed_works() {
     let plan = quoted(&with(busy, "/timing/finish_deadline", by))["placement"].clone();
     assert_eq!(
         plan["runs"],
-        json!([{ "startTime": after(later(), 956), "endTime": by }])
+        json!([{ "startTime": after(later(), 956), "endTime": by, "units": 1 }])
     );
 
     let near = with(at("kunming"), "/origin/max_rtt_us", 1);

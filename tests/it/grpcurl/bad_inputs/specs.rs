@@ -102,6 +102,8 @@ changes! { sizes, SUBMIT, base();
     "power of 64 bits": "spec.task_power_watts" = MAX;
     "share above all": "spec.green.min_share_permille" = 1_001;
     "confidence without a quantile": "spec.green.confidence_permille" = 700;
+    "priority above the highest": "spec.priority" = 11;
+    "priority of 32 bits": "spec.priority" = u32::MAX;
     "rate without input": "spec.staging" = json!({ "max_bits_per_second": 5 }) => ["spec.staging.max_bits_per_second"];
     "a byte of input above the bound": "spec.staging" = json!({ "input_bytes": "1125899906842625", "max_bits_per_second": RATE_MAX }) => ["spec.staging.input_bytes"];
     "input of 64 bits": "spec.staging" = json!({ "input_bytes": MAX }) => ["spec.staging.input_bytes"];
@@ -147,6 +149,23 @@ changes! { times, SUBMIT, base();
     "pieces longer than the job": "spec.flexibility" = pieces("3601s", "0s") => ["spec.flexibility.interruptible.min_chunk"];
     "negative pieces": "spec.flexibility" = pieces("-900s", "0s") => ["spec.flexibility.interruptible.min_chunk"];
     "resuming longer than the job": "spec.flexibility" = pieces("900s", "3601s") => ["spec.flexibility.interruptible.resume_cost"];
+}
+
+fn speeds(permille: &[u32]) -> Value {
+    json!({ "malleable": { "speed_permille": permille } })
+}
+
+changes! { numbers_of_units, SUBMIT, base();
+    "no speeds": "spec.flexibility" = speeds(&[]) => ["spec.flexibility.malleable.speed_permille"];
+    "the speed of one unit alone": "spec.flexibility" = speeds(&[1_000]) => ["spec.flexibility.malleable.speed_permille"];
+    "65 speeds": "spec.flexibility" = speeds(&(1..=65).map(|n| n * 1_000).collect::<Vec<_>>()) => ["spec.flexibility.malleable.speed_permille"];
+    "half a speed for one unit": "spec.flexibility" = speeds(&[500, 1_000]) => ["spec.flexibility.malleable.speed_permille"];
+    "a speed of nothing": "spec.flexibility" = speeds(&[0, 0]) => ["spec.flexibility.malleable.speed_permille"];
+    "a speed that falls": "spec.flexibility" = speeds(&[1_000, 1_500, 1_499]) => ["spec.flexibility.malleable.speed_permille"];
+    "a second unit better than the first": "spec.flexibility" = speeds(&[1_000, 2_001]) => ["spec.flexibility.malleable.speed_permille"];
+    "a third unit better than the second": "spec.flexibility" = speeds(&[1_000, 1_500, 2_001]) => ["spec.flexibility.malleable.speed_permille"];
+    "speeds of 32 bits": "spec.flexibility" = speeds(&[u32::MAX, u32::MAX]) => ["spec.flexibility.malleable.speed_permille"];
+    "too few speeds of the wrong kind": "spec.flexibility" = speeds(&[7]) => ["spec.flexibility.malleable.speed_permille"];
 }
 
 fn origin_basis(country: &str, kind: &str) -> Value {
@@ -262,7 +281,10 @@ fn keys_names_labels_and_origins_are_checked() {
 
 #[test]
 fn sizes_and_times_are_checked() {
-    check(&WORLD.get(), [sizes(), times()].concat());
+    check(
+        &WORLD.get(),
+        [sizes(), times(), numbers_of_units()].concat(),
+    );
 }
 
 #[test]

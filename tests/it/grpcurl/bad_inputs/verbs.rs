@@ -170,6 +170,18 @@ fn updates_are_checked() {
             json!({ "weights": {} }),
             "spec.weights",
         ),
+        to(
+            "update by a priority above the highest",
+            "priority",
+            json!({ "priority": 11 }),
+            "spec.priority",
+        ),
+        to(
+            "update by speeds that fall",
+            "flexibility",
+            json!({ "flexibility": { "malleable": { "speed_permille": [1_000, 900] } } }),
+            "spec.flexibility.malleable.speed_permille",
+        ),
         invalid(
             "update by a wrong etag",
             UPDATE,

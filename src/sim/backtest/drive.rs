@@ -360,7 +360,8 @@ impl<'a> Drive<'a> {
             let Some(placement) = &track.placement else {
                 continue;
             };
-            let runs = real_runs(&placement.runs, track.extra_slots);
+            let planned: Vec<SlotRange> = placement.runs.iter().map(|run| run.slots).collect();
+            let runs = real_runs(&planned, track.extra_slots);
             let end = runs.last().map_or(slot, |run| run.end);
             let known_end = end.min(placement.end());
             self.ends.insert((known_end, position));
@@ -496,11 +497,12 @@ impl<'a> Drive<'a> {
         let mut spec = JobSpec::clone(&track.spec);
         let resume_slots = match spec.flexibility {
             Flexibility::Interruptible { resume_cost_ms, .. } => grid.slots_for_ms(resume_cost_ms),
-            Flexibility::Rigid => 0,
+            // No row of a scenario is malleable.
+            Flexibility::Rigid | Flexibility::Malleable { .. } => 0,
         };
         if done > 0 && spec.flexibility != Flexibility::Rigid {
             let asked = (planned, track.extra_slots);
-            let (left, extra) = after_stop(spec.flexibility, asked, done, resume_slots);
+            let (left, extra) = after_stop(&spec.flexibility, asked, done, resume_slots);
             track.extra_slots = extra;
             spec.timing.runtime_ms = u64::from(left) * slot_ms;
             if let Flexibility::Interruptible {

@@ -64,7 +64,7 @@ pub(super) fn real_runs(planned: &[SlotRange], extra_slots: i64) -> Vec<SlotRang
 
 /// Slots that are still to be run after a stop: planned ones, and how many more or fewer it really takes.
 pub(super) fn after_stop(
-    flexibility: Flexibility,
+    flexibility: &Flexibility,
     (planned, extra): (u32, i64),
     done: u32,
     resume_slots: u32,
@@ -75,7 +75,9 @@ pub(super) fn after_stop(
             let planned = (planned.saturating_sub(done) + resume_slots).max(1);
             (planned, real.max(1) - i64::from(planned))
         }
-        Flexibility::Interruptible { .. } | Flexibility::Rigid => (planned, extra),
+        Flexibility::Interruptible { .. } | Flexibility::Rigid | Flexibility::Malleable { .. } => {
+            (planned, extra)
+        }
     }
 }
 
@@ -103,9 +105,9 @@ mod tests {
             min_chunk_ms: 1,
             resume_cost_ms: 1,
         };
-        assert_eq!(after_stop(Flexibility::Rigid, (8, 2), 5, 1), (8, 2));
-        assert_eq!(after_stop(cut, (8, 2), 5, 1), (4, 2));
-        assert_eq!(after_stop(cut, (8, 2), 9, 1), (1, 1));
-        assert_eq!(after_stop(cut, (8, 0), 0, 1), (8, 0));
+        assert_eq!(after_stop(&Flexibility::Rigid, (8, 2), 5, 1), (8, 2));
+        assert_eq!(after_stop(&cut, (8, 2), 5, 1), (4, 2));
+        assert_eq!(after_stop(&cut, (8, 2), 9, 1), (1, 1));
+        assert_eq!(after_stop(&cut, (8, 0), 0, 1), (8, 0));
     }
 }

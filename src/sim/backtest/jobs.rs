@@ -370,6 +370,7 @@ fn to_job(
         })
     });
     let spec = JobSpec {
+        priority: crate::limits::PRIORITY_DEFAULT,
         name: draft.id.as_str().into(),
         labels: Box::default(),
         origin: Origin {

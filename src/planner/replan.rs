@@ -1,21 +1,26 @@
 //! Places many jobs anew after something changed: repairs what broke, then moves what pays, and nothing else.
 //!
-//! Fed back, the result changes nothing: the last phase ends only when no job wants to change, and every change lowers
-//! the mover's own score and no other's, so that it does end.
+//! Fed back, the result changes nothing: the last phase ends only when no job wants to change. Every change lowers the
+//! mover's own score and no other's, so that it does end; only for weights by which green power is dearer than grid power
+//! does it help when another takes the green, and those look again then. So does a job that stayed because the best there
+//! was did not gain enough, when another takes that: the next best may differ in what counts less and gain enough of it.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cell::OnceCell, cmp::Reverse, sync::Arc};
 
 use crate::{
     domain::{
         ids::{JobId, Revision},
-        job::JobSpec,
+        job::{JobSpec, Weights},
         link::StageIn,
+        outlook::Confidence,
         placement::Placement,
     },
     planner::{
         Request, Timetable, Window,
-        cost::{Aim, Score},
+        cost::{Aim, Meter, Score, weighted},
         feasibility::{Ask, Effort, Work},
+        place::Found,
+        site_table::to_indexes,
     },
     slot::SlotRange,
 };
@@ -88,11 +93,36 @@ pub enum MoveKind {
 struct Seat<'a> {
     candidate: &'a Candidate,
     placement: Option<Arc<Placement>>,
-    /// How many entries of the log of freed slots it has answered to; `None` until it looks for the first time.
-    seen: Option<usize>,
+    /// How much of the news it has answered to; `None` until it looks for the first time.
+    seen: Option<Seen>,
+    /// Whether green power is anywhere dearer to it than grid power; found out when first asked.
+    likes_grid: OnceCell<bool>,
+    /// What was better than its placement when it looked last but did not gain enough.
+    declined: Option<Spot>,
     moved: bool,
     /// Its placement was found not to hold.
     broken: bool,
+}
+
+/// What changed hands, as a log that seats answer to.
+#[derive(Debug, Default)]
+struct News {
+    freed: Vec<SlotRange>,
+    taken: Vec<Spot>,
+}
+
+/// Slots at the site of this position; on a link, which sites share, at `None`.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    site: Option<usize>,
+    slots: SlotRange,
+}
+
+/// How much of the news a seat has answered to.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    freed: usize,
+    taken: usize,
 }
 
 /// Places the candidates anew and reports those that changed, by id. The timetable holds exactly the new set
@@ -113,12 +143,13 @@ pub fn replan(
         all_hold(timetable, &seats, options),
         "a settled placement holds"
     );
-    fill(timetable, &mut seats, options, &work);
+    let mut news = News::default();
+    fill(timetable, &mut seats, options, &work, &mut news);
     debug_assert!(
         all_hold(timetable, &seats, options),
         "a filled seat takes nothing from others"
     );
-    improve(timetable, &mut seats, options, &work);
+    improve(timetable, &mut seats, options, &work, &mut news);
     debug_assert!(
         all_hold(timetable, &seats, options),
         "an improved placement holds"
@@ -137,6 +168,8 @@ fn seats_in_order(candidates: &[Candidate]) -> Vec<Seat<'_>> {
             candidate,
             placement: candidate.current.clone(),
             seen: None,
+            likes_grid: OnceCell::new(),
+            declined: None,
             moved: false,
             broken: false,
         })
@@ -171,10 +204,17 @@ fn settle(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOpt
 }
 
 /// Places what has no placement.
-fn fill(timetable: &mut Timetable, seats: &mut [Seat<'_>], options: &ReplanOptions, work: &Work) {
+fn fill(
+    timetable: &mut Timetable,
+    seats: &mut [Seat<'_>],
+    options: &ReplanOptions,
+    work: &Work,
+    news: &mut News,
+) {
     for seat in seats.iter_mut().filter(|seat| seat.placement.is_none()) {
         fill_seat(timetable, seat, options, work);
-        seat.seen = Some(0);
+        news.take(timetable, seat.placement.as_deref());
+        seat.seen = Some(news.seen());
     }
 }
 
@@ -200,8 +240,8 @@ fn improve(
     seats: &mut [Seat<'_>],
     options: &ReplanOptions,
     work: &Work,
+    news: &mut News,
 ) {
-    let mut freed: Vec<SlotRange> = Vec::new();
     let mut n_moved = 0;
     for _ in 0..ROUNDS_MAX {
         let mut changed = false;
@@ -212,27 +252,34 @@ fn improve(
                 return;
             }
             let seat = &mut seats[i];
-            if !seat.has_news(&freed) {
+            if !seat.has_news(timetable, news, work) {
                 continue;
             }
-            seat.seen = Some(freed.len());
             if seat.placement.is_none() {
                 fill_seat(timetable, seat, options, work);
                 changed |= seat.placement.is_some();
+                news.take(timetable, seat.placement.as_deref());
+                seat.seen = Some(news.seen());
                 continue;
             }
             // A job that was placed or moved by this call is moved on freely: it is one change all the same.
             let is_new = seat.moved || seat.broken || !seat.is_where_it_was();
             let may_move = is_new || n_moved < options.max_moves;
+            let before = seat.placement.clone();
             if let Some(left) = improve_seat(timetable, seat, options, work, may_move) {
                 changed = true;
-                freed.extend(left.runs.iter().map(|run| run.slots));
-                freed.extend(left.stage_in.iter().map(|stage_in| stage_in.slots));
+                news.free(&left);
                 if !is_new {
                     seat.moved = true;
                     n_moved += 1;
                 }
             }
+            if seat.placement != before {
+                changed = true;
+                news.take(timetable, seat.placement.as_deref());
+            }
+            // What it freed and took itself is no news to it.
+            seat.seen = Some(news.seen());
         }
         if !changed {
             return;
@@ -263,8 +310,10 @@ fn improve_seat(
     let better = may_move
         .then(|| timetable.best(&ask))
         .flatten()
-        .filter(|found| pays(ask.aim, &recosted, &score, &found.score, options))
-        .map(|found| found.write_out(timetable, &ask));
+        .filter(|found| found.score < score);
+    let pays = |found: &Found<'_>| pays(ask.aim, &recosted, &score, &found.score, options);
+    seat.declined = (better.as_ref().filter(|found| !pays(found))).map(Spot::of);
+    let better = (better.filter(pays)).map(|found| found.write_out(timetable, &ask));
     let (kept, left) = match better {
         Some(better) => (Arc::new(better), Some(placement)),
         None => (keep_if_same(placement, recosted), None),
@@ -301,6 +350,20 @@ fn pays(
     } else {
         of_next(old.cost, new.cost)
     }
+}
+
+/// Whether by these weights green power is dearer than grid power at any site in any of the slots.
+fn is_green_dearer(timetable: &Timetable, slots: SlotRange, weights: Weights, work: &Work) -> bool {
+    let horizon = timetable.horizon;
+    let slots = to_indexes(slots.intersect(horizon), horizon);
+    timetable.sites.iter().any(|table| {
+        work.add_slots(slots.len());
+        let meter = Meter::new(table, Confidence::Even, 1);
+        slots.clone().any(|slot| {
+            let [green, grid] = meter.rates_at(slot);
+            weighted(weights, grid) < weighted(weights, green)
+        })
+    })
 }
 
 /// The old placement when the new one says the same: then nothing has changed for anybody.
@@ -364,6 +427,53 @@ fn all_hold(timetable: &mut Timetable, seats: &[Seat<'_>], options: &ReplanOptio
     })
 }
 
+impl News {
+    fn free(&mut self, left: &Placement) {
+        self.freed.extend(left.runs.iter().map(|run| run.slots));
+        self.freed
+            .extend(left.stage_in.iter().map(|stage_in| stage_in.slots));
+    }
+
+    fn take(&mut self, timetable: &Timetable, placement: Option<&Placement>) {
+        let Some(placement) = placement else {
+            return;
+        };
+        let site = timetable.position(&placement.site).ok();
+        let runs = placement.runs.iter().map(|run| (site, run.slots));
+        let stage_in = placement.stage_in.iter();
+        let all = runs.chain(stage_in.map(|stage_in| (None, stage_in.slots)));
+        self.taken
+            .extend(all.map(|(site, slots)| Spot { site, slots }));
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            freed: self.freed.len(),
+            taken: self.taken.len(),
+        }
+    }
+}
+
+impl Spot {
+    /// All slots in which what was found takes something.
+    fn of(found: &Found<'_>) -> Self {
+        let Score {
+            site, start, end, ..
+        } = found.score;
+        let stage_in = found.offer.stage_in.as_ref();
+        let first = stage_in.map_or(start, |stage_in| stage_in.slots.start.min(start));
+        Self {
+            site: Some(site),
+            slots: SlotRange::new(first, end),
+        }
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        let is_elsewhere = self.site.is_some() && other.site.is_some() && self.site != other.site;
+        !is_elsewhere && !self.slots.intersect(other.slots).is_empty()
+    }
+}
+
 impl<'a> Seat<'a> {
     fn request(&self, options: &ReplanOptions) -> Request<'a> {
         Request {
@@ -374,14 +484,27 @@ impl<'a> Seat<'a> {
         }
     }
 
-    /// Whether something it could use was freed since it looked last.
-    fn has_news(&self, freed: &[SlotRange]) -> bool {
+    /// Whether what others did since it looked last may have made something better for it.
+    fn has_news(&self, timetable: &Timetable, news: &News, work: &Work) -> bool {
         let Some(seen) = self.seen else { return true };
-        let has_input = self.candidate.spec.staging.is_some();
-        let window = self.candidate.window.reach(has_input);
-        freed[seen..]
-            .iter()
-            .any(|slots| !slots.intersect(window).is_empty())
+        let spec = &self.candidate.spec;
+        let reach = self.candidate.window.reach(spec.staging.is_some());
+        let is_near = |slots: &SlotRange| !slots.intersect(reach).is_empty();
+        if news.freed[seen.freed..].iter().any(is_near) {
+            return true;
+        }
+        let taken = &news.taken[seen.taken..];
+        if let Some(declined) = &self.declined
+            && taken.iter().any(|taken| taken.meets(declined))
+        {
+            return true;
+        }
+        spec.weights.is_some_and(|weights| {
+            taken.iter().any(|taken| is_near(&taken.slots))
+                && *self
+                    .likes_grid
+                    .get_or_init(|| is_green_dearer(timetable, reach, weights, work))
+        })
     }
 
     fn is_where_it_was(&self) -> bool {
@@ -523,6 +646,72 @@ mod tests {
             [
                 (1, MoveKind::Moved, "a [(0, 2)]".into()),
                 (2, MoveKind::Placed, "a [(0, 2)]".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_job_that_pays_less_for_grid_power_looks_again_when_another_takes_the_green() {
+        // Grid power costs 5 in the first slot and nothing in the second, whose green power costs 10.
+        let mut outlook = green(horizon(2), &[0, 1_000]);
+        outlook.grid_price_micro_cny_per_kwh = vec![5, 0];
+        outlook.green_price_micro_cny_per_kwh = vec![10, 10];
+        let mut timetable = timetable(horizon(2), vec![(site("a"), outlook)]);
+        let cheap = JobSpec {
+            weights: Some(Weights {
+                grid_energy_micro_cny_per_kwh: 0,
+                carbon_micro_cny_per_kg: 0,
+                cost_permille: 1_000,
+                delay_micro_cny_per_hour: 0,
+            }),
+            ..job(1)
+        };
+        let mut candidates = [
+            candidate(1, cheap, window(0, 2)),
+            candidate(2, job(1), window(0, 2)),
+        ];
+        let moves = replan(&mut timetable, &candidates, &OPTIONS);
+        let placed = "a [(1, 2)]".to_owned();
+        assert_eq!(
+            summary(&moves),
+            [
+                (1, MoveKind::Placed, placed.clone()),
+                (2, MoveKind::Placed, placed)
+            ]
+        );
+        for (candidate, change) in candidates.iter_mut().zip(&moves) {
+            candidate.current.clone_from(&change.to);
+        }
+        assert_eq!(replan(&mut timetable, &candidates, &OPTIONS), []);
+    }
+
+    #[test]
+    fn a_job_that_declined_a_small_gain_looks_again_when_another_takes_it() {
+        let with_carbon = |watts: &[u64], grid_mg: [u32; 4]| SiteOutlook {
+            green_mg_per_kwh: vec![0; 4],
+            grid_location_mg_per_kwh: grid_mg.into(),
+            ..green(horizon(4), watts)
+        };
+        let outlook = with_carbon(&[1_000, 0, 0, 1_000], [1; 4]);
+        let mut timetable = timetable(horizon(4), vec![(site("a"), outlook)]);
+        let mut candidates = [
+            candidate(1, job(1), window(0, 3)),
+            candidate(2, job(1), window(2, 4)),
+        ];
+        settle_in(&mut timetable, &mut candidates);
+        // For the first job the third slot gains a fifth of its energy, the second slot nothing but carbon.
+        let outlook = with_carbon(&[500, 500, 700, 0], [9, 1, 1, 1]);
+        timetable.set_outlook(&site("a").id, outlook);
+        let options = ReplanOptions {
+            min_gain_permille: 300,
+            ..OPTIONS
+        };
+        let moves = replan(&mut timetable, &candidates, &options);
+        assert_eq!(
+            summary(&moves),
+            [
+                (1, MoveKind::Moved, "a [(1, 2)]".into()),
+                (2, MoveKind::Moved, "a [(2, 3)]".into()),
             ]
         );
     }

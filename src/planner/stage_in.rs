@@ -394,8 +394,8 @@ mod tests {
         planner::{
             Candidate, MoveKind, ReplanOptions, Timetable, Window, check, replan,
             testing::{
-                START, at, flat, horizon, job, link, name, request, runs_of, site, timetable,
-                window,
+                START, at, flat, grid, horizon, job, link, malleable, name, request, runs_of, site,
+                timetable, window,
             },
         },
     };
@@ -562,6 +562,34 @@ mod tests {
             (transfer_of(&placement), runs_of(&placement)),
             ((0, 3), vec![(6, 8)])
         );
+    }
+
+    #[test]
+    fn a_malleable_job_makes_up_with_units_for_the_time_its_input_takes() {
+        let spec = JobSpec {
+            staging: with_input(1, 2).staging,
+            ..malleable(4, &[1_000, 2_000])
+        };
+        let spec = at_site(spec, "a");
+        let timetable = world(Some(16));
+        let placement = timetable.place(&request(&spec, window(0, 4))).unwrap();
+        let both = Run {
+            units: 2,
+            ..Run::single(SlotRange::new(Slot(START + 2), Slot(START + 4)))
+        };
+        assert_eq!(
+            (transfer_of(&placement), &placement.runs[..]),
+            ((0, 2), &[both][..])
+        );
+        let found = refusals(&timetable, &spec, window(0, 3));
+        assert_eq!(found[0].reason, RefusalReason::StageInTooLong);
+        let is_never_there = |horizon_slots| {
+            let wrong = spec.violations(grid(), horizon_slots);
+            wrong
+                .iter()
+                .any(|wrong| wrong.field == "staging.input_bytes")
+        };
+        assert_eq!([4, 3].map(is_never_there), [false, true]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod outlook;
 pub mod data_policy;
 pub mod interner;
+mod speeds;
 pub mod job;
 pub mod placement;
 pub mod refusal;

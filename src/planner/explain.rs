@@ -13,10 +13,11 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::{Aim, Score},
-        feasibility::{Ask, Collected, Effort, Flex, Ignored, Offer, Work, examine},
+        feasibility::{Ask, Collected, Effort, Ignored, Offer, Work, examine},
         fit,
         place::search,
         pools::lacking,
+        shape::Flex,
         site_table::{Booking, SiteTable, to_index, to_slot},
     },
     slot::TimeMs,

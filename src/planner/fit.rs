@@ -7,7 +7,8 @@ use std::{cmp::Reverse, collections::BinaryHeap, ops::Range};
 
 use crate::planner::{
     column::Room,
-    feasibility::{Ask, Offer, Pieces},
+    feasibility::{Ask, Offer},
+    shape::Pieces,
     site_table::to_index,
 };
 

@@ -10,10 +10,11 @@ use std::ops::Range;
 use crate::planner::{
     column::Room,
     cost::{Aim, Score, Sums, allowed_grid, weighted},
-    feasibility::{Ask, Offer, Pieces},
+    feasibility::{Ask, Offer},
     fit,
     pieces::{Key, Solved, Steps, n_cells, solve},
     rigid,
+    shape::Pieces,
     site_table::to_index,
 };
 
@@ -364,7 +365,8 @@ mod tests {
         limits,
         planner::{
             check,
-            feasibility::{Flex, Tally, Work, examine},
+            feasibility::{Tally, Work, examine},
+            shape::Flex,
             testing::{flat, horizon, job, pieces, request, site, timetable, window},
         },
         slot::SlotRange,

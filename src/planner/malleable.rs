@@ -12,8 +12,9 @@ use crate::{
     domain::job::Weights,
     planner::{
         cost::{Aim, Meter, Score, Sums, allowed_grid, weighted},
-        feasibility::{Ask, Offer, Speeds},
+        feasibility::{Ask, Offer},
         pools::units_held,
+        shape::Speeds,
         site_table::to_index,
     },
 };

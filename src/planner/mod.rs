@@ -11,6 +11,7 @@ mod column;
 mod site_table;
 mod timetable;
 mod cost;
+mod shape;
 mod feasibility;
 mod pools;
 mod rigid;

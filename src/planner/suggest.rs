@@ -7,8 +7,9 @@ use crate::{
     planner::{
         Request, Timetable,
         cost::Aim,
-        feasibility::{Ask, Effort, Flex, Offer, Tally, Work, examine},
+        feasibility::{Ask, Effort, Offer, Tally, Work, examine},
         place::{Found, search},
+        shape::Flex,
     },
     slot::Slot,
 };

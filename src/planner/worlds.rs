@@ -19,7 +19,7 @@ use crate::{
     planner::{
         Timetable, Window, check,
         cost::{Aim, Score, Sums},
-        feasibility::Shape,
+        shape::Shape,
         testing::{
             START, flat, grid, horizon, job, link, name, pool, request, site, slots_ms, timetable,
             window,

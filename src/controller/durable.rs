@@ -1,6 +1,6 @@
 //! Records of a turn into the store.
 //!
-//! They are durable when [`write`] returns, all of them and in order.
+//! They are durable when [`write()`] returns, all of them and in order.
 
 use crate::{
     controller::ControllerError,

@@ -69,9 +69,13 @@ pub(super) fn make_room(
     let Some(from) = state.ready[position] else {
         return false;
     };
-    let mut empty = state.table.clone();
-    for choice in &job.choices {
-        let site = problem.site_of(choice);
+    let is_choice = |site| {
+        job.choices
+            .iter()
+            .any(|choice| problem.site_of(choice) == site)
+    };
+    let mut empty = state.table.copy_of(problem, is_choice);
+    for site in (0..problem.sites.len()).filter(|&site| is_choice(site)) {
         for &other in &by_site[site] {
             if let Some(there) = &state.assignments[other] {
                 let choice = &problem.jobs[other].choices[there.choice];
@@ -86,7 +90,14 @@ pub(super) fn make_room(
         responder: Responder::default(),
         prices: Vec::new(),
     };
-    (0..TRIES).any(|_| chain.eject(state, position, from, heat, noise))
+    for _ in 0..TRIES {
+        match chain.eject(state, position, from, heat, noise) {
+            Some(true) => return true,
+            Some(false) => {}
+            None => return false,
+        }
+    }
+    false
 }
 
 struct Chain<'a> {
@@ -102,6 +113,7 @@ struct Chain<'a> {
 const CONFLICT: i64 = 1_000;
 
 impl Chain<'_> {
+    /// Tries one chain; `None` when no chain can help.
     fn eject(
         &mut self,
         state: &mut State,
@@ -109,12 +121,10 @@ impl Chain<'_> {
         from: usize,
         heat: i64,
         noise: &mut Noise,
-    ) -> bool {
+    ) -> Option<bool> {
         let problem = self.problem;
         let job = &problem.jobs[position];
-        let Some(target) = self.target(&state.table, job, from, noise) else {
-            return false;
-        };
+        let target = self.target(&state.table, job, from, noise)?;
         let choice = &job.choices[target.choice];
         let site = problem.site_of(choice);
         let (start, end) = (target.start(), target.end());
@@ -158,7 +168,7 @@ impl Chain<'_> {
                 state.place(problem, other, &mut self.responder, noise);
             }
             if state.objective() < before.saturating_add(noise.exponential(heat)) {
-                return true;
+                return Some(true);
             }
             state.lift(problem, position);
         }
@@ -168,7 +178,7 @@ impl Chain<'_> {
         for (other, assignment) in lifted {
             state.put(problem, other, assignment);
         }
-        false
+        Some(false)
     }
 
     /// A place in one piece that others who may move would leave free, with few of them in it.

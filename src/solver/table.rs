@@ -138,6 +138,36 @@ impl Table {
         self.sites[site].cost_of(choice.watts, runs)
     }
 
+    /// What is in use at some sites, without prices.
+    pub(super) fn copy_of(&self, problem: &Problem, is_wanted: impl Fn(usize) -> bool) -> Self {
+        let sites = self.sites.iter().enumerate().map(|(site, row)| {
+            if is_wanted(site) {
+                SiteRow {
+                    excess: row.excess.clone(),
+                    power_free: row.power_free.clone(),
+                    ..SiteRow::default()
+                }
+            } else {
+                SiteRow::default()
+            }
+        });
+        let pools = self.pools.iter().zip(&problem.pools).map(|(row, pool)| {
+            if is_wanted(pool.site) {
+                PoolRow {
+                    free: row.free.clone(),
+                    ..PoolRow::default()
+                }
+            } else {
+                PoolRow::default()
+            }
+        });
+        Self {
+            sites: sites.collect(),
+            pools: pools.collect(),
+            reserve_from: 0,
+        }
+    }
+
     /// Gives back what the runs took.
     pub(super) fn give_back(&mut self, site: usize, choice: &Choice, runs: &[Run]) {
         self.book(site, choice, runs, -1);

@@ -2,6 +2,11 @@
 //!
 //! `cargo bench --bench solver [-- JOBS...]`; each line is one instance of the family dry-mix, half way through its week.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the machine's clock"
+)]
+
 use std::{
     env,
     error::Error,

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Chains tried for one missed job in one round.
-const TRIES: usize = 24;
+const TRIES: usize = 8;
 /// Most jobs moved for one.
 const MOVED_MAX: usize = 24;
 /// Missed jobs that a round of a plan tries to place.

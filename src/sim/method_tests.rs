@@ -9,9 +9,12 @@ use super::{
     policies,
     policy::{Policy, simulate, without_jobs},
 };
-use crate::solver::{
-    Assignment, Job, Online, OnlineOptions, Part, PlanOptions, Problem, Progress, Schedule, plan,
-    score,
+use crate::{
+    limits,
+    solver::{
+        Assignment, Choice, Class, Job, Online, OnlineOptions, Part, PlanOptions, Pool, Problem,
+        Progress, Schedule, Site, plan, score,
+    },
 };
 
 fn instance(family: Family, n_jobs: usize, seed: u64) -> Problem {
@@ -58,6 +61,52 @@ fn plans_keep_every_rule_and_beat_run_now_in_every_family() {
             family.name()
         );
     }
+}
+
+/// Sums of the prices of blocked slots once left 64 bits.
+#[test]
+fn jobs_without_room_in_the_longest_window_are_missed() {
+    let n_slots = limits::INSTANCE_SLOTS_MAX;
+    let job = |id, duration, class| Job {
+        id,
+        arrival: 0,
+        release: 0,
+        deadline: n_slots,
+        duration,
+        class,
+        choices: [Choice {
+            pool: 0,
+            need: [5, 0, 0],
+            watts: 100,
+        }]
+        .into(),
+        stage_in: None,
+        miss_penalty: 1,
+        delay_price: 0,
+    };
+    let cut = Class::Interruptible {
+        min_chunk: 2,
+        resume: 1,
+    };
+    let problem = Problem {
+        name: "no room".into(),
+        slot_minutes: 15,
+        n_slots,
+        sites: vec![Site {
+            id: "s".into(),
+            power_cap_w: 1_000,
+            green_w: vec![0; n_slots],
+            weight: vec![1_000; n_slots],
+        }],
+        pools: vec![Pool {
+            site: 0,
+            capacity: [4, 0, 0],
+        }],
+        links: Vec::new(),
+        jobs: vec![job(0, 1 << 14, Class::Rigid), job(1, 8, cut)],
+    };
+    let planned = plan(&problem, &PlanOptions::default(), &in_order, &mut rounds(2));
+    assert_eq!(score(&problem, &planned).unwrap().n_missed, 2);
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub use bound::{Bound, BoundPart, BoundProgress, Prices, lower_bound};
 pub use online::{Online, OnlineOptions};
 pub use plan::{Part, PlanOptions, Progress, plan};
 pub use problem::{
-    AMOUNT_MAX, Choice, Class, Job, Link, Pool, Problem, RESOURCES, Site, StageIn, WEIGHT_MAX,
+    AMOUNT_MAX, Choice, Class, JOB_PRICE_MAX, Job, Link, Pool, Problem, RESOURCES, Site, StageIn,
+    WEIGHT_MAX,
 };
 pub use schedule::{Assignment, Run, Schedule};
 pub use score::{Breach, Score, score};

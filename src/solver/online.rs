@@ -183,7 +183,7 @@ impl Online {
         eject::make_room(&self.problem, &mut self.state, position, &by_site, 0, noise)
     }
 
-    /// Lets go of what has begun, and of expected jobs whose time has come.
+    /// Lets go of what has begun, and of what can no longer run.
     fn settle(&mut self) {
         let now = self.now;
         let (problem, state) = (&self.problem, &mut self.state);

@@ -22,11 +22,11 @@ pub struct PlanOptions {
     pub heat_permille: i64,
     /// First half width of the ramp of prices, thousandths of the largest power cap.
     pub ramp_permille: i64,
+    /// How often the ramp is halved before it is a step.
+    pub ramp_halvings: u64,
     /// How fast the tolls of full resources rise in a round, thousandths of what a site's power cap on grid power
     /// would cost.
     pub toll_permille: i64,
-    /// How often it is halved before it is a step.
-    pub ramp_halvings: u64,
 }
 
 impl Default for PlanOptions {
@@ -137,10 +137,10 @@ fn first_heat(problem: &Problem, options: &PlanOptions) -> i64 {
     let weight = mean_weight(problem);
     let price = problem.jobs.iter().map(|job| {
         let watts = job.choices.first().map_or(0, |choice| choice.watts);
-        i64::from(watts) * count(job.duration) * weight
+        i128::from(watts) * i128::from(count(job.duration) * weight)
     });
-    let price = price.sum::<i64>() / count(problem.jobs.len());
-    price / 1_000 * options.heat_permille
+    let mean = price.sum::<i128>() / i128::from(count(problem.jobs.len()));
+    i64::try_from(mean).unwrap_or(i64::MAX) / 1_000 * options.heat_permille
 }
 
 pub(super) fn mean_weight(problem: &Problem) -> i64 {
@@ -151,6 +151,7 @@ pub(super) fn mean_weight(problem: &Problem) -> i64 {
     weight.sum::<i64>() / count(problem.sites.len())
 }
 
+/// A number to divide by: at least 1.
 pub(super) fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX).max(1)
 }

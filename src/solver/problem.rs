@@ -1,6 +1,7 @@
 //! A placement problem in dense integers: sites with green power by slot, pools, links and jobs.
 //!
-//! Every index in it exists, every column has one entry for each slot, and every amount is within `AMOUNT_MAX`.
+//! Every index in it exists, every column has one entry for each slot, every amount is within
+//! `AMOUNT_MAX`, and no job costs more than `JOB_PRICE_MAX`.
 
 /// Kinds of resource of a pool: CPU cores, GPUs, memory in GiB.
 pub const RESOURCES: usize = 3;
@@ -9,6 +10,9 @@ pub const RESOURCES: usize = 3;
 pub const AMOUNT_MAX: i32 = 1_000_000_000;
 /// Largest price of one watt-slot of grid energy.
 pub const WEIGHT_MAX: i32 = 1_000_000;
+
+/// Most that a job may cost if all its units draw grid power at the highest weight in its whole window.
+pub const JOB_PRICE_MAX: i64 = 1 << 46;
 
 /// What is to be placed, and where it may be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -3,12 +3,15 @@
 //! A row is exactly its capacity less the sum of what was added and not removed.
 
 use super::{
-    problem::{Choice, Job, Problem, RESOURCES},
+    problem::{Choice, JOB_PRICE_MAX, Job, Problem, RESOURCES},
     schedule::{Assignment, Run},
 };
 
-/// Price of a slot that has no room: more than any sum of prices of free slots.
-pub(super) const BLOCKED: i64 = 1 << 50;
+/// Price of a slot that has no room: more than any job costs, and so little that the sum over an instance's most slots
+/// fits into 64 bits.
+pub(super) const BLOCKED: i64 = 2 * JOB_PRICE_MAX;
+/// A toll rises to so many times what a unit's share of the site's power would cost.
+const TOLL_MAX: i64 = 4;
 
 /// How the price of a watt rises from nothing to its weight around the green power of a slot: over twice 2^bits watts.
 ///
@@ -378,7 +381,8 @@ impl Table {
                     if 0 < gap && is_full {
                         let unit = cap * i64::from(site.weight[slot]) / i64::from(capacity.max(1));
                         let share = (gap * 16 * 1_000 / cap.max(1)).min(1_000);
-                        *toll += unit * rate_permille / 1_000 * share / 1_000;
+                        let more = unit * rate_permille / 1_000 * share / 1_000;
+                        *toll = (*toll + more).min(TOLL_MAX * unit);
                     } else {
                         *toll -= *toll / TOLL_FALL;
                     }

@@ -115,7 +115,9 @@ pub fn decode(bytes: &[u8]) -> Result<Problem, Refusal> {
         .collect();
     let sites = sites::sites(&sites, n_slots, &mut bad);
     let links = sites::links(&links, &mut bad);
-    let mut reader = Jobs::new(n_slots, pue, &links);
+    let weights = sites.0.iter().flat_map(|site| &site.weight);
+    let weight_max = weights.copied().max().unwrap_or(0);
+    let mut reader = Jobs::new(n_slots, pue, &links, weight_max);
     let mut sound = Vec::with_capacity(jobs.len());
     for (index, raw) in jobs.iter().enumerate() {
         let at = At {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{At, Violations, document::JobEntry, sites::PRICE_MAX};
 use crate::{
     limits::{SPEED_MAX, UNITS_MAX, WORK_MAX},
-    solver::{AMOUNT_MAX, Choice, Class, Job, Link, RESOURCES, StageIn},
+    solver::{AMOUNT_MAX, Choice, Class, JOB_PRICE_MAX, Job, Link, RESOURCES, StageIn},
 };
 
 /// What a job is worth at most.
@@ -21,6 +21,8 @@ pub(super) struct Jobs<'a> {
     /// PUE of each site that could be read.
     pue: Vec<Option<i64>>,
     links: &'a [Option<Link>],
+    /// Highest price of a watt-slot at any site.
+    weight_max: i32,
     /// Ids seen so far, with the position of the first.
     ids: BTreeMap<u32, usize>,
     penalties: i128,
@@ -38,11 +40,13 @@ impl<'a> Jobs<'a> {
         n_slots: Option<usize>,
         pue: Vec<Option<i64>>,
         links: &'a [Option<Link>],
+        weight_max: i32,
     ) -> Self {
         Self {
             n_slots,
             pue,
             links,
+            weight_max,
             ids: BTreeMap::new(),
             penalties: 0,
         }
@@ -80,6 +84,14 @@ impl<'a> Jobs<'a> {
         let slots = i128::from(entry.duration) * i128::from(reference);
         let penalty = i128::from(MISS_FACTOR) * i128::from(watts) * slots * i128::from(value);
         self.penalties += penalty;
+        let unit_slots = i128::from(units) * i128::from(entry.deadline - entry.release);
+        let dearest = i128::from(watts) * unit_slots * i128::from(self.weight_max);
+        if i128::from(JOB_PRICE_MAX) < dearest {
+            let reason =
+                format!("all its window on grid power would cost more than {JOB_PRICE_MAX}");
+            bad.add(at.field("power_w"), reason);
+            return None;
+        }
         Some(Job {
             id,
             arrival: window.arrival,

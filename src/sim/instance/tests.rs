@@ -319,6 +319,13 @@ fn sums_that_64_bits_do_not_hold_are_refused() {
         instance["sites"][site]["weight"] = vec![1_000_000; 6].into();
     }
     decode(instance.to_string().as_bytes()).unwrap();
+    instance["jobs"][0]["power_w"] = json!(790_000_000);
+    let lines = refusal_of(&instance).lines();
+    let dearest = "jobs[0].power_w: all its window on grid power would cost more than";
+    assert!(lines[0].starts_with(dearest), "{lines:#?}");
+    for site in 0..2 {
+        instance["sites"][site]["weight"] = vec![1_000; 6].into();
+    }
     let job = instance["jobs"][0].clone();
     let jobs: Vec<Value> = (0..40_000)
         .map(|id| {

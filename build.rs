@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files([
         "lancang/v1/admin.proto",
+        "lancang/v1/agents.proto",
         "lancang/v1/forecasts.proto",
         "lancang/v1/jobs.proto",
         "lancang/v1/sites.proto",

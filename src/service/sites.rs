@@ -26,6 +26,13 @@ impl SiteService for Api {
         Ok(Response::new(v1::CreateSiteResponse { site }))
     }
 
+    async fn create_agent_token(
+        &self,
+        _request: Request<v1::CreateAgentTokenRequest>,
+    ) -> Result<Response<v1::CreateAgentTokenResponse>, Status> {
+        Err(Status::unimplemented("agents are not served yet"))
+    }
+
     async fn get_site(
         &self,
         request: Request<v1::GetSiteRequest>,

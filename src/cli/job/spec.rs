@@ -202,6 +202,7 @@ impl SpecArgs {
             weights: self.how.weights(),
             priority: self.how.priority.unwrap_or(0),
             staging: self.input.build(),
+            execution: None,
         })
     }
 }

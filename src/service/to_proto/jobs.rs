@@ -31,6 +31,7 @@ pub(in crate::service) fn job(job: &Job, grid: SlotGrid) -> v1::Job {
         replan_count: job.replan_count,
         note: job.note.to_string(),
         staged: job.staged.as_ref().map(|staged| stage_in(staged, grid)),
+        attempts: Vec::new(),
     }
 }
 

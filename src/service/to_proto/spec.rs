@@ -47,6 +47,7 @@ pub(super) fn job_spec(spec: &JobSpec) -> v1::JobSpec {
             input_bytes: staging.input_bytes,
             max_bits_per_second: staging.bits_per_second(None),
         }),
+        execution: None,
     }
 }
 

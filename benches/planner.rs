@@ -243,6 +243,7 @@ fn job(dice: &mut Dice, mix: Mix) -> (JobSpec, Window) {
         min_green_share_permille: 0,
         confidence: Confidence::Even,
         data_policy: Arc::new(DataPolicy::unprotected(CnFlow::DomesticOnly)),
+        execution: None,
         weights: None,
         priority: limits::PRIORITY_DEFAULT,
         staging: match mix {

@@ -2,7 +2,10 @@
 //!
 //! Everything else gets its time as an argument, so that the same inputs give the same decisions.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use crate::slot::TimeMs;
 
@@ -10,6 +13,9 @@ use crate::slot::TimeMs;
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> TimeMs;
+
+    /// Milliseconds since some moment of this process; never runs backwards, whatever is done to the wall clock.
+    fn monotonic_ms(&self) -> u64;
 }
 
 /// The machine's clock.
@@ -26,6 +32,17 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         TimeMs(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the home of the monotonic clock"
+    )]
+    fn monotonic_ms(&self) -> u64 {
+        static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let first = *FIRST;
+        let since = Instant::now().saturating_duration_since(first);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -54,5 +71,9 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> TimeMs {
         TimeMs(self.now_ms.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.now().0).unwrap_or(0)
     }
 }

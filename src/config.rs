@@ -15,8 +15,8 @@ use std::{
 
 pub use crate::config::{
     file::{
-        FileConfig, FileForecast, FileLimits, FileLog, FileQuote, FileReplan, FileRetention,
-        FileSnapshot, Flags, LogFlags, LogFormat,
+        FileAgents, FileConfig, FileForecast, FileLimits, FileLog, FileQuote, FileReplan,
+        FileRetention, FileSnapshot, Flags, LogFlags, LogFormat,
     },
     keys::unknown_variables,
 };
@@ -57,6 +57,8 @@ pub struct Config {
     pub max_live_jobs: u64,
     /// Seconds that a quote can be redeemed, 1 to 86400.
     pub quote_valid_seconds: u32,
+    /// For how long agents may be silent; each time leaves room for the one before.
+    pub agents: FileAgents,
 }
 
 /// One thing that is wrong with the configuration.
@@ -138,6 +140,7 @@ impl Config {
             retention_terminal_seconds: u64::from(file.retention.terminal_days) * 86_400,
             max_live_jobs: file.limits.max_live_jobs,
             quote_valid_seconds: file.quote.valid_seconds,
+            agents: file.agents,
         }
     }
 }

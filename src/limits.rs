@@ -110,6 +110,44 @@ pub const WATCHERS_MAX: usize = 10_000;
 pub const STREAM_BUFFER_MAX: usize = 1_024;
 /// Placement changes that `ExplainJob` remembers of one job.
 pub const PLACEMENT_HISTORY_MAX: usize = 16;
+/// Attempts of one job in all: what fails 16 times fails again.
+pub const ATTEMPTS_MAX: u32 = 16;
+/// Attempts of one job that are kept: all that count, unless agents decline again and again.
+pub const ATTEMPTS_KEPT_MAX: usize = 16;
+/// Longest pause before another attempt, milliseconds.
+pub const RETRY_BACKOFF_MS_MAX: u64 = 3_600_000;
+/// Pause before another attempt where a job names none, milliseconds.
+pub const RETRY_BACKOFF_MS_DEFAULT: u64 = 30_000;
+/// Longest time between SIGTERM and SIGKILL, milliseconds.
+pub const STOP_GRACE_MS_MAX: u64 = 3_600_000;
+/// Time between SIGTERM and SIGKILL where a job names none, milliseconds.
+pub const STOP_GRACE_MS_DEFAULT: u64 = 30_000;
+/// Program and arguments of a job: more belongs into its input.
+pub const ARGV_MAX: usize = 256;
+/// Bytes of program and arguments, half of what Linux takes for one argument.
+pub const ARGV_BYTES_MAX: usize = 64 << 10;
+/// Variables of a job's environment.
+pub const ENVIRONMENT_MAX: usize = 64;
+/// Bytes of a job's environment.
+pub const ENVIRONMENT_BYTES_MAX: usize = 32 << 10;
+/// Refused reports kept of one site as evidence.
+pub const EVIDENCE_MAX: usize = 16;
+/// Attempts that one agent holds: what a large cluster runs at once.
+pub const HELD_ATTEMPTS_MAX: usize = 10_000;
+/// Events in one report of an agent; the rest follows in the next.
+pub const REPORT_EVENTS_MAX: usize = 256;
+/// Bytes of an agent's message about one attempt.
+pub const ATTEMPT_MESSAGE_BYTES_MAX: usize = 4_096;
+/// Characters of an engine's name for an attempt.
+pub const ENGINE_ID_BYTES_MAX: usize = 128;
+/// How long an agent may leave an offer unanswered, milliseconds: a start that is late costs green power.
+pub const OFFER_TIMEOUT_MS: i64 = 30_000;
+/// How long an attempt may run past its placement before its slots are taken from others, milliseconds.
+pub const OVERRUN_GRACE_MS: i64 = 60_000;
+/// Longest life of an agent's token, milliseconds.
+pub const AGENT_TOKEN_MS_MAX: i64 = 7 * 86_400_000;
+/// Life of an agent's token where none is asked for, milliseconds.
+pub const AGENT_TOKEN_MS_DEFAULT: i64 = 3_600_000;
 /// Size of a request message in bytes: 1000 jobs of a few KiB.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// Streams of one HTTP/2 connection: tonic itself has no cap.

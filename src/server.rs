@@ -199,6 +199,12 @@ fn options(config: &Config, grid: SlotGrid) -> controller::Options {
             .unwrap_or(i64::MAX)
             .saturating_mul(1_000),
         starts_as_planned: false,
+        leases: controller::LeaseTimes {
+            heartbeat_ms: u64::from(config.agents.heartbeat_seconds) * 1_000,
+            silent_after_ms: u64::from(config.agents.silent_after_seconds) * 1_000,
+            stop_after_ms: u64::from(config.agents.stop_after_seconds) * 1_000,
+            lost_after_ms: u64::from(config.agents.lost_after_seconds) * 1_000,
+        },
     }
 }
 

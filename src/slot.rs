@@ -146,6 +146,12 @@ impl SlotGrid {
         self.slot_at(TimeMs(time.0.saturating_add(self.slot_ms() - 1)))
     }
 
+    /// Milliseconds of its slot that have passed at a moment.
+    #[must_use]
+    pub fn passed_ms(self, time: TimeMs) -> u64 {
+        time.0.rem_euclid(self.slot_ms()).unsigned_abs()
+    }
+
     /// Start of the slot.
     #[must_use]
     pub fn start_of(self, slot: Slot) -> TimeMs {

@@ -34,6 +34,8 @@ pub struct FileConfig {
     pub limits: FileLimits,
     /// Quotes.
     pub quote: FileQuote,
+    /// Agents at the sites.
+    pub agents: FileAgents,
 }
 
 /// Section `log`.
@@ -97,6 +99,20 @@ pub struct FileQuote {
     pub valid_seconds: u32,
 }
 
+/// Section `agents`: for how long an agent may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileAgents {
+    /// An agent reports at least this often.
+    pub heartbeat_seconds: u32,
+    /// Silence after which its jobs are UNREACHABLE; at least twice the heartbeat.
+    pub silent_after_seconds: u32,
+    /// Silence after which it stops its jobs by its own clock; more than `silent_after_seconds`.
+    pub stop_after_seconds: u32,
+    /// Silence after which its jobs may run elsewhere; at least 15 s more than `stop_after_seconds`.
+    pub lost_after_seconds: u32,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,6 +150,12 @@ impl Default for FileConfig {
                 max_live_jobs: 1_000_000,
             },
             quote: FileQuote { valid_seconds: 300 },
+            agents: FileAgents {
+                heartbeat_seconds: 5,
+                silent_after_seconds: 30,
+                stop_after_seconds: 300,
+                lost_after_seconds: 600,
+            },
         }
     }
 }

@@ -33,6 +33,22 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("retention.terminal_days", "LANCANG_RETENTION_TERMINAL_DAYS"),
     ("limits.max_live_jobs", "LANCANG_LIMITS_MAX_LIVE_JOBS"),
     ("quote.valid_seconds", "LANCANG_QUOTE_VALID_SECONDS"),
+    (
+        "agents.heartbeat_seconds",
+        "LANCANG_AGENTS_HEARTBEAT_SECONDS",
+    ),
+    (
+        "agents.silent_after_seconds",
+        "LANCANG_AGENTS_SILENT_AFTER_SECONDS",
+    ),
+    (
+        "agents.stop_after_seconds",
+        "LANCANG_AGENTS_STOP_AFTER_SECONDS",
+    ),
+    (
+        "agents.lost_after_seconds",
+        "LANCANG_AGENTS_LOST_AFTER_SECONDS",
+    ),
 ];
 
 /// Variables that the command line reads and that are no keys.
@@ -42,6 +58,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "LANCANG_OUTPUT",
     "LANCANG_TIME_ZONE",
     "LANCANG_TIMEOUT",
+    "LANCANG_AGENT_TOKEN",
 ];
 
 /// The key that an environment variable sets.
@@ -121,10 +138,39 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
     for (key, value, lowest, highest) in numbers(file) {
         range(problems, key, value, lowest, highest);
     }
+    let agents = &file.agents;
+    let lowest = u64::from(agents.heartbeat_seconds) * 2;
+    let key = "agents.silent_after_seconds";
+    range(
+        problems,
+        key,
+        agents.silent_after_seconds.into(),
+        lowest,
+        86_400,
+    );
+    let lowest = u64::from(agents.silent_after_seconds) + 1;
+    let key = "agents.stop_after_seconds";
+    range(
+        problems,
+        key,
+        agents.stop_after_seconds.into(),
+        lowest,
+        86_400,
+    );
+    // The agent needs its time to stop, and two clocks are never quite alike.
+    let lowest = u64::from(agents.stop_after_seconds) + 15;
+    let key = "agents.lost_after_seconds";
+    range(
+        problems,
+        key,
+        agents.lost_after_seconds.into(),
+        lowest,
+        864_000,
+    );
 }
 
 /// The keys that are plain numbers, with their values and their ranges.
-fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 7] {
+fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 8] {
     [
         (
             "forecast.stale_after_minutes",
@@ -161,6 +207,12 @@ fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 7] {
             file.limits.max_live_jobs,
             1,
             100_000_000,
+        ),
+        (
+            "agents.heartbeat_seconds",
+            u64::from(file.agents.heartbeat_seconds),
+            1,
+            3_600,
         ),
         (
             "quote.valid_seconds",

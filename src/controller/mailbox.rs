@@ -9,10 +9,14 @@ use uuid::Uuid;
 
 use crate::{
     clock::Clock,
-    controller::Options,
+    controller::{
+        Options,
+        work::{Enrollment, ReportReceipt},
+    },
     domain::{
+        agent::Token,
         forecast::ForecastId,
-        ids::{JobId, Revision},
+        ids::{JobId, Revision, SiteId},
         job::{Job, JobSpec},
         link::Link,
         placement::Placement,
@@ -23,8 +27,8 @@ use crate::{
     state::{
         Rejection, State,
         command::{
-            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, LinkCommand, RequestKey,
-            SiteCommand, Submission,
+            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, LinkCommand, Report,
+            RequestKey, SiteCommand, Submission,
         },
         event::JobDelta,
     },
@@ -185,6 +189,12 @@ pub(crate) enum Message {
         ActualsCommand,
         oneshot::Sender<Result<ActualsReceipt, Rejection>>,
     ),
+    /// A token for a site's next agent.
+    AgentToken(SiteId, Token, oneshot::Sender<Result<(), Rejection>>),
+    /// An agent that asks to speak for a site.
+    Enroll(Enrollment, oneshot::Sender<Result<u64, Rejection>>),
+    /// What an agent reports.
+    Report(Report, oneshot::Sender<Result<ReportReceipt, Rejection>>),
     /// A decision without the commit.
     Quote(Arc<JobSpec>, oneshot::Sender<Result<Quote, Rejection>>),
     /// Reasons.
@@ -286,6 +296,31 @@ impl Handle {
     /// When it is refused; then nothing was changed.
     pub async fn put_actuals(&self, command: ActualsCommand) -> Result<ActualsReceipt, Rejection> {
         self.call(|reply| Message::Actuals(command, reply)).await
+    }
+
+    /// Keeps a token by which an agent can enroll.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub async fn put_agent_token(&self, site: SiteId, token: Token) -> Result<(), Rejection> {
+        self.call(|reply| Message::AgentToken(site, token, reply))
+            .await
+    }
+
+    /// Makes an instance the agent of its site; answers with the site's epoch.
+    ///
+    /// # Errors
+    /// When the site is not known or the token does not serve.
+    pub async fn enroll_agent(&self, enrollment: Enrollment) -> Result<u64, Rejection> {
+        self.call(|reply| Message::Enroll(enrollment, reply)).await
+    }
+
+    /// Takes in a report; the answer comes once it is durable.
+    ///
+    /// # Errors
+    /// When the instance does not speak for the site.
+    pub async fn report(&self, report: Report) -> Result<ReportReceipt, Rejection> {
+        self.call(|reply| Message::Report(report, reply)).await
     }
 
     /// Decides without storing. An infeasible job is an answer here, not an error.

@@ -9,6 +9,8 @@ mod open;
 mod planning;
 mod replanning;
 mod writer;
+mod leases;
+mod work;
 mod snapshots;
 mod durable;
 mod thread;
@@ -24,6 +26,7 @@ use crate::{
 #[cfg(test)]
 pub(crate) use self::mailbox::Message;
 pub use self::{
+    leases::LeaseTimes,
     mailbox::{
         ActualsReceipt, Commit, Explanation, ForecastReceipt, Handle, LatencyReceipt, Published,
         Quote, Submitted, VerifyReport,
@@ -32,6 +35,7 @@ pub use self::{
     reading::{BandSource, RulingBand, Skill},
     stepped::{Stepped, Turn},
     thread::start,
+    work::{Enrollment, ReportReceipt},
 };
 pub use crate::planner::POLICY_VERSION;
 
@@ -55,6 +59,8 @@ pub struct Options {
     /// Whether a planned start that passes counts as a start: a simulator runs the jobs itself and ends them. A server
     /// plans such jobs anew, as nobody reported a start.
     pub starts_as_planned: bool,
+    /// For how long agents may be silent.
+    pub leases: LeaseTimes,
 }
 
 impl Options {
@@ -70,6 +76,7 @@ impl Options {
             snapshot_every_records: 100_000,
             ended_jobs_kept_ms: 30 * 86_400_000,
             starts_as_planned: false,
+            leases: LeaseTimes::default(),
         }
     }
 }

@@ -203,7 +203,11 @@ impl Plan {
         let request = Request::new(&job.spec, now, job.end_by, grid, revision)
             .with_staged(job.staged_at(grid.slot_at(now)));
         let sites = match &job.state {
-            JobState::Cancelled | JobState::Expired => Vec::new(),
+            JobState::Active(_)
+            | JobState::Succeeded
+            | JobState::Failed
+            | JobState::Cancelled
+            | JobState::Expired => Vec::new(),
             JobState::Held | JobState::Queued => self.timetable.verdicts(&request, None),
             JobState::Planned(placement) => self.timetable.verdicts(&request, Some(placement)),
         };

@@ -105,7 +105,8 @@ impl Due {
             | Event::ForecastForgotten(_)
             | Event::ActualsPut(_)
             | Event::ActualsForgotten(..)
-            | Event::RequestForgotten(_) => None,
+            | Event::RequestForgotten(_)
+            | Event::AgentPut(_) => None,
         }
     }
 }
@@ -285,9 +286,15 @@ impl Writer {
             let current = match &job.state {
                 JobState::Planned(placement) => Some(placement.clone()),
                 JobState::Queued | JobState::Held => None,
-                JobState::Cancelled | JobState::Expired => continue,
+                JobState::Active(_)
+                | JobState::Succeeded
+                | JobState::Failed
+                | JobState::Cancelled
+                | JobState::Expired => continue,
             };
-            let window = Window::new(&job.spec, now, job.end_by, self.options.settings.grid);
+            let grid = self.options.settings.grid;
+            let not_before = job.work.as_deref().and_then(|work| work.not_before);
+            let window = Window::new(&job.spec, now, job.end_by, grid).not_before(not_before, grid);
             if is_closed(job, &window, self.options.settings) {
                 if let Some(placement) = &current {
                     self.plan.timetable.release(placement);
@@ -332,7 +339,12 @@ fn due_cause(job: &Job, due: &[Due], first_slot: Slot) -> Option<(ChangeCause, A
             };
             return Some((cause, first.trigger.clone()));
         }
-        JobState::Cancelled | JobState::Expired => return None,
+        // What is at its site stays there.
+        JobState::Active(_)
+        | JobState::Succeeded
+        | JobState::Failed
+        | JobState::Cancelled
+        | JobState::Expired => return None,
     };
     if placement.start() < first_slot {
         return Some((ChangeCause::StartMissed, Arc::default()));

@@ -49,7 +49,13 @@ impl Stepped {
         let now = clock.now().max(opened.core.state().changed_at());
         Ok(Self {
             snapshots: Snapshots::after(opened.n_records),
-            writer: Writer::new(opened.core, options, opened.recent, now),
+            writer: Writer::new(
+                opened.core,
+                options,
+                opened.recent,
+                now,
+                clock.monotonic_ms(),
+            ),
             store,
             clock,
             deltas: Vec::new(),

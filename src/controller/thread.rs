@@ -93,7 +93,7 @@ fn run(
         "state is open"
     );
     let mut controller = Controller {
-        writer: Writer::new(core, options, recent, now),
+        writer: Writer::new(core, options, recent, now, clock.monotonic_ms()),
         snapshots: Snapshots::after(n_records),
         store,
         clock,
@@ -143,6 +143,7 @@ impl Controller<'_> {
             {
                 error!(%defect, "a change of plan was given up and the timetable built anew");
             }
+            self.writer.work(now, self.clock.monotonic_ms(), &mut batch);
             if idle && self.writer.forgetting {
                 self.writer.forget(now, &mut batch);
             }
@@ -208,6 +209,20 @@ impl Controller<'_> {
             }
             Message::Actuals(command, reply) => {
                 let outcome = writer.put_actuals(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::AgentToken(site, token, reply) => {
+                let outcome = writer.put_token(&site, token, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Enroll(enrollment, reply) => {
+                let mono_ms = self.clock.monotonic_ms();
+                let outcome = writer.enroll(&enrollment, now, mono_ms, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Report(report, reply) => {
+                let mono_ms = self.clock.monotonic_ms();
+                let outcome = writer.take_report(&report, now, mono_ms, batch);
                 batch.answer(reply, outcome);
             }
             Message::Quote(spec, reply) => {

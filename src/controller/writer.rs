@@ -8,8 +8,10 @@ use crate::{
     controller::{
         ActualsReceipt, Commit, ForecastReceipt, LatencyReceipt, Options, Submitted,
         batch::Batch,
+        leases::Leases,
         planning::Plan,
         replanning::{Due, Replanning, Scope},
+        work::Agenda,
     },
     domain::{
         ids::SiteId,
@@ -42,6 +44,8 @@ pub(super) struct Writer {
     pub(super) options: Options,
     /// Whether something may be older than it is kept.
     pub(super) forgetting: bool,
+    pub(super) leases: Leases,
+    pub(super) agenda: Agenda,
     interner: Interner,
 }
 
@@ -49,9 +53,17 @@ impl Writer {
     /// A writer that goes on from `core` at `now`.
     ///
     /// `recent` is what may still have been due when whoever wrote the state stopped.
-    pub(super) fn new(core: Core, options: Options, recent: Vec<Due>, now: TimeMs) -> Self {
+    pub(super) fn new(
+        core: Core,
+        options: Options,
+        recent: Vec<Due>,
+        now: TimeMs,
+        mono_ms: u64,
+    ) -> Self {
         let plan = Plan::new(core.state(), options, now);
         let mut writer = Self {
+            leases: Leases::new(options.leases, mono_ms),
+            agenda: Agenda::new(core.state()),
             core,
             plan,
             replanning: Replanning::default(),
@@ -518,6 +530,7 @@ impl Writer {
     /// Applies a record; the timetable has followed already.
     pub(super) fn commit(&mut self, record: Record, batch: &mut Batch) {
         let deltas = self.core.apply(&record);
+        deltas.iter().for_each(|delta| self.agenda.follow(delta));
         if !deltas.is_empty() {
             batch.commits.push(Arc::new(Commit {
                 revision: record.revision,
@@ -529,7 +542,7 @@ impl Writer {
     }
 
     /// Room became free; only jobs that wait can use it at once.
-    fn note_room(&mut self) {
+    pub(super) fn note_room(&mut self) {
         if self.core.state().n_queued_jobs() > 0 {
             self.replanning.note(Due {
                 cause: ChangeCause::Room,
@@ -587,7 +600,7 @@ mod tests {
     fn what_was_due_when_the_program_ended_is_due_after_a_start() {
         let options = Options::new(settings());
         let mut batch = Batch::default();
-        let mut writer = Writer::new(Core::new(settings()), options, Vec::new(), NOW);
+        let mut writer = Writer::new(Core::new(settings()), options, Vec::new(), NOW, 0);
         for id in ["here", "there"] {
             let mut site = site(id);
             // Where no rule of data is in the way.
@@ -604,7 +617,7 @@ mod tests {
         let cordon = site_command(&left, SiteVerb::Cordon { reason });
         writer.change_site(&cordon, NOW, &mut batch).unwrap();
         // The program ends before it has had an idle moment.
-        let mut writer = Writer::new(writer.core, options, Vec::new(), NOW);
+        let mut writer = Writer::new(writer.core, options, Vec::new(), NOW, 0);
         while writer.replanning.is_due() {
             writer.replan(NOW, &mut batch).unwrap();
         }
@@ -618,7 +631,7 @@ mod tests {
         let settings = settings();
         let options = Options::new(settings);
         let (mut batch, site) = (Batch::default(), site("here"));
-        let mut writer = Writer::new(Core::new(settings), options, Vec::new(), NOW);
+        let mut writer = Writer::new(Core::new(settings), options, Vec::new(), NOW, 0);
         let create = site_command(&site.id, SiteVerb::Create(Box::new(site.clone())));
         writer.change_site(&create, NOW, &mut batch).unwrap();
         // Two issues that grow stale at different slots, expire, and leave the rest to the monthly profile.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
+        attempt::Work,
         data_policy::DataPolicy,
+        execution::Execution,
         ids::{CityId, JobId, Revision, ZoneId},
         latency::{NetworkPath, RttQuantile},
         link::{StageIn, Staging},
@@ -54,6 +56,8 @@ pub struct JobSpec {
     pub priority: u32,
     /// Input to be brought in before the first run; `None` when there is none.
     pub staging: Option<Staging>,
+    /// What runs; `None` when its client runs it.
+    pub execution: Option<Arc<Execution>>,
 }
 
 /// Where the client is and how near the job must run.
@@ -173,6 +177,8 @@ pub struct Job {
     pub history: Arc<[PlacementChange]>,
     /// The last transfer of its input that was over before a placement was given up.
     pub staged: Option<Arc<StageIn>>,
+    /// Its attempts; `None` before the first.
+    pub work: Option<Arc<Work>>,
 }
 
 /// Where a job stands.
@@ -184,10 +190,64 @@ pub enum JobState {
     Queued,
     /// Has a placement.
     Planned(Arc<Placement>),
+    /// At its site; its last attempt is open.
+    Active(Active),
+    /// Ended with exit code 0; final.
+    Succeeded,
+    /// Its last attempt failed; final.
+    Failed,
     /// Cancelled; final.
     Cancelled,
     /// Deadline out of reach; final.
     Expired,
+}
+
+/// Where a job at its site stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Active {
+    /// Its placement; it stays taken until nothing of the attempt runs any more.
+    pub placement: Arc<Placement>,
+    /// How far the attempt is, as last heard.
+    pub phase: Phase,
+    /// Why it is to be paused; `None` when it is to run.
+    pub pause: Option<Pause>,
+    /// Whether its agent has fallen silent, so that nobody knows.
+    pub is_silent: bool,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Offered.
+    Assigned,
+    /// Taken by the agent.
+    Starting,
+    /// Runs.
+    Running,
+    /// Paused.
+    Suspended,
+    /// Being stopped.
+    Stopping(StopCause),
+}
+
+/// Why an attempt is stopped: what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopCause {
+    /// Its job is cancelled.
+    Cancel,
+    /// Its job's deadline has passed.
+    Deadline,
+    /// Its job is planned anew.
+    Requeue,
+}
+
+/// Why a job at its site is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pause {
+    /// Its plan has no run now.
+    Plan,
+    /// A user said so.
+    User,
 }
 
 /// What made a job change.
@@ -215,6 +275,32 @@ pub enum ChangeCause {
     Latency,
     /// The bandwidth of a link changed.
     LinkChanged,
+    /// Its planned start came: it was offered to the agent.
+    StartDue,
+    /// The agent took it.
+    Accepted,
+    /// The agent did not take it, or not in time.
+    Declined,
+    /// It began to run.
+    Started,
+    /// It was paused, or is to be.
+    Suspended,
+    /// It goes on, or is to.
+    Resumed,
+    /// Its program ended.
+    Ended,
+    /// Its attempt failed and another one follows.
+    Retry,
+    /// It ran longer than planned.
+    Overrun,
+    /// It made way for one that ran longer than planned.
+    Displaced,
+    /// Its agent fell silent.
+    SiteSilent,
+    /// Its agent is back.
+    SiteBack,
+    /// Its site was given up.
+    SiteLost,
     /// Its planned start passed without a start.
     StartMissed,
     /// Room became free.
@@ -239,12 +325,27 @@ pub struct PlacementChange {
 }
 
 impl JobState {
-    /// The placement of a planned job.
+    /// The placement of a planned or active job.
     #[must_use]
     pub fn placement(&self) -> Option<&Arc<Placement>> {
         match self {
             Self::Planned(placement) => Some(placement),
-            Self::Held | Self::Queued | Self::Cancelled | Self::Expired => None,
+            Self::Active(active) => Some(&active.placement),
+            Self::Held
+            | Self::Queued
+            | Self::Succeeded
+            | Self::Failed
+            | Self::Cancelled
+            | Self::Expired => None,
+        }
+    }
+
+    /// The job at its site.
+    #[must_use]
+    pub fn active(&self) -> Option<&Active> {
+        match self {
+            Self::Active(active) => Some(active),
+            _ => None,
         }
     }
 
@@ -252,8 +353,8 @@ impl JobState {
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::Cancelled | Self::Expired => true,
-            Self::Held | Self::Queued | Self::Planned(_) => false,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired => true,
+            Self::Held | Self::Queued | Self::Planned(_) | Self::Active(_) => false,
         }
     }
 
@@ -264,8 +365,28 @@ impl JobState {
             Self::Held => "HELD",
             Self::Queued => "QUEUED",
             Self::Planned(_) => "PLANNED",
+            Self::Active(active) => active.name(),
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
             Self::Cancelled => "CANCELLED",
             Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+impl Active {
+    /// Name of the state as in the API, without its prefix.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if self.is_silent {
+            return "UNREACHABLE";
+        }
+        match self.phase {
+            Phase::Assigned => "ASSIGNED",
+            Phase::Starting => "STARTING",
+            Phase::Running => "RUNNING",
+            Phase::Suspended => "SUSPENDED",
+            Phase::Stopping(_) => "STOPPING",
         }
     }
 }
@@ -329,6 +450,11 @@ impl JobSpec {
         if let Some(staging) = &self.staging {
             let wrong = staging.violations(self.least_slots(grid), grid, horizon_slots);
             found.extend_under("staging", wrong);
+        }
+        if let Some(execution) = &self.execution {
+            let horizon_ms = u64::from(horizon_slots) * u64::from(grid.slot_seconds()) * 1_000;
+            let wrong = execution.violations(self.timing.runtime_ms, horizon_ms);
+            found.extend_under("execution", wrong);
         }
         found.extend_under("data_policy", self.data_policy.violations());
         found.into_vec()

@@ -23,6 +23,7 @@ mod place;
 mod explain;
 mod suggest;
 mod replan;
+mod extend;
 mod check;
 #[cfg(test)]
 mod testing;

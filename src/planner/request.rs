@@ -5,7 +5,12 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::{ids::Revision, job::JobSpec, link::StageIn, placement::Run},
+    domain::{
+        ids::Revision,
+        job::{Flexibility, JobSpec},
+        link::StageIn,
+        placement::Run,
+    },
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
 };
 
@@ -41,7 +46,8 @@ impl Window {
     /// The window of a job at `now` with the finish deadline in force (`Job::end_by`).
     ///
     /// A deadline within a slot counts as the start of that slot, an earliest start as the start of the next one,
-    /// so that whole slots keep every promise. The planner itself cuts the window at its horizon.
+    /// so that whole slots keep every promise; but a job that is run by an agent, in one piece, begins in the slot that
+    /// is passing where what is left of it makes its slots no more than they are anyway. The planner itself cuts the window at its horizon.
     #[must_use]
     pub fn new(spec: &JobSpec, now: TimeMs, end_by: TimeMs, grid: SlotGrid) -> Self {
         let earliest = spec
@@ -49,15 +55,35 @@ impl Window {
             .earliest_start
             .map_or(now, |start| start.max(now));
         let end_by = grid.slot_at(end_by);
+        let current = grid.slot_at(now);
+        let fits_now = spec.execution.is_some()
+            && spec.flexibility == Flexibility::Rigid
+            && earliest == now
+            && grid.slots_for_ms(spec.timing.runtime_ms.saturating_add(grid.passed_ms(now)))
+                == grid.slots_for_ms(spec.timing.runtime_ms);
         Self {
-            current: grid.slot_at(now),
+            current,
             stage_from: grid.slot_from(now),
-            not_before: grid.slot_from(earliest),
+            not_before: if fits_now {
+                current
+            } else {
+                grid.slot_from(earliest)
+            },
             start_by: spec
                 .timing
                 .start_deadline
                 .map_or(end_by, |by| grid.slot_at(by)),
             end_by,
+        }
+    }
+
+    /// The same, but with no start before a moment.
+    #[must_use]
+    pub fn not_before(self, at: Option<TimeMs>, grid: SlotGrid) -> Self {
+        let first = at.map_or(self.not_before, |at| grid.slot_from(at));
+        Self {
+            not_before: self.not_before.max(first),
+            ..self
         }
     }
 

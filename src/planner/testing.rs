@@ -147,6 +147,7 @@ pub(super) fn job(n_slots: u32) -> JobSpec {
         weights: None,
         priority: limits::PRIORITY_DEFAULT,
         staging: None,
+        execution: None,
     }
 }
 

@@ -21,6 +21,7 @@ mod jobs;
 mod sites;
 mod forecasts;
 mod admin;
+mod agents;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -36,7 +37,7 @@ use crate::{
     proto::{
         FILE_DESCRIPTOR_SET,
         v1::{
-            admin_service_server::AdminServiceServer,
+            admin_service_server::AdminServiceServer, agent_service_server::AgentServiceServer,
             forecast_service_server::ForecastServiceServer, job_service_server::JobServiceServer,
             site_service_server::SiteServiceServer,
         },
@@ -112,6 +113,7 @@ pub async fn rim(handle: Handle, options: Options) -> Result<Rim, tonic_reflecti
         .add_service(JobServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(SiteServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(ForecastServiceServer::new(api.clone()).max_decoding_message_size(bound))
+        .add_service(AgentServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(AdminServiceServer::new(api).max_decoding_message_size(bound));
     let router = routes.into_axum_router().layer(CodesLayer);
     Ok(Rim {
@@ -147,6 +149,7 @@ impl Health {
             "lancang.v1.JobService",
             "lancang.v1.SiteService",
             "lancang.v1.ForecastService",
+            "lancang.v1.AgentService",
             "lancang.v1.AdminService",
         ];
         for service in services {

@@ -28,9 +28,10 @@ impl SiteService for Api {
 
     async fn create_agent_token(
         &self,
-        _request: Request<v1::CreateAgentTokenRequest>,
+        request: Request<v1::CreateAgentTokenRequest>,
     ) -> Result<Response<v1::CreateAgentTokenResponse>, Status> {
-        Err(Status::unimplemented("agents are not served yet"))
+        let made = self.make_token(&request.into_inner()).await?;
+        Ok(Response::new(made))
     }
 
     async fn get_site(

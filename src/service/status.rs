@@ -212,6 +212,12 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
         .with("limit", max)
         .with_quota(what, message)
         .with_retry_after_ms(1_000),
+        Rejection::TokenRefused => {
+            Problem::new(Code::PermissionDenied, Reason::TokenRefused, message)
+        }
+        Rejection::AgentRefused => {
+            Problem::new(Code::PermissionDenied, Reason::AgentRefused, message)
+        }
         Rejection::Overloaded => {
             Problem::new(Code::Unavailable, Reason::Overloaded, message).with_retry_after_ms(100)
         }

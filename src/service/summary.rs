@@ -8,7 +8,8 @@ use super::to_proto;
 use crate::{
     controller::Explanation,
     domain::{
-        job::{Job, JobState},
+        attempt::AttemptEnd,
+        job::{Active, Job, JobState, Phase},
         placement::Placement,
         refusal::{Outcome, SiteVerdict},
     },
@@ -22,6 +23,9 @@ pub(super) fn of(explanation: &Explanation, grid: SlotGrid) -> String {
         JobState::Planned(plan) => planned(job, plan, &explanation.sites, grid),
         JobState::Queued => queued(explanation),
         JobState::Held => with_note("held, so not planned until it is released", job),
+        JobState::Active(active) => at_site(job, active),
+        JobState::Succeeded => format!("succeeded at {}", moment(job.state_since)),
+        JobState::Failed => failed(job),
         JobState::Cancelled => with_note(&format!("cancelled at {}", moment(job.state_since)), job),
         JobState::Expired => format!(
             "expired at {}: it could no longer be done by its finish deadline {}",
@@ -29,6 +33,53 @@ pub(super) fn of(explanation: &Explanation, grid: SlotGrid) -> String {
             moment(job.end_by)
         ),
     }
+}
+
+fn at_site(job: &Job, active: &Active) -> String {
+    let attempt = job.work.as_deref().and_then(|work| work.last());
+    let number = attempt.map_or(0, |attempt| attempt.fence.attempt);
+    let site = &active.placement.site;
+    let since = moment(job.state_since);
+    if active.is_silent {
+        return format!(
+            "attempt {number} is at {site}, whose agent has been silent since {since}: it may run or not, and its room stays taken"
+        );
+    }
+    let doing = match active.phase {
+        Phase::Assigned => "is offered to the agent of",
+        Phase::Starting => "is about to run at",
+        Phase::Running => "runs at",
+        Phase::Suspended => "is paused at",
+        Phase::Stopping(_) => "is being stopped at",
+    };
+    format!("attempt {number} {doing} {site} since {since}")
+}
+
+fn failed(job: &Job) -> String {
+    let work = job.work.as_deref();
+    let last = work.and_then(|work| work.last());
+    let ended = last.and_then(|last| last.ended.as_ref());
+    let how = match ended.map(|ended| ended.end) {
+        Some(AttemptEnd::Exited(code)) => format!("its program ended with exit code {code}"),
+        Some(AttemptEnd::Signalled(signal)) => format!("signal {signal} ended its program"),
+        Some(AttemptEnd::TimedOut) => "it ran longer than its max_runtime".into(),
+        Some(AttemptEnd::OutOfMemory) => "it took more memory than it had asked for".into(),
+        Some(AttemptEnd::StartFailed) => "it could not be started".into(),
+        Some(AttemptEnd::SelfFenced | AttemptEnd::SiteLost) => "its site was lost".into(),
+        Some(AttemptEnd::EngineLost) => "its engine lost it".into(),
+        Some(AttemptEnd::Stopped | AttemptEnd::Declined) | None => "no attempt is left".into(),
+    };
+    let message = ended.map_or("", |ended| &ended.message);
+    let more = if message.is_empty() {
+        String::new()
+    } else {
+        format!(": {message}")
+    };
+    let n = last.map_or(0, |last| last.fence.attempt);
+    format!(
+        "failed at {} in attempt {n}: {how}{more}",
+        moment(job.state_since)
+    )
 }
 
 fn planned(job: &Job, plan: &Placement, sites: &[SiteVerdict], grid: SlotGrid) -> String {

@@ -61,6 +61,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         weights: None,
         priority: limits::PRIORITY_DEFAULT,
         staging: None,
+        execution: None,
     };
     JobBuilder(Job {
         id: JobId(id),
@@ -79,6 +80,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         note: "".into(),
         history: Arc::default(),
         staged: None,
+        work: None,
     })
 }
 

@@ -101,6 +101,9 @@ impl State {
             Event::RequestForgotten(id) => {
                 self.requests.remove(id);
             }
+            Event::AgentPut(agent) => {
+                self.agents.insert(agent.site.clone(), agent.clone());
+            }
         }
         None
     }
@@ -119,7 +122,7 @@ impl State {
     }
 
     fn apply_submitted(&mut self, job: &Arc<Job>) -> JobDelta {
-        self.n_jobs_by_state[state_index(&job.state)] += 1;
+        self.count(job, true);
         self.jobs_by_key.insert(job.idempotency_key.clone(), job.id);
         self.jobs.insert(job.id, job.clone());
         JobDelta {
@@ -143,8 +146,8 @@ impl State {
             after.staged = Some(stage_in.clone());
         }
         let after = Arc::new(after);
-        self.n_jobs_by_state[state_index(&before.state)] -= 1;
-        self.n_jobs_by_state[state_index(&after.state)] += 1;
+        self.count(&before, false);
+        self.count(&after, true);
         self.jobs.insert(change.id, after.clone());
         Some(JobDelta {
             before: Some(before),
@@ -156,7 +159,7 @@ impl State {
     fn apply_forgotten(&mut self, id: JobId) -> Option<JobDelta> {
         let job = self.jobs.remove(&id)?;
         self.jobs_by_key.remove(&job.idempotency_key);
-        self.n_jobs_by_state[state_index(&job.state)] -= 1;
+        self.count(&job, false);
         Some(JobDelta {
             before: Some(job),
             after: None,
@@ -173,6 +176,9 @@ fn changed_job(before: &Job, change: &JobChange, revision: Revision, at: TimeMs)
     }
     if let Some(note) = &change.note {
         job.note = note.clone();
+    }
+    if let Some(work) = &change.work {
+        job.work = Some(work.clone());
     }
     // New figures for the same window are no move.
     if seat(before.state.placement()) != seat(change.state.placement()) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
+        attempt::{Ended, Fence},
         forecast::{Actuals, ForecastIssue},
         ids::{GatewayId, JobId, Revision, SiteId},
         job::{ChangeCause, Flexibility, JobSpec, Labels, Weights},
@@ -165,6 +166,83 @@ pub struct SitePatch {
     pub grid_marginal_mg_per_kwh: Option<Vec<u32>>,
     /// Tariff.
     pub tariff: Option<Vec<TariffPeriod>>,
+}
+
+/// What an agent reports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The site it speaks for.
+    pub site: SiteId,
+    /// Its instance.
+    pub instance: Arc<str>,
+    /// Sequence number of its last event; what it holds is as of then.
+    pub last_sequence: u64,
+    /// Every attempt it holds.
+    pub held: Vec<HeldAttempt>,
+    /// What happened and is not acknowledged yet, by rising sequence.
+    pub events: Vec<ReportedEvent>,
+}
+
+/// An attempt that an agent holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldAttempt {
+    /// The job.
+    pub job: JobId,
+    /// The fence.
+    pub fence: Fence,
+}
+
+/// Something that happened to an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportedEvent {
+    /// Rises with every event of the instance.
+    pub sequence: u64,
+    /// The job.
+    pub job: JobId,
+    /// The fence.
+    pub fence: Fence,
+    /// When, by the clock of the site.
+    pub at: TimeMs,
+    /// What.
+    pub kind: ReportedKind,
+}
+
+/// What happened to an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReportedKind {
+    /// Taken.
+    Accepted,
+    /// Not taken.
+    Declined {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// Began to run.
+    Started {
+        /// What the engine calls it.
+        engine_id: Arc<str>,
+    },
+    /// Paused.
+    Suspended,
+    /// Goes on.
+    Resumed,
+    /// Ended.
+    Ended(Ended),
+}
+
+impl ReportedKind {
+    /// Name as in the API.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Declined { .. } => "declined",
+            Self::Started { .. } => "started",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::Ended(_) => "ended",
+        }
+    }
 }
 
 /// A link to set.

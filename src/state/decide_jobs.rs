@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     domain::{
         ids::{JobId, SiteId},
-        job::{ChangeCause, ClientPlace, Job, JobSpec, JobState},
+        job::{ChangeCause, ClientPlace, Job, JobSpec, JobState, StopCause},
         placement::Placement,
     },
     limits,
@@ -16,6 +16,7 @@ use crate::{
         Core, Rejection,
         command::{JobCommand, JobPatch, JobVerb, RequestKey, Submission},
         event::{Event, JobChange, Record},
+        life,
         rejection::Missing,
     },
 };
@@ -193,7 +194,7 @@ impl Core {
     ) -> Result<Record, Rejection> {
         let job = self.known_job(command.id)?;
         let is_update = matches!(command.verb, JobVerb::Update(_));
-        if job.state.is_terminal() {
+        if job.state.is_terminal() || job.state.active().is_some() {
             let verb = if is_update { "updated" } else { "released" };
             return Err(wrong_state(job, verb));
         }
@@ -257,7 +258,11 @@ impl Core {
                     let change = job_change(job, JobState::Held, ChangeCause::Held, note);
                     self.decided(command, change, now)
                 }
-                JobState::Cancelled | JobState::Expired => return Err(wrong_state(job, "held")),
+                JobState::Active(_)
+                | JobState::Succeeded
+                | JobState::Failed
+                | JobState::Cancelled
+                | JobState::Expired => return Err(wrong_state(job, "held")),
             }),
             JobVerb::Release => match &job.state {
                 JobState::Held => Ok(JobStep::Plan {
@@ -265,8 +270,13 @@ impl Core {
                     spec: job.spec.clone(),
                     end_by: job.end_by,
                 }),
-                JobState::Queued | JobState::Planned(_) => Ok(JobStep::Unchanged(job.clone())),
-                JobState::Cancelled | JobState::Expired => Err(wrong_state(job, "released")),
+                JobState::Queued | JobState::Planned(_) | JobState::Active(_) => {
+                    Ok(JobStep::Unchanged(job.clone()))
+                }
+                JobState::Succeeded
+                | JobState::Failed
+                | JobState::Cancelled
+                | JobState::Expired => Err(wrong_state(job, "released")),
             },
             JobVerb::Cancel { note } => Ok(match &job.state {
                 JobState::Cancelled => JobStep::Unchanged(job.clone()),
@@ -274,7 +284,17 @@ impl Core {
                     let change = job_change(job, JobState::Cancelled, ChangeCause::Cancelled, note);
                     self.decided(command, change, now)
                 }
-                JobState::Expired => return Err(wrong_state(job, "cancelled")),
+                JobState::Active(active) => match life::stop(active, StopCause::Cancel) {
+                    Some(stopping) => {
+                        let state = JobState::Active(stopping);
+                        let change = job_change(job, state, ChangeCause::Cancelled, note);
+                        self.decided(command, change, now)
+                    }
+                    None => JobStep::Unchanged(job.clone()),
+                },
+                JobState::Succeeded | JobState::Failed | JobState::Expired => {
+                    return Err(wrong_state(job, "cancelled"));
+                }
             }),
         }
     }
@@ -308,6 +328,9 @@ impl Core {
         }
         let plans_alike = end_by == job.end_by && is_planned_alike(&spec, &job.spec);
         let spec = Arc::new(spec);
+        if job.state.active().is_some() && !plans_alike {
+            return Err(wrong_state(job, "updated"));
+        }
         if job.state == JobState::Held || plans_alike {
             let mut change = job_change(job, job.state.clone(), ChangeCause::Updated, &job.note);
             change.spec = Some((spec, end_by));
@@ -351,6 +374,7 @@ impl Core {
             note: Arc::default(),
             history: Arc::default(),
             staged: None,
+            work: None,
         }
     }
 
@@ -398,6 +422,7 @@ fn job_change(job: &Job, state: JobState, cause: ChangeCause, note: &Arc<str>) -
         cause,
         trigger: Arc::default(),
         note: Some(note.clone()),
+        work: None,
     }
 }
 

@@ -2,10 +2,14 @@
 //!
 //! A job whose placement is no longer the one the planner saw is left alone; what is left must fit every bound.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    domain::job::JobState,
+    domain::{
+        ids::JobId,
+        job::{Active, ChangeCause, JobState},
+        placement::Placement,
+    },
     slot::{Slot, TimeMs},
     state::{
         Core, Rejection, Settings,
@@ -59,9 +63,61 @@ impl Core {
                 cause: change.cause,
                 trigger: change.trigger.clone(),
                 note: None,
+                work: None,
             })
         });
         Ok(Some(self.record(now, None, events.collect())))
+    }
+
+    /// Books another slot of an active job, and takes the room from planned ones: all or nothing.
+    ///
+    /// # Errors
+    /// When the job is not active, or does not fit even so.
+    pub fn decide_overrun(
+        &self,
+        id: JobId,
+        longer: &Arc<Placement>,
+        displaced: &[PlanChange],
+        now: TimeMs,
+    ) -> Result<Record, Rejection> {
+        let job = self.known_job(id)?;
+        let Some(active) = job.state.active() else {
+            let problem = format!("the job {id} is not at a site");
+            return Err(Rejection::PlanStale(problem));
+        };
+        let mut trial = self.trial(now);
+        trial.remove(&active.placement);
+        let mut events = Vec::with_capacity(displaced.len() + 1);
+        for change in displaced.iter().filter(|change| self.is_current(change)) {
+            if let Some(old) = &change.from {
+                trial.remove(old);
+            }
+            events.push(Event::JobChanged(JobChange {
+                id: change.id,
+                spec: None,
+                state: JobState::Queued,
+                cause: change.cause,
+                trigger: change.trigger.clone(),
+                note: None,
+                work: None,
+            }));
+        }
+        trial
+            .add(longer, self.known_site(&longer.site)?, &job.spec)
+            .map_err(Rejection::PlanStale)?;
+        events.push(Event::JobChanged(JobChange {
+            id,
+            spec: None,
+            state: JobState::Active(Active {
+                placement: longer.clone(),
+                ..active.clone()
+            }),
+            cause: ChangeCause::Overrun,
+            trigger: Arc::default(),
+            note: None,
+            work: None,
+        }));
+        Ok(self.record(now, None, events))
     }
 
     /// Whether the job is still as the planner saw it, and the change changes it.
@@ -76,7 +132,12 @@ impl Core {
             JobState::Queued => change.from.is_none() && (change.to.is_some() || change.expired),
             // Only its owner releases a held job; it can still miss its deadline.
             JobState::Held => change.from.is_none() && change.to.is_none() && change.expired,
-            JobState::Cancelled | JobState::Expired => false,
+            // What is at its site no plan moves.
+            JobState::Active(_)
+            | JobState::Succeeded
+            | JobState::Failed
+            | JobState::Cancelled
+            | JobState::Expired => false,
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
+        agent::Agent,
+        attempt::Work,
         forecast::{Actuals, ForecastId, ForecastIssue},
         ids::{JobId, Revision, SupplyId},
         job::{ChangeCause, Job, JobSpec, JobState},
@@ -65,6 +67,8 @@ pub enum Event {
     ActualsForgotten(SupplyId, Slot),
     /// A request id was forgotten.
     RequestForgotten(Arc<str>),
+    /// What is known of a site's agent changed; all of it as it is now.
+    AgentPut(Arc<Agent>),
 }
 
 /// How a job changed.
@@ -82,6 +86,8 @@ pub struct JobChange {
     pub trigger: Arc<str>,
     /// The reason given, where one was.
     pub note: Option<Arc<str>>,
+    /// Its attempts now, where they changed.
+    pub work: Option<Arc<Work>>,
 }
 
 /// A job before and after a record: what watchers and the timetable need.

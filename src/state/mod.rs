@@ -13,6 +13,8 @@ pub mod decide_jobs;
 mod decide_plan;
 mod decide_sites;
 mod decide_links;
+mod decide_agents;
+mod life;
 mod transfers;
 pub mod parts;
 #[cfg(test)]
@@ -21,16 +23,19 @@ pub(crate) mod testing;
 mod replay_tests;
 #[cfg(test)]
 mod decide_tests;
+#[cfg(test)]
+mod life_tests;
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::{
     domain::{
+        agent::Agent,
         forecast::{ForecastId, ForecastIssue},
         ids::{GatewayId, JobId, Revision, SiteId, SupplyId},
-        job::{Job, JobState},
+        job::{Job, JobState, Phase},
         latency::LatencyTable,
         link::Link,
         site::{Site, Supply},
@@ -54,7 +59,10 @@ pub struct State {
     jobs: OrdMap<JobId, Arc<Job>>,
     jobs_by_key: OrdMap<Arc<str>, JobId>,
     requests: OrdMap<Arc<str>, RequestMark>,
-    n_jobs_by_state: [u64; 5],
+    agents: OrdMap<SiteId, Arc<Agent>>,
+    /// Active jobs by site; a site without one has no entry.
+    active: OrdMap<SiteId, OrdSet<JobId>>,
+    n_jobs_by_state: [u64; STATES.len()],
 }
 
 /// What is fixed for the life of a store.
@@ -100,7 +108,9 @@ impl State {
             jobs: OrdMap::new(),
             jobs_by_key: OrdMap::new(),
             requests: OrdMap::new(),
-            n_jobs_by_state: [0; 5],
+            agents: OrdMap::new(),
+            active: OrdMap::new(),
+            n_jobs_by_state: [0; STATES.len()],
         }
     }
 
@@ -219,11 +229,10 @@ impl State {
         &self.requests
     }
 
-    /// Number of jobs in the states held, queued, planned, cancelled, expired.
+    /// Number of jobs in every state, live ones first, by the names of the API.
     #[must_use]
-    pub fn n_jobs_by_state(&self) -> [(&'static str, u64); 5] {
-        let names = ["HELD", "QUEUED", "PLANNED", "CANCELLED", "EXPIRED"];
-        std::array::from_fn(|i| (names[i], self.n_jobs_by_state[i]))
+    pub fn n_jobs_by_state(&self) -> [(&'static str, u64); STATES.len()] {
+        std::array::from_fn(|i| (STATES[i], self.n_jobs_by_state[i]))
     }
 
     /// Number of jobs that wait for a placement.
@@ -235,13 +244,34 @@ impl State {
     /// Number of jobs that have ended and are still kept.
     #[must_use]
     pub fn n_ended_jobs(&self) -> u64 {
-        self.n_jobs_by_state[3..].iter().sum()
+        self.n_jobs_by_state[N_LIVE_STATES..].iter().sum()
     }
 
     /// Number of jobs that have not ended.
     #[must_use]
     pub fn n_live_jobs(&self) -> u64 {
-        self.n_jobs_by_state[..3].iter().sum()
+        self.n_jobs_by_state[..N_LIVE_STATES].iter().sum()
+    }
+
+    /// Follows a job into its state, or out of it.
+    fn count(&mut self, job: &Job, comes: bool) {
+        let n_jobs = &mut self.n_jobs_by_state[state_index(&job.state)];
+        *n_jobs = if comes { *n_jobs + 1 } else { *n_jobs - 1 };
+        let Some(active) = job.state.active() else {
+            return;
+        };
+        let site = &active.placement.site;
+        let mut there = self.active.get(site).cloned().unwrap_or_default();
+        if comes {
+            there.insert(job.id);
+        } else {
+            there.remove(&job.id);
+        }
+        if there.is_empty() {
+            self.active.remove(site);
+        } else {
+            self.active.insert(site.clone(), there);
+        }
     }
 }
 
@@ -280,13 +310,43 @@ impl Core {
     }
 }
 
+/// Names of the states as in the API; the order of the counters.
+const STATES: [&str; 13] = [
+    "HELD",
+    "QUEUED",
+    "PLANNED",
+    "ASSIGNED",
+    "STARTING",
+    "RUNNING",
+    "SUSPENDED",
+    "STOPPING",
+    "UNREACHABLE",
+    "SUCCEEDED",
+    "FAILED",
+    "CANCELLED",
+    "EXPIRED",
+];
+
+/// The first of them are of jobs that have not ended.
+const N_LIVE_STATES: usize = 9;
+
 /// Position of a state in the counters.
 fn state_index(state: &JobState) -> usize {
     match state {
         JobState::Held => 0,
         JobState::Queued => 1,
         JobState::Planned(_) => 2,
-        JobState::Cancelled => 3,
-        JobState::Expired => 4,
+        JobState::Active(active) if active.is_silent => 8,
+        JobState::Active(active) => match active.phase {
+            Phase::Assigned => 3,
+            Phase::Starting => 4,
+            Phase::Running => 5,
+            Phase::Suspended => 6,
+            Phase::Stopping(_) => 7,
+        },
+        JobState::Succeeded => 9,
+        JobState::Failed => 10,
+        JobState::Cancelled => 11,
+        JobState::Expired => 12,
     }
 }

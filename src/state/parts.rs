@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::{
     domain::{
+        agent::Agent,
         forecast::{ForecastId, ForecastIssue},
         ids::{GatewayId, JobId, Revision, SiteId, SupplyId},
         job::Job,
@@ -17,7 +18,7 @@ use crate::{
         site::Site,
     },
     slot::{Slot, TimeMs},
-    state::{RequestMark, Settings, State, state_index},
+    state::{RequestMark, Settings, State},
 };
 
 /// What is kept of a state.
@@ -41,6 +42,8 @@ pub struct Parts {
     pub jobs: OrdMap<JobId, Arc<Job>>,
     /// Request ids that were used.
     pub requests: OrdMap<Arc<str>, RequestMark>,
+    /// What is known of agents, by site.
+    pub agents: OrdMap<SiteId, Arc<Agent>>,
 }
 
 /// Two jobs have the same idempotency key.
@@ -59,17 +62,16 @@ impl State {
     /// # Errors
     /// When two jobs have the same idempotency key.
     pub fn from_parts(settings: Settings, parts: Parts) -> Result<Self, KeyTwice> {
-        let mut jobs_by_key = OrdMap::new();
-        let mut n_jobs_by_state = [0; 5];
+        let mut state = Self::new(settings);
         for job in parts.jobs.values() {
-            n_jobs_by_state[state_index(&job.state)] += 1;
-            if let Some(first) = jobs_by_key.insert(job.idempotency_key.clone(), job.id) {
+            state.count(job, true);
+            let key = job.idempotency_key.clone();
+            if let Some(first) = state.jobs_by_key.insert(key, job.id) {
                 let second = job.id;
                 return Err(KeyTwice { first, second });
             }
         }
         Ok(Self {
-            settings,
             revision: parts.revision,
             changed_at: parts.changed_at,
             sites: parts.sites,
@@ -78,9 +80,9 @@ impl State {
             forecasts: parts.forecasts,
             actuals: parts.actuals,
             jobs: parts.jobs,
-            jobs_by_key,
             requests: parts.requests,
-            n_jobs_by_state,
+            agents: parts.agents,
+            ..state
         })
     }
 }

@@ -85,6 +85,12 @@ pub enum Rejection {
         /// What to do.
         remedy: &'static str,
     },
+    /// The token is not the site's, was used, or has expired.
+    #[error("the token does not serve for this site; make a new one with CreateAgentToken")]
+    TokenRefused,
+    /// The credential or the instance is not that of the site's agent.
+    #[error("another agent speaks for this site, or none; enroll with a new token")]
+    AgentRefused,
     /// The mailbox is full.
     #[error("the server has too many requests waiting; retry shortly")]
     Overloaded,

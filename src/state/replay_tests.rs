@@ -326,7 +326,7 @@ fn check_step(before: &State, core: &Core, record: &Record) {
 
 /// Counters and keys agree with the jobs.
 fn check_jobs(state: &State) {
-    let mut counted = [0; 5];
+    let mut counted = [0; STATES.len()];
     for job in state.jobs.values() {
         counted[state_index(&job.state)] += 1;
         let by_key = state.job_by_key(&job.idempotency_key);
@@ -354,7 +354,8 @@ fn check_changes(before: &State, after: &State, record: &Record) {
             | Event::ForecastForgotten(_)
             | Event::ActualsPut(_)
             | Event::ActualsForgotten(..)
-            | Event::RequestForgotten(_) => None,
+            | Event::RequestForgotten(_)
+            | Event::AgentPut(_) => None,
         })
         .collect();
     let ids: BTreeSet<JobId> = before
@@ -424,6 +425,7 @@ fn parts_of(state: &State) -> Parts {
         actuals: state.actuals.clone(),
         jobs: state.jobs.clone(),
         requests: state.requests.clone(),
+        agents: state.agents.clone(),
     }
 }
 

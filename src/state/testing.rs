@@ -131,6 +131,7 @@ pub(crate) fn spec() -> JobSpec {
         weights: None,
         priority: limits::PRIORITY_DEFAULT,
         staging: None,
+        execution: None,
     }
 }
 

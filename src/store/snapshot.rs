@@ -26,9 +26,9 @@ use crate::{
         parts::{KeyTwice, Parts},
     },
     store::codec::{
-        DecodeError, FieldProblem, Located, decode_actuals, decode_issue, decode_job,
-        decode_latencies, decode_link, decode_site, encode_actuals, encode_issue, encode_job,
-        encode_latencies, encode_link, encode_site, sha256, time,
+        DecodeError, FieldProblem, Located, decode_actuals, decode_agent, decode_issue, decode_job,
+        decode_latencies, decode_link, decode_site, encode_actuals, encode_agent, encode_issue,
+        encode_job, encode_latencies, encode_link, encode_site, sha256, time,
     },
 };
 
@@ -75,6 +75,7 @@ enum Stage {
     Forecasts,
     Actuals,
     Jobs,
+    Agents,
     Requests,
     End,
 }
@@ -132,6 +133,7 @@ fn items(state: &State) -> impl Iterator<Item = Kind> + Send + use<> {
     let actuals = state.actuals().clone().into_iter();
     let jobs = state.jobs().clone().into_iter();
     let requests = state.requests().clone().into_iter();
+    let agents = state.agents().clone().into_iter();
     iter::once(head)
         .chain(sites.map(|(_, site)| Kind::Site(encode_site(&site))))
         .chain(zones(state.latencies().clone()).map(Kind::Latencies))
@@ -144,6 +146,7 @@ fn items(state: &State) -> impl Iterator<Item = Kind> + Send + use<> {
                 .map(|actuals| Kind::Actuals(encode_actuals(&actuals))),
         )
         .chain(jobs.map(|(_, job)| Kind::Job(encode_job(&job))))
+        .chain(agents.map(|(_, agent)| Kind::Agent(encode_agent(&agent))))
         .chain(requests.map(|(id, mark)| {
             Kind::Request(journal_v1::Request {
                 id: id.as_ref().into(),
@@ -275,6 +278,7 @@ impl Decoder {
             | Stage::Forecasts
             | Stage::Actuals
             | Stage::Jobs
+            | Stage::Agents
             | Stage::Requests => self.stage <= stage,
         };
         if !in_order {
@@ -313,6 +317,10 @@ impl Decoder {
                 let job = decode_job(wire, interner).at("job")?;
                 check_revision(job.revision, parts).at("job.revision")?;
                 push(&mut parts.jobs, job.id, Arc::new(job))
+            }
+            Kind::Agent(wire) => {
+                let agent = decode_agent(wire, interner).at("agent")?;
+                push(&mut parts.agents, agent.site.clone(), Arc::new(agent))
             }
             Kind::Request(wire) => {
                 if wire.id.is_empty() {
@@ -402,6 +410,7 @@ fn stage_of(kind: &Kind) -> Stage {
         Kind::Forecast(_) => Stage::Forecasts,
         Kind::Actuals(_) => Stage::Actuals,
         Kind::Job(_) => Stage::Jobs,
+        Kind::Agent(_) => Stage::Agents,
         Kind::Request(_) => Stage::Requests,
         Kind::NItems(_) => Stage::End,
     }

@@ -4,6 +4,8 @@
 
 mod fields;
 mod policy;
+mod execution;
+mod agents;
 mod spec;
 mod jobs;
 mod sites;
@@ -18,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use self::fields::Fields;
 pub(super) use self::{
+    agents::{agent_token, enroll, report},
     forecasts::{
         ForecastQuery, actuals, forecast_product_filter, forecast_query, put_forecast, skill_query,
         stream_forecast,

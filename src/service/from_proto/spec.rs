@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    execution,
     fields::{Fields, Rounding, placeholder},
     links, policy,
 };
@@ -68,6 +69,7 @@ pub(super) fn job_spec(fields: &mut Fields, spec: &v1::JobSpec, settings: Settin
         weights: spec.weights.as_ref().map(weights),
         priority: priority(spec.priority),
         staging: links::staging(fields, spec.staging.as_ref()),
+        execution: execution::execution(fields, spec.execution.as_ref()).map(Arc::new),
     };
     fields.merge(read.violations(settings.grid, settings.horizon_slots));
     read

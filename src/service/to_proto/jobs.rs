@@ -2,12 +2,12 @@
 //!
 //! A job says the same in an answer, an event and a listing.
 
-use super::{etag, links::stage_in, placement, spec::job_spec, time};
+use super::{attempts, etag, links::stage_in, placement, spec::job_spec, time};
 use crate::{
     controller::{Commit, Submitted},
     domain::{
         ids::Revision,
-        job::{ChangeCause, Job, JobState, PlacementChange},
+        job::{ChangeCause, Job, JobState, Phase, PlacementChange},
     },
     proto::v1,
     slot::SlotGrid,
@@ -31,7 +31,12 @@ pub(in crate::service) fn job(job: &Job, grid: SlotGrid) -> v1::Job {
         replan_count: job.replan_count,
         note: job.note.to_string(),
         staged: job.staged.as_ref().map(|staged| stage_in(staged, grid)),
-        attempts: Vec::new(),
+        attempts: job
+            .work
+            .iter()
+            .flat_map(|work| &work.attempts)
+            .map(attempts::attempt)
+            .collect(),
     }
 }
 
@@ -109,6 +114,16 @@ pub(in crate::service) fn state(state: &JobState) -> v1::JobState {
         JobState::Held => v1::JobState::Held,
         JobState::Queued => v1::JobState::Queued,
         JobState::Planned(_) => v1::JobState::Planned,
+        JobState::Active(active) if active.is_silent => v1::JobState::Unreachable,
+        JobState::Active(active) => match active.phase {
+            Phase::Assigned => v1::JobState::Assigned,
+            Phase::Starting => v1::JobState::Starting,
+            Phase::Running => v1::JobState::Running,
+            Phase::Suspended => v1::JobState::Suspended,
+            Phase::Stopping(_) => v1::JobState::Stopping,
+        },
+        JobState::Succeeded => v1::JobState::Succeeded,
+        JobState::Failed => v1::JobState::Failed,
         JobState::Cancelled => v1::JobState::Cancelled,
         JobState::Expired => v1::JobState::Expired,
     }
@@ -131,6 +146,19 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::StartMissed => v1::ChangeCause::StartMissed,
         ChangeCause::Room => v1::ChangeCause::Room,
         ChangeCause::Deadline => v1::ChangeCause::Deadline,
+        ChangeCause::StartDue => v1::ChangeCause::StartDue,
+        ChangeCause::Accepted => v1::ChangeCause::Accepted,
+        ChangeCause::Declined => v1::ChangeCause::Declined,
+        ChangeCause::Started => v1::ChangeCause::Started,
+        ChangeCause::Suspended => v1::ChangeCause::Suspended,
+        ChangeCause::Resumed => v1::ChangeCause::Resumed,
+        ChangeCause::Ended => v1::ChangeCause::Ended,
+        ChangeCause::Retry => v1::ChangeCause::Retry,
+        ChangeCause::Overrun => v1::ChangeCause::Overrun,
+        ChangeCause::Displaced => v1::ChangeCause::Displaced,
+        ChangeCause::SiteSilent => v1::ChangeCause::SiteSilent,
+        ChangeCause::SiteBack => v1::ChangeCause::SiteBack,
+        ChangeCause::SiteLost => v1::ChangeCause::SiteLost,
     }
 }
 

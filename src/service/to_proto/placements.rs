@@ -5,7 +5,7 @@
 use super::{duration, links::stage_in, time};
 use crate::{
     domain::{
-        placement::Placement,
+        placement::{Placement, Run},
         refusal::{Outcome, Refusal, RefusalReason, SiteVerdict, SuggestedChange, Suggestion},
     },
     proto::v1,
@@ -19,13 +19,7 @@ pub(in crate::service) fn placement(placement: &Placement, grid: SlotGrid) -> v1
     v1::Placement {
         site_id: placement.site.to_string(),
         pool_id: placement.pool.to_string(),
-        runs: runs
-            .map(|run| v1::Run {
-                start_time: Some(time(grid.start_of(run.slots.start))),
-                end_time: Some(time(grid.start_of(run.slots.end))),
-                units: run.units,
-            })
-            .collect(),
+        runs: runs.map(|one| run(one, grid)).collect(),
         power_watts: placement.power_watts,
         energy: Some(v1::EnergyMix {
             hydro_watt_seconds: hydro,
@@ -49,6 +43,15 @@ pub(in crate::service) fn placement(placement: &Placement, grid: SlotGrid) -> v1
             .stage_in
             .as_ref()
             .map(|found| stage_in(found, grid)),
+    }
+}
+
+/// A piece of a job's run.
+pub(super) fn run(run: &Run, grid: SlotGrid) -> v1::Run {
+    v1::Run {
+        start_time: Some(time(grid.start_of(run.slots.start))),
+        end_time: Some(time(grid.start_of(run.slots.end))),
+        units: run.units,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What was left out comes back as the default it means.
 
-use super::{duration, time};
+use super::{attempts, duration, time};
 use crate::{
     domain::{
         data_policy::{
@@ -47,7 +47,7 @@ pub(super) fn job_spec(spec: &JobSpec) -> v1::JobSpec {
             input_bytes: staging.input_bytes,
             max_bits_per_second: staging.bits_per_second(None),
         }),
-        execution: None,
+        execution: spec.execution.as_deref().map(attempts::execution),
     }
 }
 
@@ -73,7 +73,7 @@ fn origin(origin: &Origin) -> v1::Origin {
     }
 }
 
-fn task_resources(task: &TaskResources) -> v1::TaskResources {
+pub(super) fn task_resources(task: &TaskResources) -> v1::TaskResources {
     v1::TaskResources {
         cpu_cores: task.cpu_cores,
         memory_mib: task.memory_mib,

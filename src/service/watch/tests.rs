@@ -71,6 +71,7 @@ fn hold(id: u128) -> Event {
         cause: ChangeCause::Held,
         trigger: "".into(),
         note: None,
+        work: None,
     })
 }
 

@@ -345,7 +345,13 @@ impl<'a> Drive<'a> {
                     track.id = None;
                     track.verdict = Some(Verdict::Lost("no room before its deadline"));
                 }
-                JobState::Held | JobState::Queued | JobState::Cancelled => {}
+                // No agent reports here: jobs run as planned.
+                JobState::Held
+                | JobState::Queued
+                | JobState::Cancelled
+                | JobState::Active(_)
+                | JobState::Succeeded
+                | JobState::Failed => {}
             }
         }
     }

@@ -371,6 +371,7 @@ fn to_job(
     });
     let spec = JobSpec {
         priority: crate::limits::PRIORITY_DEFAULT,
+        execution: None,
         name: draft.id.as_str().into(),
         labels: Box::default(),
         origin: Origin {

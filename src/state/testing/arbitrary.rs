@@ -4,6 +4,7 @@
 
 pub(crate) mod sites;
 pub(crate) mod specs;
+pub(crate) mod work;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -100,6 +101,19 @@ pub(crate) fn cause() -> impl Strategy<Value = ChangeCause> {
         ChangeCause::Room,
         ChangeCause::Deadline,
         ChangeCause::LinkChanged,
+        ChangeCause::StartDue,
+        ChangeCause::Accepted,
+        ChangeCause::Declined,
+        ChangeCause::Started,
+        ChangeCause::Suspended,
+        ChangeCause::Resumed,
+        ChangeCause::Ended,
+        ChangeCause::Retry,
+        ChangeCause::Overrun,
+        ChangeCause::Displaced,
+        ChangeCause::SiteSilent,
+        ChangeCause::SiteBack,
+        ChangeCause::SiteLost,
     ])
 }
 
@@ -230,10 +244,13 @@ pub(crate) fn job_state() -> impl Strategy<Value = JobState> {
         1 => select(vec![
             JobState::Held,
             JobState::Queued,
+            JobState::Succeeded,
+            JobState::Failed,
             JobState::Cancelled,
             JobState::Expired,
         ]),
         2 => placement().prop_map(|placement| JobState::Planned(Arc::new(placement))),
+        2 => work::active().prop_map(JobState::Active),
     ]
 }
 
@@ -254,9 +271,21 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
     let times = [time(), time(), time(), time()];
     let revisions = (1..500_000_u64, 0..500_000_u64, 0..99_u32);
     let history = vec(placement_change(), 0..4);
-    let state = (job_state(), cause(), option::of(stage_in()));
+    let state = (
+        job_state(),
+        cause(),
+        option::of(stage_in()),
+        option::of(work::work()),
+    );
     (ids, job_spec(), state, times, revisions, (text(), history)).prop_map(
-        |((id, hash), spec, (state, cause, staged), times, revisions, (note, mut history))| {
+        |(
+            (id, hash),
+            spec,
+            (state, cause, staged, work),
+            times,
+            revisions,
+            (note, mut history),
+        )| {
             for (change, revision) in history.iter_mut().zip(revisions.0..) {
                 change.revision = Revision(revision);
             }
@@ -277,6 +306,7 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
                 note,
                 history: history.into(),
                 staged: staged.map(Arc::new),
+                work: work.map(Arc::new),
             }
         },
     )
@@ -284,15 +314,16 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
 
 fn job_change() -> impl Strategy<Value = JobChange> {
     let spec = option::of((job_spec().prop_map(Arc::new), time()));
-    let note = option::of(text());
-    (any::<u128>(), spec, job_state(), cause(), text(), note).prop_map(
-        |(id, spec, state, cause, trigger, note)| JobChange {
+    let rest = (option::of(text()), option::of(work::work()));
+    (any::<u128>(), spec, job_state(), cause(), text(), rest).prop_map(
+        |(id, spec, state, cause, trigger, (note, work))| JobChange {
             id: JobId(id),
             spec,
             state,
             cause,
             trigger,
             note,
+            work: work.map(Arc::new),
         },
     )
 }
@@ -354,6 +385,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         1 => actuals().prop_map(Event::ActualsPut),
         1 => (supply_id(), slot(0..9)).prop_map(|(id, slot)| Event::ActualsForgotten(id, slot)),
         1 => key().prop_map(Event::RequestForgotten),
+        1 => work::agent().prop_map(|agent| Event::AgentPut(Arc::new(agent))),
     ]
 }
 
@@ -385,11 +417,11 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
         latency_table(),
         vec(forecast_issue(), 0..4),
         btree_map(supply_id(), readings, 0..3),
-        vec(job(), 0..20),
+        (vec(job(), 0..20), vec(work::agent(), 0..4)),
         btree_map(key(), mark, 0..3),
     )
         .prop_map(
-            |(changed_at, (sites, links), latencies, issues, actuals, jobs, requests)| {
+            |(changed_at, (sites, links), latencies, issues, actuals, (jobs, agents), requests)| {
                 let actuals = actuals.into_iter();
                 let to_map = |readings: BTreeMap<Slot, u64>| OrdMap::from_iter(readings);
                 let parts = Parts {
@@ -414,6 +446,10 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
                         .map(|job| (job.id, Arc::new(job)))
                         .collect(),
                     requests: requests.into_iter().collect(),
+                    agents: agents
+                        .into_iter()
+                        .map(|agent| (agent.site.clone(), Arc::new(agent)))
+                        .collect(),
                 };
                 State::from_parts(testing::settings(), parts).unwrap()
             },

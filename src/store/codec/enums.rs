@@ -31,6 +31,19 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::StartMissed => Wire::StartMissed,
         ChangeCause::Room => Wire::Room,
         ChangeCause::Deadline => Wire::Deadline,
+        ChangeCause::StartDue => Wire::StartDue,
+        ChangeCause::Accepted => Wire::Accepted,
+        ChangeCause::Declined => Wire::Declined,
+        ChangeCause::Started => Wire::Started,
+        ChangeCause::Suspended => Wire::Suspended,
+        ChangeCause::Resumed => Wire::Resumed,
+        ChangeCause::Ended => Wire::Ended,
+        ChangeCause::Retry => Wire::Retry,
+        ChangeCause::Overrun => Wire::Overrun,
+        ChangeCause::Displaced => Wire::Displaced,
+        ChangeCause::SiteSilent => Wire::SiteSilent,
+        ChangeCause::SiteBack => Wire::SiteBack,
+        ChangeCause::SiteLost => Wire::SiteLost,
     };
     wire.into()
 }
@@ -53,6 +66,19 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::StartMissed => Ok(ChangeCause::StartMissed),
         Wire::Room => Ok(ChangeCause::Room),
         Wire::Deadline => Ok(ChangeCause::Deadline),
+        Wire::StartDue => Ok(ChangeCause::StartDue),
+        Wire::Accepted => Ok(ChangeCause::Accepted),
+        Wire::Declined => Ok(ChangeCause::Declined),
+        Wire::Started => Ok(ChangeCause::Started),
+        Wire::Suspended => Ok(ChangeCause::Suspended),
+        Wire::Resumed => Ok(ChangeCause::Resumed),
+        Wire::Ended => Ok(ChangeCause::Ended),
+        Wire::Retry => Ok(ChangeCause::Retry),
+        Wire::Overrun => Ok(ChangeCause::Overrun),
+        Wire::Displaced => Ok(ChangeCause::Displaced),
+        Wire::SiteSilent => Ok(ChangeCause::SiteSilent),
+        Wire::SiteBack => Ok(ChangeCause::SiteBack),
+        Wire::SiteLost => Ok(ChangeCause::SiteLost),
     }
 }
 

@@ -202,6 +202,7 @@ fn job() -> Job {
             to: Some((name("kmg"), Slot(10), 600)),
         }]),
         staged: None,
+        work: None,
     }
 }
 
@@ -245,6 +246,7 @@ fn spec() -> JobSpec {
         }),
         priority: 5,
         staging: None,
+        execution: None,
     }
 }
 

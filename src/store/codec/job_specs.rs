@@ -27,6 +27,7 @@ use crate::{
             encode_optional, optional_name, optional_time, required,
         },
         links::{decode_staging, encode_staging},
+        work::{decode_execution, encode_execution},
     },
 };
 
@@ -83,6 +84,7 @@ pub(super) fn encode_spec(spec: &JobSpec) -> journal_v1::JobSpec {
         speed_permille,
         priority: (spec.priority != limits::PRIORITY_DEFAULT).then_some(spec.priority),
         staging: spec.staging.map(encode_staging),
+        execution: spec.execution.as_deref().map(encode_execution),
     }
 }
 
@@ -126,6 +128,9 @@ pub(super) fn decode_spec(
         priority: decode_priority(wire.priority).at("priority")?,
         staging: (wire.staging.as_ref())
             .map(|staging| decode_staging(staging).at("staging"))
+            .transpose()?,
+        execution: (wire.execution.as_ref())
+            .map(|execution| decode_execution(execution).at("execution").map(Arc::new))
             .transpose()?,
     })
 }

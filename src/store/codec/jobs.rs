@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
+        attempt::Work,
         ids::Revision,
         interner::Interner,
-        job::{Job, JobState, PlacementChange},
+        job::{Job, JobState, Phase, PlacementChange, StopCause},
     },
     proto::journal_v1,
     slot::Slot,
@@ -21,6 +22,7 @@ use crate::{
         job_specs::{decode_spec, encode_spec},
         links::{decode_stage_in, encode_stage_in},
         placements::{decode_placement, encode_placement},
+        work::{decode_active, decode_work, encode_active, encode_work},
     },
 };
 
@@ -43,6 +45,8 @@ pub(in crate::store) fn encode_job(job: &Job) -> journal_v1::Job {
         note: job.note.as_ref().into(),
         history: job.history.iter().map(encode_placement_change).collect(),
         staged: job.staged.as_deref().map(encode_stage_in),
+        at_site: job.state.active().map(encode_active),
+        work: job.work.as_deref().map(encode_work),
     }
 }
 
@@ -67,7 +71,12 @@ pub(in crate::store) fn decode_job(
         payload_sha256: sha256(&wire.payload_sha256).at("payload_sha256")?,
         spec: Arc::new(decode_spec(spec, interner).at("spec")?),
         end_by: time(wire.end_by_ms).at("end_by_ms")?,
-        state: decode_state(wire.state, wire.placement.as_ref(), interner)?,
+        state: decode_state(
+            wire.state,
+            wire.placement.as_ref(),
+            wire.at_site.as_ref(),
+            interner,
+        )?,
         cause: decode_cause(wire.cause).at("cause")?,
         created_at: time(wire.created_at_ms).at("created_at_ms")?,
         updated_at: time(wire.updated_at_ms).at("updated_at_ms")?,
@@ -78,6 +87,7 @@ pub(in crate::store) fn decode_job(
         note: interner.text(&wire.note),
         history: decode_history(&wire.history, interner)?,
         staged: staged.map(Arc::new),
+        work: decode_opt_work(wire.work.as_ref(), interner)?,
     })
 }
 
@@ -95,6 +105,8 @@ pub(super) fn encode_change(change: &JobChange) -> journal_v1::JobChange {
         cause: encode_cause(change.cause),
         trigger: change.trigger.as_ref().into(),
         note: change.note.as_deref().map(str::to_owned),
+        at_site: change.state.active().map(encode_active),
+        work: change.work.as_deref().map(encode_work),
     }
 }
 
@@ -116,11 +128,25 @@ pub(super) fn decode_change(
     Ok(JobChange {
         id: decode_job_id(&wire.job_id).at("job_id")?,
         spec,
-        state: decode_state(wire.state, wire.placement.as_ref(), interner)?,
+        state: decode_state(
+            wire.state,
+            wire.placement.as_ref(),
+            wire.at_site.as_ref(),
+            interner,
+        )?,
         cause: decode_cause(wire.cause).at("cause")?,
         trigger: interner.text(&wire.trigger),
         note: wire.note.as_deref().map(|note| interner.text(note)),
+        work: decode_opt_work(wire.work.as_ref(), interner)?,
     })
+}
+
+fn decode_opt_work(
+    wire: Option<&journal_v1::Work>,
+    interner: &mut Interner,
+) -> Result<Option<Arc<Work>>, DecodeError> {
+    wire.map(|work| decode_work(work, interner).at("work").map(Arc::new))
+        .transpose()
 }
 
 fn encode_state(state: &JobState) -> i32 {
@@ -129,6 +155,15 @@ fn encode_state(state: &JobState) -> i32 {
         JobState::Held => Wire::Held,
         JobState::Queued => Wire::Queued,
         JobState::Planned(_) => Wire::Planned,
+        JobState::Active(active) => match active.phase {
+            Phase::Assigned => Wire::Assigned,
+            Phase::Starting => Wire::Starting,
+            Phase::Running => Wire::Running,
+            Phase::Suspended => Wire::Suspended,
+            Phase::Stopping(_) => Wire::Stopping,
+        },
+        JobState::Succeeded => Wire::Succeeded,
+        JobState::Failed => Wire::Failed,
         JobState::Cancelled => Wire::Cancelled,
         JobState::Expired => Wire::Expired,
     };
@@ -138,26 +173,45 @@ fn encode_state(state: &JobState) -> i32 {
 fn decode_state(
     number: i32,
     placement: Option<&journal_v1::Placement>,
+    at_site: Option<&journal_v1::AtSite>,
     interner: &mut Interner,
 ) -> Result<JobState, DecodeError> {
     use journal_v1::JobState as Wire;
-    let state = match known(number).at("state")? {
-        Wire::Unspecified => return Err(unknown(number)).at("state"),
-        Wire::Held => JobState::Held,
-        Wire::Queued => JobState::Queued,
-        Wire::Planned => {
-            let placement = required(placement, "placement")?;
-            let placement = decode_placement(placement, interner).at("placement")?;
-            return Ok(JobState::Planned(Arc::new(placement)));
-        }
-        Wire::Cancelled => JobState::Cancelled,
-        Wire::Expired => JobState::Expired,
+    let state = known(number).at("state")?;
+    let phase = match state {
+        Wire::Assigned => Some(Phase::Assigned),
+        Wire::Starting => Some(Phase::Starting),
+        Wire::Running => Some(Phase::Running),
+        Wire::Suspended => Some(Phase::Suspended),
+        // Why is read with the rest.
+        Wire::Stopping => Some(Phase::Stopping(StopCause::Cancel)),
+        _ => None,
     };
+    if phase.is_none() && at_site.is_some() {
+        let problem = FieldProblem::Contradiction("it is set though the job is not at a site");
+        return Err(problem).at("at_site");
+    }
+    if phase.is_some() || state == Wire::Planned {
+        let placement = required(placement, "placement")?;
+        let placement = Arc::new(decode_placement(placement, interner).at("placement")?);
+        return Ok(match phase {
+            Some(phase) => JobState::Active(decode_active(at_site, phase, placement)?),
+            None => JobState::Planned(placement),
+        });
+    }
     if placement.is_some() {
         let problem = FieldProblem::Contradiction("it is set though the job is not planned");
         return Err(problem).at("placement");
     }
-    Ok(state)
+    match state {
+        Wire::Held => Ok(JobState::Held),
+        Wire::Queued => Ok(JobState::Queued),
+        Wire::Succeeded => Ok(JobState::Succeeded),
+        Wire::Failed => Ok(JobState::Failed),
+        Wire::Cancelled => Ok(JobState::Cancelled),
+        Wire::Expired => Ok(JobState::Expired),
+        _ => Err(unknown(number)).at("state"),
+    }
 }
 
 fn encode_placement_change(change: &PlacementChange) -> journal_v1::PlacementChange {

@@ -8,6 +8,7 @@ mod fields;
 mod enums;
 mod job_specs;
 mod placements;
+mod work;
 mod jobs;
 mod sites;
 mod links;
@@ -32,6 +33,7 @@ pub(in crate::store) use self::{
     jobs::{decode_job, encode_job},
     links::{decode_link, encode_link},
     sites::{decode_latencies, decode_site, encode_latencies, encode_site},
+    work::{decode_agent, encode_agent},
 };
 
 /// The bytes of a record.

@@ -23,6 +23,7 @@ use crate::{
         jobs::{decode_change, decode_job, encode_change, encode_job},
         links::{decode_link, encode_link},
         sites::{decode_latencies, decode_site, encode_latencies, encode_site},
+        work::{decode_agent, encode_agent},
     },
 };
 
@@ -87,6 +88,7 @@ fn encode_event(event: &Event) -> journal_v1::Event {
             })
         }
         Event::RequestForgotten(id) => Kind::RequestForgotten(id.as_ref().into()),
+        Event::AgentPut(agent) => Kind::AgentPut(encode_agent(agent)),
     };
     journal_v1::Event { kind: Some(kind) }
 }
@@ -129,5 +131,8 @@ fn decode_event(kind: &Kind, interner: &mut Interner) -> Result<Event, DecodeErr
             return Err(FieldProblem::Missing).at("request_forgotten");
         }
         Kind::RequestForgotten(id) => Event::RequestForgotten(id.as_str().into()),
+        Kind::AgentPut(wire) => {
+            Event::AgentPut(Arc::new(decode_agent(wire, interner).at("agent_put")?))
+        }
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here has violations.
 
-use super::*;
+use super::{work::execution, *};
 
 fn evidence() -> impl Strategy<Value = Evidence> {
     (select(vec!["CAC-2026-1", "SCC 77"]), option::of(time())).prop_map(
@@ -218,7 +218,7 @@ pub(crate) fn job_spec() -> impl Strategy<Value = JobSpec> {
         confidence(),
         option::of(weights()),
         limits::PRIORITY,
-        option::of(staging()),
+        (option::of(staging()), option::of(execution())),
     );
     (names, origin(), size, timing(), wishes, data_policy()).prop_map(
         |((name, labels), origin, size, (timing, flexibility), wishes, policy)| JobSpec {
@@ -235,7 +235,8 @@ pub(crate) fn job_spec() -> impl Strategy<Value = JobSpec> {
             data_policy: Arc::new(policy),
             weights: wishes.2,
             priority: wishes.3,
-            staging: wishes.4,
+            staging: wishes.4.0,
+            execution: wishes.4.1.map(Arc::new),
         },
     )
 }

@@ -1,0 +1,365 @@
+//! Work at the sites: what is due is offered, what agents report is taken in, what overruns gets its room.
+//!
+//! A fence is durable before the offer leaves, because offers are read from the published state.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tracing::{info, warn};
+
+use crate::{
+    controller::{
+        batch::Batch,
+        leases::Silence,
+        replanning::{Due, Scope},
+        writer::Writer,
+    },
+    domain::{
+        agent::Token,
+        ids::{JobId, Revision, SiteId},
+        job::{ChangeCause, Job, JobState},
+        placement::Placement,
+    },
+    limits,
+    slot::{Slot, TimeMs},
+    state::{
+        Rejection, State,
+        command::{PlanChange, Report},
+        event::{JobDelta, Record},
+    },
+};
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportReceipt {
+    /// Events up to this one are durable.
+    pub acknowledged: u64,
+    /// Revision of the state that holds them.
+    pub revision: Revision,
+}
+
+/// An agent that asks to speak for a site.
+#[derive(Debug, Clone)]
+pub struct Enrollment {
+    /// The site.
+    pub site: SiteId,
+    /// SHA-256 of the token it shows.
+    pub token_sha256: [u8; 32],
+    /// Its instance.
+    pub instance: Arc<str>,
+    /// SHA-256 of the credential it is given.
+    pub credential_sha256: [u8; 32],
+}
+
+/// Jobs by the moment at which the clock concerns them; exactly those of the state.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    /// Planned jobs with something to run, by site and first slot.
+    starts: BTreeMap<SiteId, BTreeSet<(Slot, JobId)>>,
+    /// Active jobs by the end of their placement.
+    ends: BTreeSet<(Slot, JobId)>,
+    /// Jobs whose overrun found no room in the slot.
+    unbooked: (Slot, BTreeSet<JobId>),
+    /// The last slot in which plans were followed.
+    followed: Slot,
+}
+
+impl Agenda {
+    pub(super) fn new(state: &State) -> Self {
+        let mut agenda = Self::default();
+        for job in state.jobs().values() {
+            agenda.put(job);
+        }
+        agenda
+    }
+
+    pub(super) fn follow(&mut self, delta: &JobDelta) {
+        if let Some(before) = &delta.before {
+            self.drop(before);
+        }
+        if let Some(after) = &delta.after {
+            self.put(after);
+        }
+    }
+
+    fn put(&mut self, job: &Job) {
+        match &job.state {
+            JobState::Planned(placement) if job.spec.execution.is_some() => {
+                let starts = self.starts.entry(placement.site.clone()).or_default();
+                starts.insert((placement.start(), job.id));
+            }
+            JobState::Active(active) => {
+                self.ends.insert((active.placement.end(), job.id));
+            }
+            _ => {}
+        }
+    }
+
+    fn drop(&mut self, job: &Job) {
+        match &job.state {
+            JobState::Planned(placement) if job.spec.execution.is_some() => {
+                if let Some(starts) = self.starts.get_mut(&placement.site) {
+                    starts.remove(&(placement.start(), job.id));
+                }
+            }
+            JobState::Active(active) => {
+                self.ends.remove(&(active.placement.end(), job.id));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Writer {
+    /// Keeps a token for a site.
+    pub(super) fn put_token(
+        &mut self,
+        site: &SiteId,
+        token: Token,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) -> Result<(), Rejection> {
+        let record = self.core.decide_token(site, token, now)?;
+        self.commit(record, batch);
+        Ok(())
+    }
+
+    /// Makes an instance the agent of its site; answers with the site's epoch.
+    pub(super) fn enroll(
+        &mut self,
+        enrollment: &Enrollment,
+        now: TimeMs,
+        mono_ms: u64,
+        batch: &mut Batch,
+    ) -> Result<u64, Rejection> {
+        let Enrollment {
+            site,
+            token_sha256,
+            instance,
+            credential_sha256,
+        } = enrollment;
+        let epoch = |writer: &Self| writer.core.state().agent(site).map_or(0, |a| a.epoch);
+        let before = epoch(self);
+        let record =
+            self.core
+                .decide_enroll(site, *token_sha256, instance, *credential_sha256, now)?;
+        self.commit(record, batch);
+        if epoch(self) != before {
+            self.leases.replace(site, mono_ms);
+        }
+        info!(%site, %instance, epoch = epoch(self), "an agent has enrolled");
+        Ok(epoch(self))
+    }
+
+    /// Takes in a report.
+    pub(super) fn take_report(
+        &mut self,
+        report: &Report,
+        now: TimeMs,
+        mono_ms: u64,
+        batch: &mut Batch,
+    ) -> Result<ReportReceipt, Rejection> {
+        if let Some(record) = self.core.decide_report(report, now)? {
+            self.commit_work(record, batch);
+        }
+        self.leases.hear(&report.site, mono_ms);
+        let state = self.core.state();
+        let member = state
+            .agent(&report.site)
+            .and_then(|agent| agent.member.as_ref());
+        Ok(ReportReceipt {
+            acknowledged: member.map_or(0, |member| member.acknowledged),
+            revision: state.revision(),
+        })
+    }
+
+    /// Does what the clock asks for: offers what is due, notes silence, gives up what is lost, follows plans.
+    pub(super) fn work(&mut self, now: TimeMs, mono_ms: u64, batch: &mut Batch) {
+        self.judge_silence(now, mono_ms, batch);
+        let slot = self.options.settings.grid.slot_at(now);
+        self.extend_overruns(slot, now, batch);
+        if self.agenda.followed < slot {
+            self.agenda.followed = slot;
+            if let Some(record) = self.core.decide_clock(now) {
+                self.commit_work(record, batch);
+            }
+        }
+        self.offer_due(slot, now, mono_ms, batch);
+    }
+
+    fn judge_silence(&mut self, now: TimeMs, mono_ms: u64, batch: &mut Batch) {
+        for site in self.leases.take_orphaned(mono_ms) {
+            if let Some(record) = self.core.decide_lost(&site, true, now) {
+                warn!(%site, "what an earlier agent held is given up");
+                self.commit_work(record, batch);
+            }
+        }
+        let sites: Vec<SiteId> = self.core.state().active_sites().cloned().collect();
+        if sites.is_empty() {
+            return;
+        }
+        let judged = self.leases.judge(&sites, mono_ms);
+        for (site, silence) in sites.iter().zip(judged) {
+            let record = match silence {
+                Silence::None => None,
+                Silence::Silent => self.core.decide_silence(site, now),
+                Silence::Lost => {
+                    // A site can pass from one to the other between two looks.
+                    if let Some(record) = self.core.decide_silence(site, now) {
+                        self.commit_work(record, batch);
+                    }
+                    self.core.decide_lost(site, false, now)
+                }
+            };
+            if let Some(record) = record {
+                warn!(%site, ?silence, "the site's agent is silent");
+                self.commit_work(record, batch);
+            }
+        }
+    }
+
+    /// Offers what is due to agents that were heard lately.
+    fn offer_due(&mut self, slot: Slot, now: TimeMs, mono_ms: u64, batch: &mut Batch) {
+        let state = self.core.state();
+        let mut due: Vec<JobId> = Vec::new();
+        for (site, starts) in &self.agenda.starts {
+            let is_open = state.site(site).is_some_and(|site| site.cordon.is_none());
+            if starts.is_empty() || !is_open || !self.leases.is_live(site, mono_ms) {
+                continue;
+            }
+            let up_to = (slot, JobId(u128::MAX));
+            due.extend(starts.range(..=up_to).map(|(_, id)| *id));
+        }
+        for ids in due.chunks(limits::REPLAN_CANDIDATES_MAX) {
+            if let Some(record) = self.core.decide_starts(ids, now) {
+                self.commit_work(record, batch);
+            }
+        }
+    }
+
+    /// Gives active jobs past the end of their placement the slot that is passing, at the cost of planned ones.
+    fn extend_overruns(&mut self, slot: Slot, now: TimeMs, batch: &mut Batch) {
+        let grid = self.options.settings.grid;
+        if self.agenda.unbooked.0 != slot {
+            self.agenda.unbooked = (slot, BTreeSet::new());
+        }
+        let up_to = (slot, JobId(u128::MAX));
+        let late = self.agenda.ends.range(..=up_to);
+        let late: Vec<JobId> = late
+            .filter(|(end, id)| {
+                let grace_over = grid.start_of(*end).plus_ms(limits::OVERRUN_GRACE_MS) <= now;
+                grace_over && !self.agenda.unbooked.1.contains(id)
+            })
+            .map(|(_, id)| *id)
+            .collect();
+        for id in late {
+            self.extend_overrun(id, slot, now, batch);
+        }
+    }
+
+    fn extend_overrun(&mut self, id: JobId, slot: Slot, now: TimeMs, batch: &mut Batch) {
+        let Some(job) = self.core.state().job(id).cloned() else {
+            return;
+        };
+        let Some(placement) = job.placement() else {
+            return;
+        };
+        let mut displaced: Vec<PlanChange> = Vec::new();
+        let mut in_the_way = None;
+        let longer = loop {
+            if let Some(longer) = self.plan.timetable.extend(placement, slot) {
+                break Some(Arc::new(longer));
+            }
+            let candidates =
+                in_the_way.get_or_insert_with(|| self.planned_in(&placement.site, slot));
+            let Some(victim) = candidates.pop() else {
+                break None;
+            };
+            if let Some(old) = victim.placement() {
+                self.plan.timetable.release(old);
+                displaced.push(displacement(&victim, old, id));
+            }
+        };
+        let decided = longer.as_ref().and_then(|longer| {
+            let decided = self.core.decide_overrun(id, longer, &displaced, now);
+            decided
+                .inspect_err(|defect| tracing::error!(%defect, "an overrun was not booked"))
+                .ok()
+        });
+        let Some(record) = decided else {
+            for change in &displaced {
+                if let Some(old) = &change.from {
+                    self.plan.timetable.reserve(old);
+                }
+            }
+            self.agenda.unbooked.1.insert(id);
+            warn!(job = %id, site = %placement.site, "a job that overruns finds no room: its site is over-committed");
+            return;
+        };
+        self.plan.timetable.release(placement);
+        if let Some(longer) = &longer {
+            self.plan.timetable.reserve(longer);
+        }
+        self.commit(record, batch);
+        if !displaced.is_empty() {
+            self.replanning.note(Due {
+                cause: ChangeCause::Displaced,
+                trigger: id.to_string().into(),
+                scope: Scope::Queued,
+            });
+        }
+    }
+
+    /// Jobs planned at a site in a slot, the first to give way last: the lowest priority, then the latest deadline.
+    fn planned_in(&self, site: &SiteId, slot: Slot) -> Vec<Arc<Job>> {
+        let takes = |placement: &Arc<Placement>| {
+            placement.site == *site && placement.runs.iter().any(|run| run.slots.contains(slot))
+        };
+        let jobs = self.core.state().jobs().values();
+        let mut there: Vec<Arc<Job>> = jobs
+            .filter(|job| matches!(&job.state, JobState::Planned(placement) if takes(placement)))
+            .cloned()
+            .collect();
+        there.sort_by_key(|job| (std::cmp::Reverse(job.spec.priority), job.end_by, job.id));
+        there
+    }
+
+    /// Applies a record that the timetable has still to follow.
+    fn commit_work(&mut self, record: Record, batch: &mut Batch) {
+        let n_before = batch.commits.len();
+        self.commit(record, batch);
+        let mut has_room = false;
+        for commit in &batch.commits[n_before..] {
+            for delta in &commit.deltas {
+                let before = delta.before.as_ref().and_then(|job| job.placement());
+                let after = delta.after.as_ref().and_then(|job| job.placement());
+                if before == after {
+                    continue;
+                }
+                if let Some(old) = before {
+                    self.plan.timetable.release(old);
+                    has_room = true;
+                }
+                if let Some(new) = after {
+                    self.plan.timetable.reserve(new);
+                }
+            }
+        }
+        if has_room {
+            self.note_room();
+        }
+    }
+}
+
+fn displacement(victim: &Job, old: &Arc<Placement>, by: JobId) -> PlanChange {
+    PlanChange {
+        id: victim.id,
+        from: Some(old.clone()),
+        to: None,
+        expired: false,
+        cause: ChangeCause::Displaced,
+        trigger: by.to_string().into(),
+    }
+}

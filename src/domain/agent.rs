@@ -1,0 +1,77 @@
+//! Agents: who may speak for a site, and up to which event it has been heard.
+//!
+//! One credential at a time belongs to a site; secrets are kept as hashes only.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        attempt::Fence,
+        ids::{JobId, SiteId},
+    },
+    slot::TimeMs,
+};
+
+/// What is known of a site's agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// The site.
+    pub site: SiteId,
+    /// Rises with every other agent that enrolls; part of every fence.
+    pub epoch: u64,
+    /// The token by which the next agent enrolls.
+    pub token: Option<Token>,
+    /// The agent that speaks for the site; `None` before the first.
+    pub member: Option<Member>,
+    /// What came under a fence that no longer held, the last [`crate::limits::EVIDENCE_MAX`], oldest first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A token that serves once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// SHA-256 of the token.
+    pub sha256: [u8; 32],
+    /// Until when.
+    pub expires_at: TimeMs,
+}
+
+/// An enrolled agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its instance: a new one has lost its memory of what runs.
+    pub instance: Arc<str>,
+    /// SHA-256 of its credential.
+    pub credential_sha256: [u8; 32],
+    /// When it enrolled.
+    pub enrolled_at: TimeMs,
+    /// The last of its events that is durable; 0 before the first.
+    pub acknowledged: u64,
+}
+
+/// A report that was refused because of its fence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// When it came.
+    pub at: TimeMs,
+    /// The job it names.
+    pub job: JobId,
+    /// The fence it came under.
+    pub fence: Fence,
+    /// What it said, as a word of the API.
+    pub kind: Arc<str>,
+}
+
+impl Agent {
+    /// A site of which no agent is known yet.
+    #[must_use]
+    pub fn none(site: SiteId) -> Self {
+        Self {
+            site,
+            epoch: 0,
+            token: None,
+            member: None,
+            evidence: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Attempts, executions, and the orders of agents.
+//!
+//! Orders are made of the published state alone: what is not durable cannot be ordered.
+
+use super::{duration, placements::run, spec::task_resources, time};
+use crate::{
+    controller::LeaseTimes,
+    domain::{
+        attempt::{Attempt, AttemptEnd, Fence},
+        execution::{Execution, FailureClass, SiteLostPolicy},
+        ids::SiteId,
+        job::{Active, Job, Phase},
+    },
+    proto::v1,
+    slot::{SlotGrid, TimeMs},
+    state::State,
+};
+
+/// An attempt.
+pub(super) fn attempt(attempt: &Attempt) -> v1::Attempt {
+    let ended = attempt.ended.as_ref();
+    let end = ended.map(|ended| ended.end);
+    v1::Attempt {
+        fence: Some(fence(attempt.fence)),
+        site_id: attempt.site.to_string(),
+        pool_id: attempt.pool.to_string(),
+        assign_time: Some(time(attempt.assigned_at)),
+        start_time: attempt.started_at.map(time),
+        end_time: ended.map(|ended| time(ended.at)),
+        end: end.map_or(v1::AttemptEnd::Unspecified, attempt_end).into(),
+        exit_code: match end {
+            Some(AttemptEnd::Exited(code)) => code.into(),
+            _ => 0,
+        },
+        signal: match end {
+            Some(AttemptEnd::Signalled(signal)) => signal.into(),
+            _ => 0,
+        },
+        message: ended.map_or_else(String::new, |ended| ended.message.to_string()),
+        run_time: ended.map(|ended| duration(ended.run_ms)),
+        engine_id: attempt.engine_id.to_string(),
+    }
+}
+
+fn fence(fence: Fence) -> v1::Fence {
+    v1::Fence {
+        site_epoch: fence.site_epoch,
+        attempt: fence.attempt,
+    }
+}
+
+fn attempt_end(end: AttemptEnd) -> v1::AttemptEnd {
+    match end {
+        AttemptEnd::Exited(_) => v1::AttemptEnd::Exited,
+        AttemptEnd::Signalled(_) => v1::AttemptEnd::Signalled,
+        AttemptEnd::Stopped => v1::AttemptEnd::Stopped,
+        AttemptEnd::TimedOut => v1::AttemptEnd::TimedOut,
+        AttemptEnd::OutOfMemory => v1::AttemptEnd::OutOfMemory,
+        AttemptEnd::StartFailed => v1::AttemptEnd::StartFailed,
+        AttemptEnd::SelfFenced => v1::AttemptEnd::SelfFenced,
+        AttemptEnd::EngineLost => v1::AttemptEnd::EngineLost,
+        AttemptEnd::Declined => v1::AttemptEnd::Declined,
+        AttemptEnd::SiteLost => v1::AttemptEnd::SiteLost,
+    }
+}
+
+/// What runs.
+pub(super) fn execution(execution: &Execution) -> v1::Execution {
+    let environment = execution.environment.iter();
+    v1::Execution {
+        argv: execution.argv.iter().map(|arg| arg.to_string()).collect(),
+        environment: environment
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect(),
+        max_runtime: execution.max_runtime_ms.map(duration),
+        retry: Some(v1::RetryPolicy {
+            max_attempts: execution.retry.max_attempts,
+            backoff: Some(duration(execution.retry.backoff_ms)),
+            retry_on: execution
+                .retry
+                .retry_on
+                .iter()
+                .map(|class| failure_class(*class).into())
+                .collect(),
+        }),
+        on_site_lost: match execution.on_site_lost {
+            SiteLostPolicy::Requeue => v1::SiteLostPolicy::Requeue,
+            SiteLostPolicy::Wait => v1::SiteLostPolicy::Wait,
+            SiteLostPolicy::Fail => v1::SiteLostPolicy::Fail,
+        }
+        .into(),
+        at_most_once: execution.at_most_once,
+        stop_grace: Some(duration(execution.stop_grace_ms)),
+    }
+}
+
+fn failure_class(class: FailureClass) -> v1::FailureClass {
+    match class {
+        FailureClass::ExitCode => v1::FailureClass::ExitCode,
+        FailureClass::Signal => v1::FailureClass::Signal,
+        FailureClass::Timeout => v1::FailureClass::Timeout,
+        FailureClass::OutOfMemory => v1::FailureClass::OutOfMemory,
+        FailureClass::Start => v1::FailureClass::Start,
+        FailureClass::Engine => v1::FailureClass::Engine,
+    }
+}
+
+/// Everything the agent of a site should do.
+pub(in crate::service) fn orders(
+    state: &State,
+    site: &SiteId,
+    times: LeaseTimes,
+    now: TimeMs,
+) -> v1::AgentOrders {
+    let agent = state.agent(site);
+    let member = agent.and_then(|agent| agent.member.as_ref());
+    let grid = state.settings().grid;
+    let epoch = agent.map_or(0, |agent| agent.epoch);
+    v1::AgentOrders {
+        site_epoch: epoch,
+        server_time: Some(time(now)),
+        heartbeat_interval: Some(duration(times.heartbeat_ms)),
+        stop_after: Some(duration(times.stop_after_ms)),
+        acknowledged_sequence: member.map_or(0, |member| member.acknowledged),
+        attempts: state
+            .active_at(site)
+            .filter_map(|job| order(job, job.state.active()?, epoch, grid))
+            .collect(),
+    }
+}
+
+fn order(job: &Job, active: &Active, epoch: u64, grid: SlotGrid) -> Option<v1::AttemptOrder> {
+    // What an earlier agent was offered is not this one's to run.
+    let last = job.work.as_deref()?.last()?;
+    if last.fence.site_epoch != epoch {
+        return None;
+    }
+    let wish = match (active.phase, active.pause) {
+        (Phase::Stopping(_), _) => v1::AttemptWish::Stop,
+        (_, Some(_)) => v1::AttemptWish::Suspend,
+        (_, None) => v1::AttemptWish::Run,
+    };
+    let execution_of = job.spec.execution.as_deref()?;
+    let offer = (active.phase == Phase::Assigned).then(|| {
+        let runs = active.placement.runs.iter();
+        v1::AttemptOffer {
+            name: job.spec.name.to_string(),
+            pool_id: active.placement.pool.to_string(),
+            task_resources: Some(task_resources(&job.spec.task)),
+            task_count: job.spec.task_count,
+            execution: Some(execution(execution_of)),
+            max_run_time: Some(duration(
+                execution_of.max_run_ms(job.spec.timing.runtime_ms),
+            )),
+            runs: runs.map(|one| run(one, grid)).collect(),
+            it_power_watts: job.spec.it_watts(),
+        }
+    });
+    Some(v1::AttemptOrder {
+        job_id: job.id.to_string(),
+        fence: Some(fence(last.fence)),
+        wish: wish.into(),
+        offer,
+        stop_grace: (wish == v1::AttemptWish::Stop).then(|| duration(execution_of.stop_grace_ms)),
+    })
+}

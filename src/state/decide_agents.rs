@@ -1,0 +1,405 @@
+//! Decisions on agents: who speaks for a site, what its reports make of the jobs there, and what its silence does.
+//!
+//! What comes under a fence that does not hold changes no job; it is kept as evidence.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    domain::{
+        agent::{Agent, Evidence, Member, Token},
+        attempt::{Attempt, AttemptEnd, Ended, Fence},
+        execution::SiteLostPolicy,
+        ids::{JobId, SiteId},
+        job::{Active, ChangeCause, Job, JobState, Phase, StopCause},
+    },
+    limits,
+    slot::TimeMs,
+    state::{
+        Core, Rejection, State,
+        command::{HeldAttempt, Report, ReportedEvent},
+        event::{Event, JobChange, Record},
+        life::{self, Step},
+    },
+};
+
+impl State {
+    /// What is known of a site's agent.
+    #[must_use]
+    pub fn agent(&self, site: &SiteId) -> Option<&Arc<Agent>> {
+        self.agents.get(site)
+    }
+
+    /// All agents by site.
+    #[must_use]
+    pub fn agents(&self) -> &imbl::OrdMap<SiteId, Arc<Agent>> {
+        &self.agents
+    }
+
+    /// Jobs that are active at a site, by id.
+    pub fn active_at(&self, site: &SiteId) -> impl Iterator<Item = &Arc<Job>> {
+        let ids = self.active.get(site).into_iter().flatten();
+        ids.filter_map(|id| self.jobs.get(id))
+    }
+
+    /// Sites with an active job.
+    pub fn active_sites(&self) -> impl Iterator<Item = &SiteId> {
+        self.active.keys()
+    }
+}
+
+impl Core {
+    /// Keeps a token by which an agent can enroll; one before it no longer serves.
+    ///
+    /// # Errors
+    /// When the site is not known.
+    pub fn decide_token(
+        &self,
+        site: &SiteId,
+        token: Token,
+        now: TimeMs,
+    ) -> Result<Record, Rejection> {
+        self.known_site(site)?;
+        let agent = Agent {
+            token: Some(token),
+            ..self.agent_of(site)
+        };
+        Ok(self.record(now, None, vec![Event::AgentPut(Arc::new(agent))]))
+    }
+
+    /// Makes an instance the agent of its site. What another instance may still run there is out of reach from now on.
+    ///
+    /// # Errors
+    /// When the site is not known, or the token is not the site's or has expired.
+    pub fn decide_enroll(
+        &self,
+        site: &SiteId,
+        token_sha256: [u8; 32],
+        instance: &Arc<str>,
+        credential_sha256: [u8; 32],
+        now: TimeMs,
+    ) -> Result<Record, Rejection> {
+        self.known_site(site)?;
+        let agent = self.agent_of(site);
+        let is_valid = agent
+            .token
+            .as_ref()
+            .is_some_and(|token| token.sha256 == token_sha256 && now <= token.expires_at);
+        if !is_valid {
+            return Err(Rejection::TokenRefused);
+        }
+        let same = agent.member.filter(|member| member.instance == *instance);
+        let is_same = same.is_some();
+        let member = Member {
+            instance: instance.clone(),
+            credential_sha256,
+            enrolled_at: now,
+            acknowledged: same.map_or(0, |member| member.acknowledged),
+        };
+        let put = Event::AgentPut(Arc::new(Agent {
+            epoch: agent.epoch + u64::from(!is_same),
+            token: None,
+            member: Some(member),
+            ..agent
+        }));
+        let mut events = vec![put];
+        if !is_same {
+            events.extend(self.silenced(site));
+        }
+        Ok(self.record(now, None, events))
+    }
+
+    /// Takes in what an agent reports; `None` when nothing is new.
+    ///
+    /// # Errors
+    /// When the instance does not speak for the site.
+    pub fn decide_report(&self, report: &Report, now: TimeMs) -> Result<Option<Record>, Rejection> {
+        let agent = self.agent_of(&report.site);
+        let Some(member) = agent
+            .member
+            .as_ref()
+            .filter(|member| member.instance == report.instance)
+        else {
+            return Err(Rejection::AgentRefused);
+        };
+        let mut scene = Scene {
+            core: self,
+            site: &report.site,
+            jobs: BTreeMap::new(),
+            evidence: agent.evidence.clone(),
+            events: Vec::new(),
+            now,
+        };
+        let acknowledged = member.acknowledged;
+        let new = report.events.iter();
+        for event in new.filter(|event| acknowledged < event.sequence) {
+            scene.take(event);
+        }
+        // A report that was made before the last one that counts says nothing about the present.
+        if acknowledged <= report.last_sequence {
+            scene.compare(&report.held, agent.epoch);
+        }
+        let heard = report.events.last().map_or(0, |event| event.sequence);
+        if scene.events.is_empty() && heard <= acknowledged {
+            return Ok(None);
+        }
+        let mut events = scene.events;
+        if acknowledged < heard {
+            let member = Member {
+                acknowledged: heard,
+                ..member.clone()
+            };
+            events.push(Event::AgentPut(Arc::new(Agent {
+                member: Some(member),
+                evidence: scene.evidence,
+                ..agent
+            })));
+        }
+        Ok(Some(self.record(now, None, events)))
+    }
+
+    /// Offers planned jobs to the agents of their sites, each under a new fence; `None` when there is none to offer.
+    pub fn decide_starts(&self, ids: &[JobId], now: TimeMs) -> Option<Record> {
+        let slot = self.state.settings.grid.slot_at(now);
+        let mut events = Vec::new();
+        for job in ids.iter().filter_map(|id| self.state.job(*id)) {
+            let JobState::Planned(placement) = &job.state else {
+                continue;
+            };
+            let agent = self.agent_of(&placement.site);
+            let may_start =
+                job.spec.execution.is_some() && placement.start() <= slot && agent.member.is_some();
+            if !may_start {
+                continue;
+            }
+            let work = job.work.as_deref().cloned().unwrap_or_default();
+            let attempt = Attempt {
+                fence: Fence {
+                    site_epoch: agent.epoch,
+                    attempt: work.next_attempt(),
+                },
+                site: placement.site.clone(),
+                pool: placement.pool.clone(),
+                assigned_at: now,
+                started_at: None,
+                engine_id: Arc::default(),
+                ended: None,
+            };
+            let step = Step {
+                state: JobState::Active(Active {
+                    placement: placement.clone(),
+                    phase: Phase::Assigned,
+                    pause: None,
+                    is_silent: false,
+                }),
+                work: Some(Arc::new(work.with(attempt))),
+                cause: ChangeCause::StartDue,
+            };
+            events.push(change(job.id, step, "".into()));
+        }
+        (!events.is_empty()).then(|| self.record(now, None, events))
+    }
+
+    /// Notes that nothing is known any more of what is active at a site; `None` when that is noted already.
+    pub fn decide_silence(&self, site: &SiteId, now: TimeMs) -> Option<Record> {
+        let events = self.silenced(site);
+        (!events.is_empty()).then(|| self.record(now, None, events))
+    }
+
+    /// Gives up what is out of reach at a site, all of it or only what an earlier agent held; `None` when that is
+    /// nothing. The caller has waited until nothing of it can run any more.
+    pub fn decide_lost(&self, site: &SiteId, only_earlier: bool, now: TimeMs) -> Option<Record> {
+        let agent = self.agent_of(site);
+        let mut events = Vec::new();
+        for job in self.state.active_at(site) {
+            let (Some(active), Some(work)) = (job.state.active(), job.work.as_deref()) else {
+                continue;
+            };
+            let is_earlier = work
+                .last()
+                .is_some_and(|last| last.fence.site_epoch < agent.epoch);
+            let waits = job.spec.execution.as_deref().is_some_and(|execution| {
+                execution.on_site_lost == SiteLostPolicy::Wait
+                    && !matches!(active.phase, Phase::Stopping(_))
+            });
+            if !active.is_silent || (only_earlier && !is_earlier) || (waits && !is_earlier) {
+                continue;
+            }
+            let ended = Ended {
+                at: now,
+                end: AttemptEnd::SiteLost,
+                run_ms: 0,
+                energy_watt_seconds: 0,
+                message: Arc::default(),
+            };
+            let step = life::end(job, active, work, ended, now);
+            events.push(change(job.id, step, site.as_str().into()));
+        }
+        (!events.is_empty()).then(|| self.record(now, None, events))
+    }
+
+    /// What the clock makes of active jobs: those past their deadline stop, those without a run in this slot pause, and
+    /// those with one go on. `None` when all is as it was.
+    pub fn decide_clock(&self, now: TimeMs) -> Option<Record> {
+        let slot = self.state.settings.grid.slot_at(now);
+        let ids = self.state.active.values().flatten();
+        let jobs = ids.filter_map(|id| self.state.jobs.get(id));
+        let events: Vec<Event> = jobs
+            .filter_map(|job| {
+                let active = job.state.active()?;
+                let deadline = job.spec.timing.finish_deadline;
+                if deadline.is_some_and(|deadline| deadline < now) {
+                    let stopping = life::stop(active, StopCause::Deadline)?;
+                    let step = Step::active(stopping, ChangeCause::Deadline);
+                    return Some(change(job.id, step, Arc::default()));
+                }
+                let runs = &active.placement.runs;
+                let has_run = active.placement.end() <= slot
+                    || runs.iter().any(|run| run.slots.contains(slot));
+                let step = life::follow_plan(active, has_run)?;
+                Some(change(job.id, step, Arc::default()))
+            })
+            .collect();
+        (!events.is_empty()).then(|| self.record(now, None, events))
+    }
+
+    fn agent_of(&self, site: &SiteId) -> Agent {
+        let known = self.state.agents.get(site);
+        known.map_or_else(|| Agent::none(site.clone()), |agent| Agent::clone(agent))
+    }
+
+    fn silenced(&self, site: &SiteId) -> Vec<Event> {
+        let active = self.state.active_at(site);
+        active
+            .filter_map(|job| {
+                let active = job.state.active().filter(|active| !active.is_silent)?;
+                let silent = Active {
+                    is_silent: true,
+                    ..active.clone()
+                };
+                let step = Step::active(silent, ChangeCause::SiteSilent);
+                Some(change(job.id, step, site.as_str().into()))
+            })
+            .collect()
+    }
+}
+
+/// The jobs of a site while a report is taken in.
+struct Scene<'a> {
+    core: &'a Core,
+    site: &'a SiteId,
+    /// Jobs that changed, as they are by now.
+    jobs: BTreeMap<JobId, Job>,
+    evidence: Vec<Evidence>,
+    events: Vec<Event>,
+    now: TimeMs,
+}
+
+impl Scene<'_> {
+    fn job(&self, id: JobId) -> Option<&Job> {
+        let known = || self.core.state.job(id).map(Arc::as_ref);
+        self.jobs.get(&id).or_else(known)
+    }
+
+    fn put(&mut self, id: JobId, step: Step, trigger: Arc<str>) {
+        if let Some(mut job) = self.job(id).cloned() {
+            job.state = step.state.clone();
+            if let Some(work) = &step.work {
+                job.work = Some(work.clone());
+            }
+            self.jobs.insert(id, job);
+        }
+        self.events.push(change(id, step, trigger));
+    }
+
+    fn take(&mut self, event: &ReportedEvent) {
+        let holds = self
+            .job(event.job)
+            .filter(|job| is_held(job, self.site, event.fence));
+        let Some(job) = holds else {
+            self.evidence.push(Evidence {
+                at: self.now,
+                job: event.job,
+                fence: event.fence,
+                kind: event.kind.name().into(),
+            });
+            let n_over = self.evidence.len().saturating_sub(limits::EVIDENCE_MAX);
+            self.evidence.drain(..n_over);
+            return;
+        };
+        if let Some(step) = life::on_report(job, &event.kind, event.at, self.now) {
+            self.put(event.job, step, Arc::default());
+        }
+    }
+
+    /// Compares what the agent holds with what is active at its site.
+    fn compare(&mut self, held: &[HeldAttempt], epoch: u64) {
+        let held: BTreeMap<(JobId, Fence), &HeldAttempt> = held
+            .iter()
+            .map(|attempt| ((attempt.job, attempt.fence), attempt))
+            .collect();
+        let ids: Vec<JobId> = self.core.state.active_at(self.site).map(|j| j.id).collect();
+        for id in ids {
+            let Some(job) = self.job(id) else { continue };
+            let (Some(active), Some(work)) = (job.state.active(), job.work.as_deref()) else {
+                continue;
+            };
+            let Some(last) = work.last() else { continue };
+            let is_held = held.contains_key(&(id, last.fence));
+            if is_held {
+                if active.is_silent {
+                    let back = Active {
+                        is_silent: false,
+                        ..active.clone()
+                    };
+                    let step = Step::active(back, ChangeCause::SiteBack);
+                    self.put(id, step, self.site.as_str().into());
+                }
+                continue;
+            }
+            // What an earlier agent was offered, this one cannot know.
+            if last.fence.site_epoch < epoch {
+                continue;
+            }
+            let was_offered = matches!(active.phase, Phase::Assigned | Phase::Stopping(_))
+                && last.started_at.is_none();
+            let is_waiting =
+                was_offered && self.now < last.assigned_at.plus_ms(limits::OFFER_TIMEOUT_MS);
+            if is_waiting {
+                continue;
+            }
+            let (end, message) = if was_offered {
+                (AttemptEnd::Declined, "the agent did not take it in time")
+            } else {
+                (AttemptEnd::EngineLost, "the agent no longer knows it")
+            };
+            let ended = Ended {
+                at: self.now,
+                end,
+                run_ms: 0,
+                energy_watt_seconds: 0,
+                message: message.into(),
+            };
+            let step = life::end(job, active, work, ended, self.now);
+            self.put(id, step, self.site.as_str().into());
+        }
+    }
+}
+
+/// Whether the job's last attempt is open, at this site and under this fence.
+fn is_held(job: &Job, site: &SiteId, fence: Fence) -> bool {
+    let last = job.work.as_deref().and_then(|work| work.last());
+    job.state.active().is_some()
+        && last.is_some_and(|last| last.fence == fence && last.site == *site)
+}
+
+fn change(id: JobId, step: Step, trigger: Arc<str>) -> Event {
+    Event::JobChanged(JobChange {
+        id,
+        spec: None,
+        state: step.state,
+        cause: step.cause,
+        trigger,
+        note: None,
+        work: step.work,
+    })
+}

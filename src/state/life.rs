@@ -1,0 +1,216 @@
+//! The life of one job at its site: what a report, a verb or the clock makes of it.
+//!
+//! Pure steps from (state, work) to (state, work); a step that makes no sense changes nothing. Success wins over a stop
+//! that was under way, and an attempt that is closed is never opened again.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        attempt::{AttemptEnd, Ended, Work},
+        execution::SiteLostPolicy,
+        job::{Active, ChangeCause, Job, JobState, Pause, Phase, StopCause},
+    },
+    limits,
+    slot::TimeMs,
+    state::command::ReportedKind,
+};
+
+/// What became of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Step {
+    pub(super) state: JobState,
+    /// `None` when its attempts are as before.
+    pub(super) work: Option<Arc<Work>>,
+    pub(super) cause: ChangeCause,
+}
+
+impl Step {
+    fn phase(active: &Active, phase: Phase, cause: ChangeCause) -> Self {
+        Self {
+            state: JobState::Active(Active {
+                phase,
+                ..active.clone()
+            }),
+            work: None,
+            cause,
+        }
+    }
+
+    /// The same placement and attempt with another wish or another certainty.
+    pub(super) fn active(active: Active, cause: ChangeCause) -> Self {
+        Self {
+            state: JobState::Active(active),
+            work: None,
+            cause,
+        }
+    }
+}
+
+/// What an event under the present fence makes of the job; `None` when it changes nothing.
+pub(super) fn on_report(job: &Job, kind: &ReportedKind, at: TimeMs, now: TimeMs) -> Option<Step> {
+    let active = job.state.active()?;
+    let work = job.work.as_deref()?;
+    match (kind, active.phase) {
+        (ReportedKind::Accepted, Phase::Assigned) => {
+            Some(Step::phase(active, Phase::Starting, ChangeCause::Accepted))
+        }
+        (ReportedKind::Declined { reason }, Phase::Assigned | Phase::Stopping(_)) => Some(end(
+            job,
+            active,
+            work,
+            Ended {
+                at,
+                end: AttemptEnd::Declined,
+                run_ms: 0,
+                energy_watt_seconds: 0,
+                message: reason.clone(),
+            },
+            now,
+        )),
+        (ReportedKind::Started { engine_id }, phase) => {
+            let is_new = work.last()?.started_at.is_none();
+            let phase = match phase {
+                Phase::Assigned | Phase::Starting => Phase::Running,
+                Phase::Running | Phase::Suspended | Phase::Stopping(_) => phase,
+            };
+            is_new.then(|| Step {
+                work: Some(Arc::new(work.with_last(|last| {
+                    last.started_at = Some(at);
+                    last.engine_id = engine_id.clone();
+                }))),
+                ..Step::phase(active, phase, ChangeCause::Started)
+            })
+        }
+        (ReportedKind::Suspended, Phase::Assigned | Phase::Starting | Phase::Running) => Some(
+            Step::phase(active, Phase::Suspended, ChangeCause::Suspended),
+        ),
+        (ReportedKind::Resumed, Phase::Suspended) => {
+            Some(Step::phase(active, Phase::Running, ChangeCause::Resumed))
+        }
+        (ReportedKind::Ended(ended), _) => Some(end(job, active, work, ended.clone(), now)),
+        (
+            ReportedKind::Accepted
+            | ReportedKind::Declined { .. }
+            | ReportedKind::Suspended
+            | ReportedKind::Resumed,
+            _,
+        ) => None,
+    }
+}
+
+/// What the end of its last attempt makes of a job.
+pub(super) fn end(job: &Job, active: &Active, work: &Work, ended: Ended, now: TimeMs) -> Step {
+    let how = ended.end;
+    let closed = work.with_last(|last| last.ended = Some(ended));
+    let begun = closed.last().is_some_and(|last| last.may_have_begun());
+    let follow = |state, cause| Step {
+        state,
+        work: Some(Arc::new(closed.clone())),
+        cause,
+    };
+    if how == AttemptEnd::Exited(0) {
+        return follow(JobState::Succeeded, ChangeCause::Ended);
+    }
+    match active.phase {
+        Phase::Stopping(StopCause::Cancel) => {
+            return follow(JobState::Cancelled, ChangeCause::Cancelled);
+        }
+        Phase::Stopping(StopCause::Deadline) => {
+            return follow(JobState::Expired, ChangeCause::Deadline);
+        }
+        Phase::Assigned
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Suspended
+        | Phase::Stopping(StopCause::Requeue) => {}
+    }
+    let execution = job.spec.execution.as_deref();
+    let may_begin_again = !begun || execution.is_some_and(|execution| !execution.at_most_once);
+    if !may_begin_again {
+        return follow(JobState::Failed, ChangeCause::Ended);
+    }
+    let again = |pause_ms: u64, n_failed: u32, cause| Step {
+        state: JobState::Queued,
+        work: Some(Arc::new(Work {
+            n_failed,
+            not_before: (0 < pause_ms)
+                .then(|| now.plus_ms(i64::try_from(pause_ms).unwrap_or(i64::MAX))),
+            ..closed.clone()
+        })),
+        cause,
+    };
+    let was_asked = active.phase == Phase::Stopping(StopCause::Requeue);
+    match how.failure() {
+        None if was_asked => again(0, closed.n_failed, ChangeCause::Retry),
+        None => {
+            let pause_ms = u64::try_from(limits::OFFER_TIMEOUT_MS).unwrap_or_default();
+            match how {
+                AttemptEnd::Declined => again(pause_ms, closed.n_failed, ChangeCause::Declined),
+                AttemptEnd::SelfFenced | AttemptEnd::SiteLost
+                    if execution.is_some_and(|execution| {
+                        execution.on_site_lost == SiteLostPolicy::Fail
+                    }) =>
+                {
+                    follow(JobState::Failed, ChangeCause::SiteLost)
+                }
+                AttemptEnd::SelfFenced | AttemptEnd::SiteLost => {
+                    again(0, closed.n_failed, ChangeCause::SiteLost)
+                }
+                _ => again(pause_ms, closed.n_failed, ChangeCause::Retry),
+            }
+        }
+        Some(class) => {
+            let n_failed = closed.n_failed + 1;
+            match execution.filter(|execution| execution.retry.allows(n_failed, class)) {
+                Some(execution) => again(
+                    execution.retry.pause_ms(n_failed),
+                    n_failed,
+                    ChangeCause::Retry,
+                ),
+                None => Step {
+                    state: JobState::Failed,
+                    work: Some(Arc::new(Work {
+                        n_failed,
+                        ..closed.clone()
+                    })),
+                    cause: ChangeCause::Ended,
+                },
+            }
+        }
+    }
+}
+
+/// An active job that is to be stopped; `None` when it is being stopped for that or for something that weighs more.
+pub(super) fn stop(active: &Active, cause: StopCause) -> Option<Active> {
+    let weighs_less = match active.phase {
+        Phase::Stopping(StopCause::Cancel) => true,
+        Phase::Stopping(StopCause::Deadline) => cause != StopCause::Cancel,
+        Phase::Stopping(StopCause::Requeue) => cause == StopCause::Requeue,
+        Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => false,
+    };
+    (!weighs_less).then(|| Active {
+        phase: Phase::Stopping(cause),
+        pause: None,
+        ..active.clone()
+    })
+}
+
+/// An active job whose plan has a run now, or none; `None` when that is as it was.
+pub(super) fn follow_plan(active: &Active, has_run: bool) -> Option<Step> {
+    let (pause, cause) = match (active.pause, has_run) {
+        (None, false) => (Some(Pause::Plan), ChangeCause::Suspended),
+        (Some(Pause::Plan), true) => (None, ChangeCause::Resumed),
+        _ => return None,
+    };
+    if matches!(active.phase, Phase::Stopping(_)) {
+        return None;
+    }
+    Some(Step::active(
+        Active {
+            pause,
+            ..active.clone()
+        },
+        cause,
+    ))
+}

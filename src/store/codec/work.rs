@@ -1,0 +1,355 @@
+//! What runs at sites: executions, attempts, agents.
+//!
+//! How an attempt ended and its code stand together: a code belongs to an exit or a signal only.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        agent::{Agent, Evidence, Member, Token},
+        attempt::{Attempt, AttemptEnd, Ended, Fence, Work},
+        execution::{Execution, FailureClass, RetryPolicy, SiteLostPolicy},
+        interner::Interner,
+        job::{Active, Pause, Phase, StopCause},
+        placement::Placement,
+    },
+    proto::journal_v1,
+    store::codec::{
+        DecodeError,
+        error::{FieldProblem, Located},
+        fields::{decode_job_id, encode_job_id, narrow, optional_time, required, sha256, time},
+    },
+};
+
+const CLASSES: [FailureClass; 6] = [
+    FailureClass::ExitCode,
+    FailureClass::Signal,
+    FailureClass::Timeout,
+    FailureClass::OutOfMemory,
+    FailureClass::Start,
+    FailureClass::Engine,
+];
+
+pub(super) fn encode_execution(execution: &Execution) -> journal_v1::Execution {
+    let Execution {
+        argv,
+        environment,
+        max_runtime_ms,
+        retry,
+        on_site_lost,
+        at_most_once,
+        stop_grace_ms,
+    } = execution;
+    let environment = environment.iter().flat_map(|(name, value)| [name, value]);
+    journal_v1::Execution {
+        argv: argv.iter().map(|arg| arg.as_ref().into()).collect(),
+        environment: environment.map(|text| text.as_ref().into()).collect(),
+        max_runtime_ms: *max_runtime_ms,
+        max_attempts: retry.max_attempts,
+        backoff_ms: retry.backoff_ms,
+        retry_on: retry
+            .retry_on
+            .iter()
+            .map(|class| class_number(*class))
+            .collect(),
+        on_site_lost: match on_site_lost {
+            SiteLostPolicy::Requeue => 1,
+            SiteLostPolicy::Wait => 2,
+            SiteLostPolicy::Fail => 3,
+        },
+        at_most_once: *at_most_once,
+        stop_grace_ms: *stop_grace_ms,
+    }
+}
+
+pub(super) fn decode_execution(wire: &journal_v1::Execution) -> Result<Execution, DecodeError> {
+    if wire.argv.is_empty() {
+        return Err(FieldProblem::Missing).at("argv");
+    }
+    let (pairs, rest) = wire.environment.as_chunks::<2>();
+    if !rest.is_empty() || !pairs.is_sorted_by(|[a, _], [b, _]| a < b) {
+        return Err(FieldProblem::Unordered).at("environment");
+    }
+    if !wire.retry_on.is_sorted_by(|a, b| a < b) {
+        return Err(FieldProblem::Unordered).at("retry_on");
+    }
+    let class = |number: &u32| {
+        let class = CLASSES
+            .into_iter()
+            .find(|class| class_number(*class) == *number);
+        class.ok_or(FieldProblem::OutOfRange).at("retry_on")
+    };
+    Ok(Execution {
+        argv: wire.argv.iter().map(|arg| arg.as_str().into()).collect(),
+        environment: pairs
+            .iter()
+            .map(|[name, value]| (name.as_str().into(), value.as_str().into()))
+            .collect(),
+        max_runtime_ms: wire.max_runtime_ms,
+        retry: RetryPolicy {
+            max_attempts: wire.max_attempts,
+            backoff_ms: wire.backoff_ms,
+            retry_on: wire.retry_on.iter().map(class).collect::<Result<_, _>>()?,
+        },
+        on_site_lost: match wire.on_site_lost {
+            1 => SiteLostPolicy::Requeue,
+            2 => SiteLostPolicy::Wait,
+            3 => SiteLostPolicy::Fail,
+            _ => return Err(FieldProblem::OutOfRange).at("on_site_lost"),
+        },
+        at_most_once: wire.at_most_once,
+        stop_grace_ms: wire.stop_grace_ms,
+    })
+}
+
+fn class_number(class: FailureClass) -> u32 {
+    match class {
+        FailureClass::ExitCode => 1,
+        FailureClass::Signal => 2,
+        FailureClass::Timeout => 3,
+        FailureClass::OutOfMemory => 4,
+        FailureClass::Start => 5,
+        FailureClass::Engine => 6,
+    }
+}
+
+pub(super) fn encode_active(active: &Active) -> journal_v1::AtSite {
+    journal_v1::AtSite {
+        pause: match active.pause {
+            None => 0,
+            Some(Pause::Plan) => 1,
+            Some(Pause::User) => 2,
+        },
+        stop_cause: match active.phase {
+            Phase::Stopping(StopCause::Cancel) => 1,
+            Phase::Stopping(StopCause::Deadline) => 2,
+            Phase::Stopping(StopCause::Requeue) => 3,
+            Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => 0,
+        },
+        is_silent: active.is_silent,
+    }
+}
+
+/// The job at its site in a phase whose cause of stopping is still to be read.
+pub(super) fn decode_active(
+    wire: Option<&journal_v1::AtSite>,
+    phase: Phase,
+    placement: Arc<Placement>,
+) -> Result<Active, DecodeError> {
+    let wire = required(wire, "at_site")?;
+    let phase = match (phase, wire.stop_cause) {
+        (Phase::Stopping(_), 1) => Phase::Stopping(StopCause::Cancel),
+        (Phase::Stopping(_), 2) => Phase::Stopping(StopCause::Deadline),
+        (Phase::Stopping(_), 3) => Phase::Stopping(StopCause::Requeue),
+        (Phase::Stopping(_), _) => {
+            return Err(FieldProblem::OutOfRange).at("at_site.stop_cause");
+        }
+        (phase, 0) => phase,
+        (_, _) => {
+            let problem = FieldProblem::Contradiction("it is set though the job is not stopping");
+            return Err(problem).at("at_site.stop_cause");
+        }
+    };
+    Ok(Active {
+        placement,
+        phase,
+        pause: match wire.pause {
+            0 => None,
+            1 => Some(Pause::Plan),
+            2 => Some(Pause::User),
+            _ => return Err(FieldProblem::OutOfRange).at("at_site.pause"),
+        },
+        is_silent: wire.is_silent,
+    })
+}
+
+pub(super) fn encode_work(work: &Work) -> journal_v1::Work {
+    journal_v1::Work {
+        attempts: work.attempts.iter().map(encode_attempt).collect(),
+        n_failed: work.n_failed,
+        not_before_ms: work.not_before.map(|time| time.0),
+    }
+}
+
+pub(super) fn decode_work(
+    wire: &journal_v1::Work,
+    interner: &mut Interner,
+) -> Result<Work, DecodeError> {
+    let read = |(i, attempt): (usize, &journal_v1::Attempt)| {
+        decode_attempt(attempt, interner).at_index("attempts", i)
+    };
+    let attempts: Vec<Attempt> = wire
+        .attempts
+        .iter()
+        .enumerate()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    if !attempts.is_sorted_by(|a, b| a.fence.attempt < b.fence.attempt) {
+        return Err(FieldProblem::Unordered).at("attempts");
+    }
+    Ok(Work {
+        attempts,
+        n_failed: wire.n_failed,
+        not_before: optional_time(wire.not_before_ms).at("not_before_ms")?,
+    })
+}
+
+fn encode_attempt(attempt: &Attempt) -> journal_v1::Attempt {
+    journal_v1::Attempt {
+        site_epoch: attempt.fence.site_epoch,
+        number: attempt.fence.attempt,
+        site_id: attempt.site.as_str().into(),
+        pool_id: attempt.pool.as_str().into(),
+        assigned_at_ms: attempt.assigned_at.0,
+        started_at_ms: attempt.started_at.map(|time| time.0),
+        engine_id: attempt.engine_id.as_ref().into(),
+        ended: attempt.ended.as_ref().map(encode_ended),
+    }
+}
+
+fn decode_attempt(
+    wire: &journal_v1::Attempt,
+    interner: &mut Interner,
+) -> Result<Attempt, DecodeError> {
+    Ok(Attempt {
+        fence: Fence {
+            site_epoch: wire.site_epoch,
+            attempt: wire.number,
+        },
+        site: interner.name(&wire.site_id).at("site_id")?,
+        pool: interner.name(&wire.pool_id).at("pool_id")?,
+        assigned_at: time(wire.assigned_at_ms).at("assigned_at_ms")?,
+        started_at: optional_time(wire.started_at_ms).at("started_at_ms")?,
+        engine_id: wire.engine_id.as_str().into(),
+        ended: wire
+            .ended
+            .as_ref()
+            .map(|ended| decode_ended(ended).at("ended"))
+            .transpose()?,
+    })
+}
+
+fn encode_ended(ended: &Ended) -> journal_v1::Ended {
+    let (end, code) = match ended.end {
+        AttemptEnd::Exited(code) => (1, code),
+        AttemptEnd::Signalled(signal) => (2, signal),
+        AttemptEnd::Stopped => (3, 0),
+        AttemptEnd::TimedOut => (4, 0),
+        AttemptEnd::OutOfMemory => (5, 0),
+        AttemptEnd::StartFailed => (6, 0),
+        AttemptEnd::SelfFenced => (7, 0),
+        AttemptEnd::EngineLost => (8, 0),
+        AttemptEnd::Declined => (9, 0),
+        AttemptEnd::SiteLost => (10, 0),
+    };
+    journal_v1::Ended {
+        at_ms: ended.at.0,
+        end,
+        code: code.into(),
+        run_ms: ended.run_ms,
+        energy_watt_seconds: ended.energy_watt_seconds,
+        message: ended.message.as_ref().into(),
+    }
+}
+
+fn decode_ended(wire: &journal_v1::Ended) -> Result<Ended, DecodeError> {
+    let code: u8 = narrow(wire.code).at("code")?;
+    let end = match (wire.end, code) {
+        (1, code) => AttemptEnd::Exited(code),
+        (2, signal) => AttemptEnd::Signalled(signal),
+        (3, 0) => AttemptEnd::Stopped,
+        (4, 0) => AttemptEnd::TimedOut,
+        (5, 0) => AttemptEnd::OutOfMemory,
+        (6, 0) => AttemptEnd::StartFailed,
+        (7, 0) => AttemptEnd::SelfFenced,
+        (8, 0) => AttemptEnd::EngineLost,
+        (9, 0) => AttemptEnd::Declined,
+        (10, 0) => AttemptEnd::SiteLost,
+        _ => return Err(FieldProblem::OutOfRange).at("end"),
+    };
+    Ok(Ended {
+        at: time(wire.at_ms).at("at_ms")?,
+        end,
+        run_ms: wire.run_ms,
+        energy_watt_seconds: wire.energy_watt_seconds,
+        message: wire.message.as_str().into(),
+    })
+}
+
+pub(in crate::store) fn encode_agent(agent: &Agent) -> journal_v1::Agent {
+    let token = agent.token.as_ref();
+    journal_v1::Agent {
+        site_id: agent.site.as_str().into(),
+        epoch: agent.epoch,
+        token_sha256: token.map_or_else(Vec::new, |token| token.sha256.into()),
+        token_expires_at_ms: token.map_or(0, |token| token.expires_at.0),
+        member: agent.member.as_ref().map(|member| journal_v1::AgentMember {
+            instance_id: member.instance.as_ref().into(),
+            credential_sha256: member.credential_sha256.into(),
+            enrolled_at_ms: member.enrolled_at.0,
+            acknowledged: member.acknowledged,
+        }),
+        evidence: agent
+            .evidence
+            .iter()
+            .map(|evidence| journal_v1::RefusedReport {
+                at_ms: evidence.at.0,
+                job_id: encode_job_id(evidence.job),
+                site_epoch: evidence.fence.site_epoch,
+                attempt: evidence.fence.attempt,
+                kind: evidence.kind.as_ref().into(),
+            })
+            .collect(),
+    }
+}
+
+pub(in crate::store) fn decode_agent(
+    wire: &journal_v1::Agent,
+    interner: &mut Interner,
+) -> Result<Agent, DecodeError> {
+    let token = match (wire.token_sha256.as_slice(), wire.token_expires_at_ms) {
+        ([], 0) => None,
+        (hash, expires_at_ms) => Some(Token {
+            sha256: sha256(hash).at("token_sha256")?,
+            expires_at: time(expires_at_ms).at("token_expires_at_ms")?,
+        }),
+    };
+    let member = wire.member.as_ref();
+    let member = member.map(|member| decode_member(member).at("member"));
+    let evidence = wire.evidence.iter().enumerate();
+    let evidence = evidence.map(|(i, one)| decode_evidence(one, interner).at_index("evidence", i));
+    Ok(Agent {
+        evidence: evidence.collect::<Result<_, _>>()?,
+        site: interner.name(&wire.site_id).at("site_id")?,
+        epoch: wire.epoch,
+        token,
+        member: member.transpose()?,
+    })
+}
+
+fn decode_member(wire: &journal_v1::AgentMember) -> Result<Member, DecodeError> {
+    if wire.instance_id.is_empty() {
+        return Err(FieldProblem::Missing).at("instance_id");
+    }
+    Ok(Member {
+        instance: wire.instance_id.as_str().into(),
+        credential_sha256: sha256(&wire.credential_sha256).at("credential_sha256")?,
+        enrolled_at: time(wire.enrolled_at_ms).at("enrolled_at_ms")?,
+        acknowledged: wire.acknowledged,
+    })
+}
+
+fn decode_evidence(
+    wire: &journal_v1::RefusedReport,
+    interner: &mut Interner,
+) -> Result<Evidence, DecodeError> {
+    Ok(Evidence {
+        at: time(wire.at_ms).at("at_ms")?,
+        job: decode_job_id(&wire.job_id).at("job_id")?,
+        fence: Fence {
+            site_epoch: wire.site_epoch,
+            attempt: wire.attempt,
+        },
+        kind: interner.text(&wire.kind),
+    })
+}

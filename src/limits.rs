@@ -140,8 +140,8 @@ pub const REPORT_EVENTS_MAX: usize = 256;
 pub const ATTEMPT_MESSAGE_BYTES_MAX: usize = 4_096;
 /// Characters of an engine's name for an attempt.
 pub const ENGINE_ID_BYTES_MAX: usize = 128;
-/// How long an agent may leave an offer unanswered, milliseconds: a start that is late costs green power.
-pub const OFFER_TIMEOUT_MS: i64 = 30_000;
+/// Pause before a job is offered again that an agent did not take, milliseconds.
+pub const DECLINED_PAUSE_MS: u64 = 30_000;
 /// How long an attempt may run past its placement before its slots are taken from others, milliseconds.
 pub const OVERRUN_GRACE_MS: i64 = 60_000;
 /// Longest life of an agent's token, milliseconds.

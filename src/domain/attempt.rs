@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         execution::FailureClass,
-        ids::{PoolId, SiteId},
+        ids::{PoolId, Revision, SiteId},
     },
     limits,
     slot::TimeMs,
@@ -33,6 +33,8 @@ pub struct Attempt {
     pub pool: PoolId,
     /// When it was offered.
     pub assigned_at: TimeMs,
+    /// Revision that it was offered in: orders made of earlier ones do not name it.
+    pub assigned_revision: Revision,
     /// When it began to run, by the clock of the site.
     pub started_at: Option<TimeMs>,
     /// What its engine calls it; empty before it began.

@@ -390,7 +390,7 @@ async fn the_server_says_what_it_is_and_which_bounds_it_keeps() {
         (3, "rules-1")
     );
     assert_eq!((info.slot_seconds, info.horizon_slots), (900, 1_344));
-    assert_eq!(info.jobs.len(), 5);
+    assert_eq!(info.jobs.len(), 13);
     let live = info
         .limits
         .iter()

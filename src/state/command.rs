@@ -177,6 +177,8 @@ pub struct Report {
     pub instance: Arc<str>,
     /// Sequence number of its last event; what it holds is as of then.
     pub last_sequence: u64,
+    /// Revision of the last orders it has taken in.
+    pub seen_revision: Revision,
     /// Every attempt it holds.
     pub held: Vec<HeldAttempt>,
     /// What happened and is not acknowledged yet, by rising sequence.

@@ -2,7 +2,10 @@
 //!
 //! What comes under a fence that does not hold changes no job; it is kept as evidence.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     domain::{
@@ -16,7 +19,7 @@ use crate::{
     slot::TimeMs,
     state::{
         Core, Rejection, State,
-        command::{HeldAttempt, Report, ReportedEvent},
+        command::{Report, ReportedEvent},
         event::{Event, JobChange, Record},
         life::{self, Step},
     },
@@ -136,7 +139,7 @@ impl Core {
         }
         // A report that was made before the last one that counts says nothing about the present.
         if acknowledged <= report.last_sequence {
-            scene.compare(&report.held, agent.epoch);
+            scene.compare(report, agent.epoch);
         }
         let heard = report.events.last().map_or(0, |event| event.sequence);
         if scene.events.is_empty() && heard <= acknowledged {
@@ -180,6 +183,7 @@ impl Core {
                 site: placement.site.clone(),
                 pool: placement.pool.clone(),
                 assigned_at: now,
+                assigned_revision: self.state.revision.next(),
                 started_at: None,
                 engine_id: Arc::default(),
                 ended: None,
@@ -332,10 +336,11 @@ impl Scene<'_> {
     }
 
     /// Compares what the agent holds with what is active at its site.
-    fn compare(&mut self, held: &[HeldAttempt], epoch: u64) {
-        let held: BTreeMap<(JobId, Fence), &HeldAttempt> = held
+    fn compare(&mut self, report: &Report, epoch: u64) {
+        let held: BTreeSet<(JobId, Fence)> = report
+            .held
             .iter()
-            .map(|attempt| ((attempt.job, attempt.fence), attempt))
+            .map(|attempt| (attempt.job, attempt.fence))
             .collect();
         let ids: Vec<JobId> = self.core.state.active_at(self.site).map(|j| j.id).collect();
         for id in ids {
@@ -344,8 +349,7 @@ impl Scene<'_> {
                 continue;
             };
             let Some(last) = work.last() else { continue };
-            let is_held = held.contains_key(&(id, last.fence));
-            if is_held {
+            if held.contains(&(id, last.fence)) {
                 if active.is_silent {
                     let back = Active {
                         is_silent: false,
@@ -356,21 +360,18 @@ impl Scene<'_> {
                 }
                 continue;
             }
-            // What an earlier agent was offered, this one cannot know.
-            if last.fence.site_epoch < epoch {
+            // What an earlier agent was offered, this one cannot know; what it has not seen yet, it cannot hold.
+            let is_known =
+                last.fence.site_epoch == epoch && last.assigned_revision <= report.seen_revision;
+            if !is_known {
                 continue;
             }
-            let was_offered = matches!(active.phase, Phase::Assigned | Phase::Stopping(_))
-                && last.started_at.is_none();
-            let is_waiting =
-                was_offered && self.now < last.assigned_at.plus_ms(limits::OFFER_TIMEOUT_MS);
-            if is_waiting {
-                continue;
-            }
-            let (end, message) = if was_offered {
-                (AttemptEnd::Declined, "the agent did not take it in time")
-            } else {
+            let was_taken = last.started_at.is_some()
+                || !matches!(active.phase, Phase::Assigned | Phase::Stopping(_));
+            let (end, message) = if was_taken {
                 (AttemptEnd::EngineLost, "the agent no longer knows it")
+            } else {
+                (AttemptEnd::Declined, "the agent did not take it")
             };
             let ended = Ended {
                 at: self.now,

@@ -144,7 +144,7 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, ended: Ended, now: Ti
     match how.failure() {
         None if was_asked => again(0, closed.n_failed, ChangeCause::Retry),
         None => {
-            let pause_ms = u64::try_from(limits::OFFER_TIMEOUT_MS).unwrap_or_default();
+            let pause_ms = limits::DECLINED_PAUSE_MS;
             match how {
                 AttemptEnd::Declined => again(pause_ms, closed.n_failed, ChangeCause::Declined),
                 AttemptEnd::SelfFenced | AttemptEnd::SiteLost

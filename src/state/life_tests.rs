@@ -47,7 +47,9 @@ enum Step {
     },
     /// What is due is offered.
     Offer,
-    /// The agent reads its orders and does what they say.
+    /// Orders are sent to the agent.
+    Order(usize),
+    /// The agent does what the last orders say.
     Obey(usize),
     /// A program ends by itself.
     Exit(usize, Index, u8),
@@ -73,7 +75,14 @@ struct Agent {
     holds: BTreeMap<(JobId, Fence), Doing>,
     /// Ended, until that is acknowledged.
     ended: BTreeMap<(JobId, Fence), u64>,
+    /// Orders that came and are not taken in yet.
+    inbox: Option<Orders>,
+    /// Revision of the last ones taken in.
+    seen: Revision,
 }
+
+/// Every attempt that the site should hold, whether to stop or to pause it; and the revision they are of.
+type Orders = (Revision, BTreeMap<(JobId, Fence), (bool, bool)>);
 
 struct World {
     core: Core,
@@ -94,6 +103,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (site(), any::<u8>()).prop_map(|(site, kind)| Step::Submit { site, kind }),
         6 => Just(Step::Offer),
+        8 => site().prop_map(Step::Order),
         8 => site().prop_map(Step::Obey),
         4 => (site(), job(), 0..2_u8).prop_map(|(site, which, code)| Step::Exit(site, which, code)),
         8 => site().prop_map(Step::Report),
@@ -187,6 +197,7 @@ impl World {
                 let record = self.core.decide_starts(&ids, self.now);
                 self.apply_some(record);
             }
+            Step::Order(i) => self.agents[*i].inbox = Some(self.orders(*i)),
             Step::Obey(i) => self.obey(*i),
             Step::Exit(i, which, code) => {
                 let held = self.agents[*i].holds.iter();
@@ -294,12 +305,12 @@ impl World {
     }
 
     /// What the rim would order: every attempt under the present epoch, whether to run, to pause or to stop.
-    fn orders(&self, i: usize) -> BTreeMap<(JobId, Fence), (bool, bool)> {
+    fn orders(&self, i: usize) -> Orders {
         let site = testing::site_id(SITES[i]);
         let state = self.core.state();
         let agent = state.agent(&site).unwrap();
         let active = state.active_at(&site);
-        active
+        let orders = active
             .filter_map(|job| {
                 let last = job.work.as_ref()?.last()?;
                 let active = job.state.active()?;
@@ -307,12 +318,15 @@ impl World {
                 (last.fence.site_epoch == agent.epoch)
                     .then_some(((job.id, last.fence), (stop, active.pause.is_some())))
             })
-            .collect()
+            .collect();
+        (state.revision(), orders)
     }
 
     fn obey(&mut self, i: usize) {
-        // Only the present member reads orders: others are refused before.
-        let orders = self.orders(i);
+        let Some((revision, orders)) = self.agents[i].inbox.take() else {
+            return;
+        };
+        self.agents[i].seen = revision;
         let held: Vec<_> = self.agents[i].holds.keys().copied().collect();
         for key in held.into_iter().filter(|key| !orders.contains_key(key)) {
             self.agents[i].holds.remove(&key);
@@ -381,6 +395,7 @@ impl World {
             site: testing::site_id(SITES[i]),
             instance: instance(agent.instance),
             last_sequence: agent.sequence,
+            seen_revision: agent.seen,
             held: held
                 .map(|&(job, fence)| HeldAttempt { job, fence })
                 .collect(),
@@ -411,6 +426,8 @@ impl World {
         let site = testing::site_id(SITES[i]);
         let record = self.core.decide_silence(&site, self.now);
         self.apply_some(record);
+        // Orders that are on their way do not arrive.
+        self.agents[i].inbox = None;
         let held: Vec<_> = self.agents[i].holds.keys().copied().collect();
         for key in held {
             self.end(i, key, AttemptEnd::SelfFenced);

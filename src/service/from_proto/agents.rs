@@ -8,7 +8,7 @@ use super::{fields::Fields, job_id};
 use crate::{
     domain::{
         attempt::{AttemptEnd, Ended, Fence},
-        ids::{JobId, SiteId, SiteKind},
+        ids::{JobId, Revision, SiteId, SiteKind},
     },
     limits,
     proto::v1::{self, agent_event::Kind},
@@ -106,6 +106,7 @@ pub(in crate::service) fn report(report: Option<&v1::AgentReport>) -> Result<Rep
             site: site?,
             instance: instance?,
             last_sequence: report.last_sequence,
+            seen_revision: Revision(report.seen_revision),
             held,
             events: events.into_iter().flatten().collect(),
         })

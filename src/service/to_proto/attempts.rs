@@ -122,6 +122,7 @@ pub(in crate::service) fn orders(
         heartbeat_interval: Some(duration(times.heartbeat_ms)),
         stop_after: Some(duration(times.stop_after_ms)),
         acknowledged_sequence: member.map_or(0, |member| member.acknowledged),
+        revision: state.revision().0,
         attempts: state
             .active_at(site)
             .filter_map(|job| order(job, job.state.active()?, epoch, grid))

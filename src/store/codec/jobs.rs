@@ -178,6 +178,9 @@ fn decode_state(
 ) -> Result<JobState, DecodeError> {
     use journal_v1::JobState as Wire;
     let state = known(number).at("state")?;
+    if state == Wire::Unspecified {
+        return Err(unknown(number)).at("state");
+    }
     let phase = match state {
         Wire::Assigned => Some(Phase::Assigned),
         Wire::Starting => Some(Phase::Starting),

@@ -53,7 +53,8 @@ fn a_spoilt_job_is_refused_by_the_name_of_its_field() {
     refuses_job("spec", |job| job.spec = None);
     refuses_job("end_by_ms", |job| job.end_by_ms = -1);
     refuses_job("state", |job| job.state = 0);
-    refuses_job("state", |job| job.state = 4);
+    refuses_job("state", |job| job.state = 14);
+    refuses_job("at_site", |job| job.state = 4);
     refuses_job("placement", |job| job.state = 1);
     refuses_job("placement", |job| job.placement = None);
     refuses_job("cause", |job| job.cause = 0);

@@ -9,6 +9,7 @@ use crate::{
         agent::{Agent, Evidence, Member, Token},
         attempt::{Attempt, AttemptEnd, Ended, Fence, Work},
         execution::{Execution, FailureClass, RetryPolicy, SiteLostPolicy},
+        ids::Revision,
         interner::Interner,
         job::{Active, Pause, Phase, StopCause},
         placement::Placement,
@@ -204,6 +205,7 @@ fn encode_attempt(attempt: &Attempt) -> journal_v1::Attempt {
         started_at_ms: attempt.started_at.map(|time| time.0),
         engine_id: attempt.engine_id.as_ref().into(),
         ended: attempt.ended.as_ref().map(encode_ended),
+        assigned_revision: attempt.assigned_revision.0,
     }
 }
 
@@ -221,6 +223,7 @@ fn decode_attempt(
         assigned_at: time(wire.assigned_at_ms).at("assigned_at_ms")?,
         started_at: optional_time(wire.started_at_ms).at("started_at_ms")?,
         engine_id: wire.engine_id.as_str().into(),
+        assigned_revision: Revision(wire.assigned_revision),
         ended: wire
             .ended
             .as_ref()

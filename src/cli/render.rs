@@ -57,6 +57,11 @@ pub(crate) fn state_name(state: v1::JobState) -> &'static str {
     short(state.as_str_name(), "JOB_STATE_")
 }
 
+/// How an attempt ended.
+pub(crate) fn attempt_end_name(end: v1::AttemptEnd) -> &'static str {
+    short(end.as_str_name(), "ATTEMPT_END_")
+}
+
 /// What made a job change.
 pub(crate) fn cause_name(cause: v1::ChangeCause) -> &'static str {
     short(cause.as_str_name(), "CHANGE_CAUSE_")

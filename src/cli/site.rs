@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
 use prost_types::FieldMask;
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
         failure::Failure,
         input::{malformed, read_wrapped},
         job::PageArgs,
+        time::{self, duration_to_proto},
     },
     proto::v1,
 };
@@ -20,6 +22,11 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   lancang site create --file site.json        canonical JSON of a Site or a CreateSiteRequest, one or many
   lancang site get dli-dali -o json > site.json";
+
+const TOKEN_EXAMPLES: &str = "\
+Examples:
+  lancang site token dli-dali                 shows the token once; the server keeps its hash only
+  LANCANG_AGENT_TOKEN=$(lancang site token dli-dali -o json | jq -r .token)";
 
 const UPDATE_EXAMPLES: &str = "\
 Examples:
@@ -51,6 +58,9 @@ enum SiteVerb {
     Cordon(CordonArgs),
     /// Let a site take work again.
     Uncordon(NameArgs),
+    /// Make a token by which one agent can enroll as the agent of a site.
+    #[command(after_long_help = TOKEN_EXAMPLES)]
+    Token(TokenArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -75,6 +85,16 @@ struct CordonArgs {
     /// Why; shown in explanations.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct TokenArgs {
+    /// Id of the site.
+    #[arg(value_name = "SITE")]
+    site: String,
+    /// How long it can be used, as 1h; 1 minute to 7 days.
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_length)]
+    valid_for: Option<SignedDuration>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -118,6 +138,7 @@ pub(crate) async fn run(args: SiteArgs) -> Result<(), Failure> {
         SiteVerb::Update(args) => update(&client, args).await,
         SiteVerb::Cordon(args) => cordon(&client, args).await,
         SiteVerb::Uncordon(args) => uncordon(&client, args).await,
+        SiteVerb::Token(args) => token(&client, args).await,
     }
 }
 
@@ -192,6 +213,16 @@ async fn uncordon(client: &ClientArgs, args: NameArgs) -> Result<(), Failure> {
     };
     let answer = session.sites().uncordon_site(request).await?.into_inner();
     session.show(&answer.site.unwrap_or_default())
+}
+
+async fn token(client: &ClientArgs, args: TokenArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::CreateAgentTokenRequest {
+        site_id: args.site,
+        valid_for: args.valid_for.map(duration_to_proto),
+    };
+    let answer = session.sites().create_agent_token(request).await?;
+    session.show(&answer.into_inner())
 }
 
 impl UpdateArgs {

@@ -35,6 +35,7 @@ const ORIGIN_BASES: [&str; 6] = ["ctia", "scc", "bcr", "consent", "tia", "regula
 const SECTORS: [&str; 6] = ["other", "finance", "health", "public", "telecom", "map"];
 const PATHS: [&str; 2] = ["leased", "internet"];
 const QUANTILES: [&str; 2] = ["p50", "p95"];
+const SITE_LOST: [&str; 3] = ["requeue", "wait", "fail"];
 const PRODUCTS: [&str; 3] = ["day-ahead", "intraday", "week-ahead"];
 
 /// The protobuf name of a word.
@@ -72,6 +73,13 @@ pub(crate) fn sector() -> impl TypedValueParser<Value = v1::Sector> {
 pub(crate) fn network_path() -> impl TypedValueParser<Value = v1::NetworkPath> {
     PossibleValuesParser::new(PATHS).map(|word| {
         v1::NetworkPath::from_str_name(&spelled("NETWORK_PATH_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses what follows the loss of a site.
+pub(crate) fn site_lost_policy() -> impl TypedValueParser<Value = v1::SiteLostPolicy> {
+    PossibleValuesParser::new(SITE_LOST).map(|word| {
+        v1::SiteLostPolicy::from_str_name(&spelled("SITE_LOST_POLICY_", &word)).unwrap_or_default()
     })
 }
 
@@ -247,6 +255,7 @@ mod tests {
             ("Sector", "SECTOR_", &SECTORS),
             ("NetworkPath", "NETWORK_PATH_", &PATHS),
             ("RttQuantile", "RTT_QUANTILE_", &QUANTILES),
+            ("SiteLostPolicy", "SITE_LOST_POLICY_", &SITE_LOST),
             ("ForecastProduct", "FORECAST_PRODUCT_", &PRODUCTS),
         ];
         for (name, prefix, words) in cases {

@@ -14,9 +14,10 @@ use crate::{
 };
 
 mod policy;
+mod run;
 
 /// Groups of all flags that describe a job; a file describes it instead.
-pub(super) const GROUPS: [&str; 7] = [
+pub(super) const GROUPS: [&str; 8] = [
     "WhatArgs",
     "OriginArgs",
     "ResourceArgs",
@@ -24,6 +25,7 @@ pub(super) const GROUPS: [&str; 7] = [
     "WhenArgs",
     "HowArgs",
     "PolicyArgs",
+    "RunArgs",
 ];
 
 /// What a job needs and when.
@@ -43,6 +45,8 @@ pub(super) struct SpecArgs {
     pub(super) how: HowArgs,
     #[command(flatten)]
     policy: policy::PolicyArgs,
+    #[command(flatten)]
+    run: run::RunArgs,
 }
 
 /// A struct of its own, for a group of clap is empty when its struct flattens others.
@@ -202,7 +206,7 @@ impl SpecArgs {
             weights: self.how.weights(),
             priority: self.how.priority.unwrap_or(0),
             staging: self.input.build(),
-            execution: None,
+            execution: self.run.build()?,
         })
     }
 }

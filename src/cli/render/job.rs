@@ -6,7 +6,7 @@ use crate::{
     cli::{
         output::Table,
         render::{
-            bits_per_second, bytes, card, cause_name, permille,
+            attempt_end_name, bits_per_second, bytes, card, cause_name, permille,
             placement::{
                 contract_grams, end_of, placement_card, placement_phrase, start_of,
                 suggestion_lines, verdict_table,
@@ -59,6 +59,12 @@ impl Table for v1::Job {
             ("runtime", duration_text(timing.runtime.as_ref())),
             ("speeds", speeds_text(&spec)),
             ("input", input),
+            (
+                "runs",
+                spec.execution
+                    .as_ref()
+                    .map_or_else(String::new, |execution| argv_text(&execution.argv)),
+            ),
             ("earliest start", view.time(timing.earliest_start.as_ref())),
             ("deadline", view.time(timing.finish_deadline.as_ref())),
             ("created", view.time(self.create_time.as_ref())),
@@ -68,6 +74,9 @@ impl Table for v1::Job {
         ])];
         if let Some(placement) = &self.placement {
             parts.push(placement_card(placement, view));
+        }
+        if !self.attempts.is_empty() {
+            parts.push(attempt_table(&self.attempts, view));
         }
         parts.join("\n\n")
     }
@@ -123,6 +132,55 @@ impl Table for v1::ListJobsResponse {
         }
         with_token(text(&table), &self.next_page_token)
     }
+}
+
+/// Program and arguments, each quoted where it would not read as one word.
+fn argv_text(argv: &[String]) -> String {
+    let words = argv.iter().map(|word| {
+        let is_plain = !word.is_empty()
+            && word
+                .chars()
+                .all(|c| c.is_alphanumeric() || "/._-=:,".contains(c));
+        if is_plain {
+            word.clone()
+        } else {
+            format!("{word:?}")
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn attempt_table(attempts: &[v1::Attempt], view: &View) -> String {
+    let zone = view.zone_name();
+    let mut table = table([
+        "attempt",
+        "site",
+        &format!("assigned ({zone})"),
+        "started",
+        "ended",
+        "end",
+        "ran",
+        "message",
+    ]);
+    for attempt in attempts {
+        let end = attempt_end_name(attempt.end());
+        table.add_row([
+            attempt.fence.map_or(0, |fence| fence.attempt).to_string(),
+            attempt.site_id.clone(),
+            view.time(attempt.assign_time.as_ref()),
+            view.time(attempt.start_time.as_ref()),
+            view.time(attempt.end_time.as_ref()),
+            match attempt.end() {
+                v1::AttemptEnd::Exited => format!("{end} {}", attempt.exit_code),
+                v1::AttemptEnd::Signalled => format!("{end} {}", attempt.signal),
+                v1::AttemptEnd::Unspecified => "-".to_owned(),
+                _ => end.to_owned(),
+            },
+            duration_text(attempt.run_time.as_ref()),
+            attempt.message.clone(),
+        ]);
+    }
+    text(&table)
 }
 
 /// Speeds of a malleable job by number of units; empty for any other.

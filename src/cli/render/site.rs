@@ -11,6 +11,17 @@ use crate::{
     proto::v1,
 };
 
+impl Table for v1::CreateAgentTokenResponse {
+    const NAME: &'static str = "lancang.v1.CreateAgentTokenResponse";
+
+    fn table(&self, view: &View) -> String {
+        card(&[
+            ("token", self.token.clone()),
+            ("expires", view.time(self.expire_time.as_ref())),
+        ])
+    }
+}
+
 impl Table for v1::Site {
     const NAME: &'static str = "lancang.v1.Site";
 

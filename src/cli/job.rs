@@ -48,6 +48,12 @@ enum JobVerb {
     Release(change::TargetArgs),
     /// Cancel a job for good.
     Cancel(change::ReasonArgs),
+    /// Pause a job at its site; its room stays taken.
+    Suspend(change::ReasonArgs),
+    /// Let a suspended job go on.
+    Resume(change::TargetArgs),
+    /// Stop a job at its site and plan it anew; what it had done is lost.
+    Requeue(change::ReasonArgs),
 }
 
 /// Runs a verb.
@@ -64,5 +70,8 @@ pub(crate) async fn run(args: JobArgs) -> Result<(), Failure> {
         JobVerb::Hold(args) => change::hold(&client, args).await,
         JobVerb::Release(args) => change::release(&client, args).await,
         JobVerb::Cancel(args) => change::cancel(&client, args).await,
+        JobVerb::Suspend(args) => change::suspend(&client, args).await,
+        JobVerb::Resume(args) => change::resume(&client, args).await,
+        JobVerb::Requeue(args) => change::requeue(&client, args).await,
     }
 }

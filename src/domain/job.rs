@@ -1,6 +1,6 @@
 //! Jobs: what a client asks for, and where the job stands.
 //!
-//! A state that needs a placement carries it, so that a planned job without a window cannot be written.
+//! A description has no violations before anything is planned by it.
 
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ use crate::{
     limits,
     slot::{Slot, SlotGrid, TimeMs},
 };
+
+pub use crate::domain::job_state::{Active, ChangeCause, JobState, Pause, Phase, StopCause};
 
 /// Labels of a job: key and value, sorted by key.
 pub type Labels = Box<[(Arc<str>, Arc<str>)]>;
@@ -181,134 +183,6 @@ pub struct Job {
     pub work: Option<Arc<Work>>,
 }
 
-/// Where a job stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobState {
-    /// Held by a user.
-    Held,
-    /// Accepted, without a placement.
-    Queued,
-    /// Has a placement.
-    Planned(Arc<Placement>),
-    /// At its site; its last attempt is open.
-    Active(Active),
-    /// Ended with exit code 0; final.
-    Succeeded,
-    /// Its last attempt failed; final.
-    Failed,
-    /// Cancelled; final.
-    Cancelled,
-    /// Deadline out of reach; final.
-    Expired,
-}
-
-/// Where a job at its site stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Active {
-    /// Its placement; it stays taken until nothing of the attempt runs any more.
-    pub placement: Arc<Placement>,
-    /// How far the attempt is, as last heard.
-    pub phase: Phase,
-    /// Why it is to be paused; `None` when it is to run.
-    pub pause: Option<Pause>,
-    /// Whether its agent has fallen silent, so that nobody knows.
-    pub is_silent: bool,
-}
-
-/// How far an attempt is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// Offered.
-    Assigned,
-    /// Taken by the agent.
-    Starting,
-    /// Runs.
-    Running,
-    /// Paused.
-    Suspended,
-    /// Being stopped.
-    Stopping(StopCause),
-}
-
-/// Why an attempt is stopped: what follows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StopCause {
-    /// Its job is cancelled.
-    Cancel,
-    /// Its job's deadline has passed.
-    Deadline,
-    /// Its job is planned anew.
-    Requeue,
-}
-
-/// Why a job at its site is paused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pause {
-    /// Its plan has no run now.
-    Plan,
-    /// A user said so.
-    User,
-}
-
-/// What made a job change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ChangeCause {
-    /// It was submitted.
-    Submitted,
-    /// Its description was changed.
-    Updated,
-    /// It was held.
-    Held,
-    /// It was released.
-    Released,
-    /// It was cancelled.
-    Cancelled,
-    /// A forecast changed.
-    Forecast,
-    /// Its site was cordoned.
-    Cordon,
-    /// A site was created or uncordoned.
-    SiteAvailable,
-    /// A site's traits changed.
-    SiteChanged,
-    /// Round-trip times changed.
-    Latency,
-    /// The bandwidth of a link changed.
-    LinkChanged,
-    /// Its planned start came: it was offered to the agent.
-    StartDue,
-    /// The agent took it.
-    Accepted,
-    /// The agent did not take it, or not in time.
-    Declined,
-    /// It began to run.
-    Started,
-    /// It was paused, or is to be.
-    Suspended,
-    /// It goes on, or is to.
-    Resumed,
-    /// Its program ended.
-    Ended,
-    /// Its attempt failed and another one follows.
-    Retry,
-    /// It ran longer than planned.
-    Overrun,
-    /// It made way for one that ran longer than planned.
-    Displaced,
-    /// Its agent fell silent.
-    SiteSilent,
-    /// Its agent is back.
-    SiteBack,
-    /// Its site was given up.
-    SiteLost,
-    /// Its planned start passed without a start.
-    StartMissed,
-    /// Room became free.
-    Room,
-    /// Its deadline is out of reach.
-    Deadline,
-}
-
 /// A past change of a placement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacementChange {
@@ -322,73 +196,6 @@ pub struct PlacementChange {
     pub trigger: Arc<str>,
     /// Site and start after it and the green share in thousandths; `None` when it lost its placement.
     pub to: Option<(crate::domain::ids::SiteId, Slot, u32)>,
-}
-
-impl JobState {
-    /// The placement of a planned or active job.
-    #[must_use]
-    pub fn placement(&self) -> Option<&Arc<Placement>> {
-        match self {
-            Self::Planned(placement) => Some(placement),
-            Self::Active(active) => Some(&active.placement),
-            Self::Held
-            | Self::Queued
-            | Self::Succeeded
-            | Self::Failed
-            | Self::Cancelled
-            | Self::Expired => None,
-        }
-    }
-
-    /// The job at its site.
-    #[must_use]
-    pub fn active(&self) -> Option<&Active> {
-        match self {
-            Self::Active(active) => Some(active),
-            _ => None,
-        }
-    }
-
-    /// Whether nothing changes any more.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        match self {
-            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired => true,
-            Self::Held | Self::Queued | Self::Planned(_) | Self::Active(_) => false,
-        }
-    }
-
-    /// Name as in the API, without its prefix.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Held => "HELD",
-            Self::Queued => "QUEUED",
-            Self::Planned(_) => "PLANNED",
-            Self::Active(active) => active.name(),
-            Self::Succeeded => "SUCCEEDED",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-            Self::Expired => "EXPIRED",
-        }
-    }
-}
-
-impl Active {
-    /// Name of the state as in the API, without its prefix.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        if self.is_silent {
-            return "UNREACHABLE";
-        }
-        match self.phase {
-            Phase::Assigned => "ASSIGNED",
-            Phase::Starting => "STARTING",
-            Phase::Running => "RUNNING",
-            Phase::Suspended => "SUSPENDED",
-            Phase::Stopping(_) => "STOPPING",
-        }
-    }
 }
 
 impl TaskResources {

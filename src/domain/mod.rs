@@ -16,6 +16,7 @@ mod speeds;
 pub mod execution;
 pub mod attempt;
 pub mod agent;
+mod job_state;
 pub mod job;
 pub mod placement;
 pub mod refusal;

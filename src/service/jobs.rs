@@ -217,6 +217,33 @@ impl JobService for Api {
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::CancelJobResponse { job }))
     }
+
+    async fn suspend_job(
+        &self,
+        request: Request<v1::SuspendJobRequest>,
+    ) -> Result<Response<v1::SuspendJobResponse>, Status> {
+        let command = from_proto::suspend_job(request.into_inner())?;
+        let job = Some(self.change_job(command).await?);
+        Ok(Response::new(v1::SuspendJobResponse { job }))
+    }
+
+    async fn resume_job(
+        &self,
+        request: Request<v1::ResumeJobRequest>,
+    ) -> Result<Response<v1::ResumeJobResponse>, Status> {
+        let command = from_proto::resume_job(request.into_inner())?;
+        let job = Some(self.change_job(command).await?);
+        Ok(Response::new(v1::ResumeJobResponse { job }))
+    }
+
+    async fn requeue_job(
+        &self,
+        request: Request<v1::RequeueJobRequest>,
+    ) -> Result<Response<v1::RequeueJobResponse>, Status> {
+        let command = from_proto::requeue_job(request.into_inner())?;
+        let job = Some(self.change_job(command).await?);
+        Ok(Response::new(v1::RequeueJobResponse { job }))
+    }
 }
 
 impl Api {

@@ -89,6 +89,18 @@ pub enum JobVerb {
         /// Why.
         note: Arc<str>,
     },
+    /// Pause it at its site.
+    Suspend {
+        /// Why.
+        note: Arc<str>,
+    },
+    /// Let it go on.
+    Resume,
+    /// Stop it at its site and plan it anew.
+    Requeue {
+        /// Why.
+        note: Arc<str>,
+    },
 }
 
 /// New values of some fields of a job; `None` leaves a field as it is.

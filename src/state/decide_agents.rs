@@ -256,10 +256,7 @@ impl Core {
                     let step = Step::active(stopping, ChangeCause::Deadline);
                     return Some(change(job.id, step, Arc::default()));
                 }
-                let runs = &active.placement.runs;
-                let has_run = active.placement.end() <= slot
-                    || runs.iter().any(|run| run.slots.contains(slot));
-                let step = life::follow_plan(active, has_run)?;
+                let step = life::follow_plan(active, life::has_run(active, slot))?;
                 Some(change(job.id, step, Arc::default()))
             })
             .collect();

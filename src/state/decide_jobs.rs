@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     domain::{
         ids::{JobId, SiteId},
-        job::{ChangeCause, ClientPlace, Job, JobSpec, JobState, StopCause},
+        job::{Active, ChangeCause, ClientPlace, Job, JobSpec, JobState, Pause, Phase, StopCause},
         placement::Placement,
     },
     limits,
@@ -296,7 +296,58 @@ impl Core {
                     return Err(wrong_state(job, "cancelled"));
                 }
             }),
+            JobVerb::Suspend { .. } | JobVerb::Resume | JobVerb::Requeue { .. } => {
+                self.begin_at_site(job, command, now)
+            }
         }
+    }
+
+    /// Verbs on a job at its site: what they want is noted, and done when its agent says so.
+    fn begin_at_site(
+        &self,
+        job: &Arc<Job>,
+        command: &JobCommand,
+        now: TimeMs,
+    ) -> Result<JobStep, Rejection> {
+        let participle = match &command.verb {
+            JobVerb::Suspend { .. } => "suspended",
+            JobVerb::Resume => "resumed",
+            _ => "requeued",
+        };
+        let Some(active) = job.state.active() else {
+            return Err(wrong_state(job, participle));
+        };
+        let slot = self.state.settings.grid.slot_at(now);
+        let wanted = match &command.verb {
+            JobVerb::Suspend { .. } if matches!(active.phase, Phase::Stopping(_)) => {
+                return Err(wrong_state(job, participle));
+            }
+            JobVerb::Suspend { note } => {
+                let pause = Some(Pause::User);
+                let paused = (active.pause != pause).then(|| Active {
+                    pause,
+                    ..active.clone()
+                });
+                paused.map(|paused| (paused, ChangeCause::Suspended, note))
+            }
+            JobVerb::Resume => {
+                let going_on = (active.pause == Some(Pause::User)).then(|| Active {
+                    pause: (!life::has_run(active, slot)).then_some(Pause::Plan),
+                    ..active.clone()
+                });
+                going_on.map(|going_on| (going_on, ChangeCause::Resumed, &job.note))
+            }
+            JobVerb::Requeue { note } => life::stop(active, StopCause::Requeue)
+                .map(|stopping| (stopping, ChangeCause::Requeued, note)),
+            _ => None,
+        };
+        Ok(match wanted {
+            Some((active, cause, note)) => {
+                let change = job_change(job, JobState::Active(active), cause, note);
+                self.decided(command, change, now)
+            }
+            None => JobStep::Unchanged(job.clone()),
+        })
     }
 
     fn begin_update(

@@ -12,7 +12,7 @@ use crate::{
         job::{Active, ChangeCause, Job, JobState, Pause, Phase, StopCause},
     },
     limits,
-    slot::TimeMs,
+    slot::{Slot, TimeMs},
     state::command::ReportedKind,
 };
 
@@ -141,41 +141,25 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, ended: Ended, now: Ti
         cause,
     };
     let was_asked = active.phase == Phase::Stopping(StopCause::Requeue);
-    match how.failure() {
-        None if was_asked => again(0, closed.n_failed, ChangeCause::Retry),
-        None => {
-            let pause_ms = limits::DECLINED_PAUSE_MS;
-            match how {
-                AttemptEnd::Declined => again(pause_ms, closed.n_failed, ChangeCause::Declined),
-                AttemptEnd::SelfFenced | AttemptEnd::SiteLost
-                    if execution.is_some_and(|execution| {
-                        execution.on_site_lost == SiteLostPolicy::Fail
-                    }) =>
-                {
-                    follow(JobState::Failed, ChangeCause::SiteLost)
-                }
-                AttemptEnd::SelfFenced | AttemptEnd::SiteLost => {
-                    again(0, closed.n_failed, ChangeCause::SiteLost)
-                }
-                _ => again(pause_ms, closed.n_failed, ChangeCause::Retry),
-            }
+    let gives_up = || execution.is_some_and(|one| one.on_site_lost == SiteLostPolicy::Fail);
+    match (how.failure(), how) {
+        (None, _) if was_asked => again(0, closed.n_failed, ChangeCause::Requeued),
+        (None, AttemptEnd::SelfFenced | AttemptEnd::SiteLost) if gives_up() => {
+            follow(JobState::Failed, ChangeCause::SiteLost)
         }
-        Some(class) => {
+        (None, AttemptEnd::SelfFenced | AttemptEnd::SiteLost) => {
+            again(0, closed.n_failed, ChangeCause::SiteLost)
+        }
+        (None, _) => {
+            let pause_ms = limits::DECLINED_PAUSE_MS;
+            again(pause_ms, closed.n_failed, ChangeCause::Declined)
+        }
+        (Some(class), _) => {
             let n_failed = closed.n_failed + 1;
-            match execution.filter(|execution| execution.retry.allows(n_failed, class)) {
-                Some(execution) => again(
-                    execution.retry.pause_ms(n_failed),
-                    n_failed,
-                    ChangeCause::Retry,
-                ),
-                None => Step {
-                    state: JobState::Failed,
-                    work: Some(Arc::new(Work {
-                        n_failed,
-                        ..closed.clone()
-                    })),
-                    cause: ChangeCause::Ended,
-                },
+            let retry = execution.map(|execution| &execution.retry);
+            match retry.filter(|retry| retry.allows(n_failed, class)) {
+                Some(retry) => again(retry.pause_ms(n_failed), n_failed, ChangeCause::Retry),
+                None => follow(JobState::Failed, ChangeCause::Ended),
             }
         }
     }
@@ -194,6 +178,12 @@ pub(super) fn stop(active: &Active, cause: StopCause) -> Option<Active> {
         pause: None,
         ..active.clone()
     })
+}
+
+/// Whether the plan of an active job has a run in a slot; once its runs are over it goes on until it ends.
+pub(super) fn has_run(active: &Active, slot: Slot) -> bool {
+    let placement = &active.placement;
+    placement.end() <= slot || placement.runs.iter().any(|run| run.slots.contains(slot))
 }
 
 /// An active job whose plan has a run now, or none; `None` when that is as it was.

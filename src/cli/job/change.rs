@@ -1,4 +1,4 @@
-//! `lancang job update|hold|release|cancel`: verbs that change one job.
+//! `lancang job update|hold|release|cancel|suspend|resume|requeue`: verbs that change one job.
 //!
 //! An update names exactly the fields whose flags were given.
 
@@ -45,7 +45,7 @@ pub(super) struct TargetArgs {
     request_id: String,
 }
 
-/// Flags of `job hold` and `job cancel`.
+/// Flags of `job hold`, `job cancel`, `job suspend` and `job requeue`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ReasonArgs {
     #[command(flatten)]
@@ -148,6 +148,44 @@ pub(super) async fn release(client: &ClientArgs, args: TargetArgs) -> Result<(),
         request_id: args.request_id,
     };
     let answer = session.jobs().release_job(request).await?.into_inner();
+    session.show(&answer.job.unwrap_or_default())
+}
+
+/// Pauses.
+pub(super) async fn suspend(client: &ClientArgs, args: ReasonArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::SuspendJobRequest {
+        job_id: args.target.job,
+        reason: args.reason,
+        etag: args.target.etag,
+        request_id: args.target.request_id,
+    };
+    let answer = session.jobs().suspend_job(request).await?.into_inner();
+    session.show(&answer.job.unwrap_or_default())
+}
+
+/// Stops and plans anew.
+pub(super) async fn requeue(client: &ClientArgs, args: ReasonArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::RequeueJobRequest {
+        job_id: args.target.job,
+        reason: args.reason,
+        etag: args.target.etag,
+        request_id: args.target.request_id,
+    };
+    let answer = session.jobs().requeue_job(request).await?.into_inner();
+    session.show(&answer.job.unwrap_or_default())
+}
+
+/// Lets go on.
+pub(super) async fn resume(client: &ClientArgs, args: TargetArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = v1::ResumeJobRequest {
+        job_id: args.job,
+        etag: args.etag,
+        request_id: args.request_id,
+    };
+    let answer = session.jobs().resume_job(request).await?.into_inner();
     session.show(&answer.job.unwrap_or_default())
 }
 

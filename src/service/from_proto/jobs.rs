@@ -150,6 +150,59 @@ pub(in crate::service) fn hold_job(
     command(fields, &parts, key, Some(JobVerb::Hold { note }))
 }
 
+/// Reads a suspension.
+///
+/// # Errors
+/// With every wrong field.
+pub(in crate::service) fn suspend_job(
+    mut request: v1::SuspendJobRequest,
+) -> Result<JobCommand, Rejection> {
+    let parts = Parts {
+        job_id: request.job_id.clone(),
+        etag: std::mem::take(&mut request.etag),
+        request_id: std::mem::take(&mut request.request_id),
+    };
+    let mut fields = Fields::default();
+    let key = request_key(&mut fields, "SuspendJob", &parts.request_id, &request);
+    let note = reason(&mut fields, &request.reason);
+    command(fields, &parts, key, Some(JobVerb::Suspend { note }))
+}
+
+/// Reads a requeue.
+///
+/// # Errors
+/// With every wrong field.
+pub(in crate::service) fn requeue_job(
+    mut request: v1::RequeueJobRequest,
+) -> Result<JobCommand, Rejection> {
+    let parts = Parts {
+        job_id: request.job_id.clone(),
+        etag: std::mem::take(&mut request.etag),
+        request_id: std::mem::take(&mut request.request_id),
+    };
+    let mut fields = Fields::default();
+    let key = request_key(&mut fields, "RequeueJob", &parts.request_id, &request);
+    let note = reason(&mut fields, &request.reason);
+    command(fields, &parts, key, Some(JobVerb::Requeue { note }))
+}
+
+/// Reads a resumption.
+///
+/// # Errors
+/// With every wrong field.
+pub(in crate::service) fn resume_job(
+    mut request: v1::ResumeJobRequest,
+) -> Result<JobCommand, Rejection> {
+    let parts = Parts {
+        job_id: request.job_id.clone(),
+        etag: std::mem::take(&mut request.etag),
+        request_id: std::mem::take(&mut request.request_id),
+    };
+    let mut fields = Fields::default();
+    let key = request_key(&mut fields, "ResumeJob", &parts.request_id, &request);
+    command(fields, &parts, key, Some(JobVerb::Resume))
+}
+
 /// Reads a release.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub(super) use self::{
     },
     jobs::{
         Place, bookmark_interval, cancel_job, digest_of, hold_job, job_id, quoted_spec,
-        release_job, submission, update_job,
+        release_job, requeue_job, resume_job, submission, suspend_job, update_job,
     },
     latencies::latency_update,
     links::{gateway_id, put_link},

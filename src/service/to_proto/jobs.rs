@@ -159,6 +159,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::SiteSilent => v1::ChangeCause::SiteSilent,
         ChangeCause::SiteBack => v1::ChangeCause::SiteBack,
         ChangeCause::SiteLost => v1::ChangeCause::SiteLost,
+        ChangeCause::Requeued => v1::ChangeCause::Requeued,
     }
 }
 

@@ -114,6 +114,7 @@ pub(crate) fn cause() -> impl Strategy<Value = ChangeCause> {
         ChangeCause::SiteSilent,
         ChangeCause::SiteBack,
         ChangeCause::SiteLost,
+        ChangeCause::Requeued,
     ])
 }
 

@@ -44,6 +44,7 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::SiteSilent => Wire::SiteSilent,
         ChangeCause::SiteBack => Wire::SiteBack,
         ChangeCause::SiteLost => Wire::SiteLost,
+        ChangeCause::Requeued => Wire::Requeued,
     };
     wire.into()
 }
@@ -79,6 +80,7 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::SiteSilent => Ok(ChangeCause::SiteSilent),
         Wire::SiteBack => Ok(ChangeCause::SiteBack),
         Wire::SiteLost => Ok(ChangeCause::SiteLost),
+        Wire::Requeued => Ok(ChangeCause::Requeued),
     }
 }
 

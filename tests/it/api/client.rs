@@ -316,6 +316,16 @@ pub(super) fn metadata(status: &Status, key: &str) -> Option<String> {
     details.error_info()?.metadata.get(key).cloned()
 }
 
+/// The fields that a refusal names.
+pub(super) fn violated_fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let request = details.bad_request().unwrap();
+    let violations = request.field_violations.iter();
+    violations
+        .map(|violation| violation.field.clone())
+        .collect()
+}
+
 /// The typed reasons of an infeasible job by site, from its preconditions; suggestions are left out.
 pub(super) fn site_reasons(status: &Status) -> Vec<(String, String)> {
     let details = status.get_error_details();

@@ -7,6 +7,7 @@ mod client;
 mod history;
 mod world;
 
+mod agents;
 mod forecasts;
 mod limits;
 mod links;

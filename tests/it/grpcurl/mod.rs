@@ -8,6 +8,7 @@ mod watch;
 mod sites;
 mod forecasts;
 mod admin;
+mod agents;
 mod bad_inputs;
 mod readme;
 
@@ -307,6 +308,7 @@ fn every_rpc_has_a_test_of_its_good_path() {
         sites::RPCS,
         forecasts::RPCS,
         admin::RPCS,
+        agents::RPCS,
     ];
     let exercised: BTreeSet<String> = modules.concat().iter().map(|&rpc| rpc.to_owned()).collect();
     assert_eq!(exercised, described);

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{ErrorKind, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -81,6 +82,9 @@ impl Spool {
     /// When another agent has it, it belongs to another site, or a file in it is damaged.
     pub fn open(dir: &Path, site_id: &str) -> Result<(Self, Book), FileError> {
         files::make_dir(dir)?;
+        // It may have been made by somebody else; the credential in it is the agent's alone.
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .map_err(io_error("protect", dir))?;
         let lock = lock(dir)?;
         let identity = identity(dir, site_id)?;
         let path = dir.join("journal");
@@ -308,7 +312,7 @@ fn read_line(line: &[u8]) -> Option<Vec<Record>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::{
@@ -369,6 +373,8 @@ mod tests {
             (book, &instance),
             "also from the journal written anew"
         );
+        let mode = fs::metadata(dir.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
         for file in ["journal", "identity.json", "lock"] {
             let mode = fs::metadata(dir.path().join(file)).unwrap().permissions();
             assert_eq!(mode.mode() & 0o777, 0o600, "{file}");

@@ -75,7 +75,13 @@ pub struct LocalExecutor {
     kept: BTreeSet<AttemptKey>,
 }
 
-type Watched = BTreeMap<AttemptKey, Watch>;
+/// Attempts that are looked at.
+#[derive(Debug, Default)]
+struct Watched {
+    attempts: BTreeMap<AttemptKey, Watch>,
+    /// Shims of attempts that are over, until they are gone.
+    leaving: Vec<Child>,
+}
 
 /// What was last said of an attempt.
 #[derive(Debug, Default)]
@@ -131,7 +137,7 @@ impl LocalExecutor {
 
     fn watch(&self, key: AttemptKey, shim: Option<Child>) {
         let mut watched = lock(&self.watched);
-        let watch = watched.entry(key).or_default();
+        let watch = watched.attempts.entry(key).or_default();
         if shim.is_some() {
             watch.shim = shim;
         }
@@ -230,10 +236,10 @@ impl Executor for LocalExecutor {
     }
 
     fn forget(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
-        if let Some(mut watch) = lock(&self.watched).remove(&key)
-            && let Some(shim) = &mut watch.shim
         {
-            let _reaped = shim.try_wait();
+            let mut watched = lock(&self.watched);
+            let shim = watched.attempts.remove(&key).and_then(|watch| watch.shim);
+            watched.leaving.extend(shim);
         }
         if self.dir(key).path().is_dir() {
             self.keep(key)?;
@@ -268,7 +274,11 @@ impl Watcher {
             let now = Mono::now();
             if now.since(looked) >= LOOK {
                 looked = now;
-                keys.extend(lock(&self.watched).keys());
+                let mut watched = lock(&self.watched);
+                keys.extend(watched.attempts.keys());
+                watched
+                    .leaving
+                    .retain_mut(|shim| matches!(shim.try_wait(), Ok(None)));
             }
             for key in keys {
                 for seen in self.look(key) {
@@ -284,7 +294,7 @@ impl Watcher {
         let dir = dir_of(&self.attempts, key);
         let shim_is_gone = {
             let mut watched = lock(&self.watched);
-            let Some(watch) = watched.get_mut(&key) else {
+            let Some(watch) = watched.attempts.get_mut(&key) else {
                 return Vec::new();
             };
             if matches!(watch.said, Some(Seen::Ended(_))) {
@@ -303,7 +313,7 @@ impl Watcher {
             }
         };
         let mut watched = lock(&self.watched);
-        let Some(watch) = watched.get_mut(&key) else {
+        let Some(watch) = watched.attempts.get_mut(&key) else {
             return Vec::new();
         };
         if watch.said.as_ref() == Some(&seen) || seen == Seen::NotStarted {

@@ -251,6 +251,7 @@ impl State {
             stop_after: Some(self.stop_after.try_into().unwrap()),
             acknowledged_sequence: self.events.len() as u64,
             attempts: orders.chain(self.raw_orders.iter().cloned()).collect(),
+            revision: self.n_reports,
             answered_report,
         })
     }

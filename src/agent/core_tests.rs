@@ -432,8 +432,11 @@ impl Site {
     fn news(&mut self) {
         let unseen = std::mem::take(&mut self.engine.unseen);
         for (key, seen) in unseen {
-            let effects = self.core.on_engine(key, seen, at(self.now));
-            self.carry_out(effects);
+            // An engine may say a thing twice.
+            for seen in [seen.clone(), seen] {
+                let effects = self.core.on_engine(key, seen, at(self.now));
+                self.carry_out(effects);
+            }
         }
     }
 

@@ -26,8 +26,8 @@ use crate::{
     proto::v1::{self, agent_service_client::AgentServiceClient},
 };
 
-/// Longest wait for a connection, for the first orders, and for one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a connection, for the first orders, and for one answer: several of them fit into a lease.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a silent connection is tried.
 const PING: Duration = Duration::from_secs(5);
 /// First and longest pause before dialling again.
@@ -126,8 +126,12 @@ impl Session {
                     tracing::info!(reason, "the connection ended; dialling again");
                 }
             }
-            // After a while of single calls a stream gets another chance.
-            deaf_streams = if has_orders { 0 } else { deaf_streams + 1 };
+            deaf_streams = match (has_orders, polls) {
+                // After a while of single calls a stream gets one chance, for the lease goes on meanwhile.
+                (true, true) => DEAF_STREAMS_MAX - 1,
+                (true, false) => 0,
+                (false, _) => deaf_streams + 1,
+            };
             if has_orders || dialled.elapsed() > PAUSES.1 {
                 pause = PAUSES.0;
             }

@@ -173,7 +173,8 @@ impl Executor for LocalExecutor {
                 self.keep(key)?;
                 continue;
             }
-            if !is_over {
+            // One that has not begun may still be about to, by a shim of the last agent.
+            if !matches!(seen, Seen::Ended(_)) {
                 self.watch(key, None);
             }
             known.push((key, seen));

@@ -31,8 +31,6 @@ use crate::{
 
 /// Least bound on the data of a process: below it not even a loader runs.
 const DATA_BYTES_MIN: u64 = 64 << 20;
-/// Longest pause between two looks at what is being killed.
-const KILL_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// A program that was started.
 #[derive(Debug)]
@@ -148,20 +146,14 @@ impl Payload {
 
     /// Ends everything of it and says how the first process ended. Returns when nothing of it lives.
     pub(super) fn finish(mut self) -> Exit {
-        let mut pause = Duration::from_millis(1);
-        loop {
-            self.signal(Signal::KILL);
-            self.copy_output();
-            self.reap_orphans();
-            if self.has_ended() && process::descendants(std::process::id()).is_empty() {
-                break;
-            }
-            process::pause(pause);
-            pause = (pause * 2).min(KILL_PAUSE_MAX);
-        }
+        // The group at once, so that it cannot grow faster than it is looked for.
+        self.signal(Signal::KILL);
+        process::end_descendants(std::process::id());
+        self.reap_orphans();
         // Nobody writes any more: this reads to the end.
         self.copy_output();
         let cpu_ticks = Process::read(self.leader.pid).map_or(0, |process| process.cpu_ticks);
+        // It is dead but for this.
         let status = waitpid(pid_of(self.leader.pid), WaitOptions::empty());
         let status = status.ok().flatten().map(|(_, status)| status);
         let out_of_memory = self.group.ran_out_of_memory();

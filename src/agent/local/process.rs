@@ -14,6 +14,9 @@ use rustix::{
     time::Timespec,
 };
 
+/// Longest pause between two looks at what is being killed.
+const KILL_PAUSE_MAX: Duration = Duration::from_millis(100);
+
 /// What the kernel says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process {
@@ -92,6 +95,22 @@ pub(super) fn descendants(of: u32) -> Vec<Process> {
     }
     found.retain(|process| !process.is_zombie);
     found
+}
+
+/// Kills everything that a process started until nothing of it lives.
+pub(super) fn end_descendants(of: u32) {
+    let mut time = Duration::from_millis(1);
+    loop {
+        let left = descendants(of);
+        if left.is_empty() {
+            return;
+        }
+        for process in left {
+            process.signal(Signal::KILL);
+        }
+        pause(time);
+        time = (time * 2).min(KILL_PAUSE_MAX);
+    }
 }
 
 /// Everything that lives and was started with all these variables in its environment.

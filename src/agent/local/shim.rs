@@ -17,6 +17,7 @@ use crate::{
         local::{
             attempt_dir::{self, AttemptDir, Outcome, Plan, Status, Wanted},
             payload::{Exit, Payload},
+            process,
         },
         spool::read_lease,
     },
@@ -48,7 +49,11 @@ pub fn run(path: &Path) -> Result<(), FileError> {
         Some(cause) => ended(How::Stopped(cause), "never begun".to_owned()),
         None => match Payload::start(&dir, &plan) {
             Ok(payload) => Shim::new(&dir, &plan, &control).watch(payload)?,
-            Err(error) => ended(How::StartFailed, error.to_string()),
+            Err(error) => {
+                // What failed may be something after the start itself.
+                process::end_descendants(std::process::id());
+                ended(How::StartFailed, error.to_string())
+            }
         },
     };
     dir.set_outcome(&outcome)

@@ -216,9 +216,10 @@ impl Session {
         authorization: &MetadataValue<Ascii>,
         has_orders: &mut bool,
     ) -> Result<(), Broken> {
-        let (outgoing, messages) = mpsc::channel(4);
+        // Room for one: what happens while it is taken goes together into the next report.
+        let (outgoing, messages) = mpsc::channel(1);
         let mut sent = Sent::default();
-        self.report(&outgoing, &mut sent)?;
+        self.report(&outgoing, &mut sent).await?;
         let request = authorized(ReceiverStream::new(messages), authorization);
         let opened = within(PATIENCE, client.session(request)).await?;
         let mut incoming = opened.map_err(broken)?.into_inner();
@@ -233,7 +234,7 @@ impl Session {
                         return Err(Broken::Retry("the server ended the stream".to_owned()));
                     };
                     if let Some(orders) = self.read(message.orders, &mut sent) {
-                        *has_orders = true;
+                        in_touch(has_orders);
                         heard = Instant::now();
                         heartbeat = orders.heartbeat;
                         // Silence on an open stream: another one may find a server that speaks.
@@ -243,11 +244,11 @@ impl Session {
                 }
                 changed = self.reports.changed() => {
                     changed.map_err(|_| Broken::Gone)?;
-                    self.report(&outgoing, &mut sent)?;
+                    self.report(&outgoing, &mut sent).await?;
                     reported = Instant::now();
                 }
                 () = time::sleep_until(reported + heartbeat) => {
-                    self.report(&outgoing, &mut sent)?;
+                    self.report(&outgoing, &mut sent).await?;
                     reported = Instant::now();
                 }
                 () = time::sleep_until(heard + patience) => {
@@ -257,18 +258,18 @@ impl Session {
         }
     }
 
-    fn report(
+    async fn report(
         &mut self,
         outgoing: &mpsc::Sender<v1::SessionRequest>,
         sent: &mut Sent,
     ) -> Result<(), Broken> {
-        let report = sent.stamp(&self.reports.borrow_and_update())?;
-        let message = v1::SessionRequest {
-            report: Some(report),
+        let room = timeout(PATIENCE, outgoing.reserve()).await;
+        let Ok(Ok(room)) = room else {
+            return Err(Broken::Retry("the server does not read".to_owned()));
         };
-        outgoing
-            .try_send(message)
-            .map_err(|_| Broken::Retry("the server does not read".to_owned()))
+        let report = Some(sent.stamp(&self.reports.borrow_and_update()));
+        room.send(v1::SessionRequest { report });
+        Ok(())
     }
 
     /// Reports and takes orders by single calls, for a while.
@@ -282,7 +283,7 @@ impl Session {
         let mut sent = Sent::default();
         let mut heartbeat = FIRST_HEARTBEAT;
         while Instant::now() < end {
-            let report = sent.stamp(&self.reports.borrow_and_update())?;
+            let report = sent.stamp(&self.reports.borrow_and_update());
             let number = report.report_number;
             let message = v1::PollRequest {
                 report: Some(report),
@@ -295,7 +296,7 @@ impl Session {
                 ..orders
             });
             if let Some(orders) = self.read(orders, &mut sent) {
-                *has_orders = true;
+                in_touch(has_orders);
                 heartbeat = orders.heartbeat;
                 self.send(SessionEvent::Orders(orders)).await?;
             }
@@ -330,17 +331,17 @@ impl Session {
 
 impl Sent {
     /// A copy of a report with the next number.
-    fn stamp(&mut self, report: &v1::AgentReport) -> Result<v1::AgentReport, Broken> {
+    fn stamp(&mut self, report: &v1::AgentReport) -> v1::AgentReport {
         self.last += 1;
         self.waiting.push_back((self.last, Mono::now()));
         if self.waiting.len() > UNANSWERED_MAX {
             // A server that does not number its answers leaves them all waiting.
             self.waiting.pop_front();
         }
-        Ok(v1::AgentReport {
+        v1::AgentReport {
             report_number: self.last,
             ..report.clone()
-        })
+        }
     }
 
     /// From when orders count that answer this report.
@@ -361,6 +362,14 @@ impl Sent {
             .front()
             .filter(|(number, _)| *number == answered);
         first.map_or(Mono(0), |&(_, at)| at)
+    }
+}
+
+/// Notes the first orders of a connection.
+fn in_touch(has_orders: &mut bool) {
+    if !*has_orders {
+        tracing::info!("in touch with the server");
+        *has_orders = true;
     }
 }
 
@@ -408,7 +417,7 @@ mod tests {
         let mut sent = Sent::default();
         let report = v1::AgentReport::default();
         for number in 1..=3 {
-            assert_eq!(sent.stamp(&report).unwrap().report_number, number);
+            assert_eq!(sent.stamp(&report).report_number, number);
         }
         for (index, entry) in sent.waiting.iter_mut().enumerate() {
             entry.1 = Mono(100 * (index as u64 + 1));

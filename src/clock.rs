@@ -1,10 +1,10 @@
-//! The one place that reads the wall clock.
+//! The one place that reads the clocks: the wall clock, and the one that only goes forward.
 //!
 //! Everything else gets its time as an argument, so that the same inputs give the same decisions.
 
 use std::{
     sync::LazyLock,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::slot::TimeMs;
@@ -75,5 +75,34 @@ impl Clock for VirtualClock {
 
     fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.now().0).unwrap_or(0)
+    }
+}
+
+/// A moment of the clock that only goes forward, in milliseconds since the machine started; processes of one boot
+/// share it, and nobody can set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// The present moment. The clock goes on while the machine sleeps, so that a lease runs out then as well.
+    #[must_use]
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let ms = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or_default();
+        Self(seconds.saturating_mul(1_000).saturating_add(ms))
+    }
+
+    /// The moment so much later, in whole milliseconds.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// The time since an earlier moment; 0 when it is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }

@@ -19,6 +19,7 @@ pub mod topology;
 pub mod controller;
 pub mod sim;
 pub mod service;
+pub mod agent;
 pub mod config;
 pub mod telemetry;
 pub mod server;

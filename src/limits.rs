@@ -214,3 +214,19 @@ pub const SPEED_MAX: i64 = 1_000_000_000;
 pub const WORK_MAX: i64 = 1_000_000_000_000;
 /// Violations that are told of one file: enough to see the pattern.
 pub const VIOLATIONS_MAX: usize = 100;
+/// Events that an agent keeps for a server that does not acknowledge them; beyond it nothing new is taken.
+pub const AGENT_EVENTS_MAX: usize = 65_536;
+/// Jobs of which an agent remembers that an attempt ended, so that a late order does not start it again.
+pub const AGENT_USED_FENCES_MAX: usize = 65_536;
+/// Ended attempts whose files an agent keeps for a look at their logs; the oldest go first.
+pub const AGENT_ENDED_KEPT_MAX: usize = 256;
+/// Bytes of an agent's journal after which it is written anew, when that makes it much shorter.
+pub const AGENT_JOURNAL_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of orders that an agent reads: ten thousand attempts, some of them with all that they may carry.
+pub const AGENT_ORDERS_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one log file of an attempt; each output has two, of which the older one is dropped.
+pub const ATTEMPT_LOG_BYTES_MAX: u64 = 4 << 20;
+/// Open files of one process of an attempt.
+pub const ATTEMPT_OPEN_FILES_MAX: u64 = 4_096;
+/// Processes and threads of an attempt: far above what a node runs well.
+pub const ATTEMPT_PROCESSES_MAX: u64 = 8_192;

@@ -7,7 +7,7 @@ use std::{io, path::PathBuf};
 use tonic::{Code, Status};
 
 use crate::{
-    config::ConfigError, server::StartError, sim::backtest::BacktestError,
+    agent::run::AgentError, config::ConfigError, server::StartError, sim::backtest::BacktestError,
     telemetry::TelemetryError,
 };
 
@@ -113,6 +113,9 @@ pub(crate) enum Failure {
     /// The server cannot start.
     #[error(transparent)]
     Start(StartError),
+    /// The agent ended.
+    #[error(transparent)]
+    Agent(AgentError),
     /// The process lacks what every command needs.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
@@ -157,6 +160,7 @@ impl Failure {
             | Self::Config(_)
             | Self::Backtest(BacktestError::Scenario(_)) => EXIT_USAGE,
             Self::Status(status) => exit_of(status.code()),
+            Self::Agent(AgentError::Refused(status)) => exit_of(status.code()),
             Self::Connect { .. } | Self::StreamCut { .. } => exit_of(Code::Unavailable),
             // The reader of a pipe that has seen enough is no failure.
             Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
@@ -168,6 +172,7 @@ impl Failure {
             | Self::Backtest(_)
             | Self::Telemetry(_)
             | Self::Start(_)
+            | Self::Agent(_)
             | Self::Runtime(_)
             | Self::Json { .. } => 1,
         }

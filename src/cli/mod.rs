@@ -25,6 +25,7 @@ mod forecast;
 mod admin;
 mod offline;
 mod serve;
+mod agent;
 mod starter;
 mod demo;
 mod load;
@@ -55,6 +56,11 @@ pub struct Cli {
 enum Command {
     /// Run the server.
     Serve(serve::ServeArgs),
+    /// Run the agent of a site: it takes the site's jobs from the server and runs their programs.
+    Agent(agent::AgentArgs),
+    /// Run one attempt; started by the agent.
+    #[command(hide = true)]
+    AgentShim(agent::ShimArgs),
     /// See it work: an embedded server, ten modelled sites in Yunnan, a week of forecasts, jobs from ASEAN.
     Demo(demo::DemoArgs),
     /// Submit, quote, read, watch, explain and change jobs.
@@ -119,12 +125,18 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<(), Failure> {
+    if let Command::AgentShim(args) = &cli.command {
+        // One process for each attempt: it goes without the threads of a runtime.
+        return agent::shim(args);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
     match cli.command {
         Command::Serve(args) => runtime.block_on(serve::serve(args)),
+        Command::Agent(args) => runtime.block_on(agent::run(args)),
+        Command::AgentShim(args) => agent::shim(&args),
         Command::Demo(args) => runtime.block_on(demo::run(args)),
         Command::Job(args) => runtime.block_on(job::run(args)),
         Command::Site(args) => runtime.block_on(site::run(args)),
@@ -177,6 +189,7 @@ mod tests {
         for line in [
             "lancang serve --listen 127.0.0.1:50051 --data-dir d --config lancang.toml --allow-insecure-remote",
             "lancang demo --once",
+            "lancang agent --site kmg-chenggong --dir agent --sandbox bwrap --log-format json",
             "lancang job list --filter state=PLANNED -o json --server http://127.0.0.1:1 --timeout 5s",
             "lancang job -o json get a b",
             "lancang job submit --file - --all-or-nothing",

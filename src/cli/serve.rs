@@ -105,7 +105,7 @@ impl ServeArgs {
     }
 }
 
-fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+pub(super) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),

@@ -53,6 +53,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
 
 /// Variables that the command line reads and that are no keys.
 const OTHER_VARIABLES: &[&str] = &[
+    "LANCANG_AGENT_TOKEN",
     "LANCANG_CONFIG",
     "LANCANG_SERVER",
     "LANCANG_OUTPUT",

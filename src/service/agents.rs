@@ -72,9 +72,13 @@ impl AgentService for Api {
         request: Request<v1::PollRequest>,
     ) -> Result<Response<v1::PollResponse>, Status> {
         let credential = credential_of(request.metadata())?;
-        let report = from_proto::report(request.into_inner().report.as_ref())?;
+        let message = request.into_inner().report;
+        let report = from_proto::report(message.as_ref())?;
         let site = self.take_report(credential, report).await?;
-        let orders = Some(self.orders(&site));
+        let orders = Some(v1::AgentOrders {
+            answered_report: message.map_or(0, |report| report.report_number),
+            ..self.orders(&site)
+        });
         Ok(Response::new(v1::PollResponse { orders }))
     }
 }
@@ -109,12 +113,17 @@ impl Api {
         let mut published = self.handle.subscribe();
         let mut site: Option<SiteId> = None;
         let mut sent: Option<Fingerprint> = None;
+        let mut answered_report = 0;
         let stop = self.stop();
         let end = loop {
             tokio::select! {
                 report = reports.next() => {
                     let report = match report {
-                        Some(Ok(request)) => from_proto::report(request.report.as_ref()),
+                        Some(Ok(request)) => {
+                            answered_report =
+                                request.report.as_ref().map_or(0, |report| report.report_number);
+                            from_proto::report(request.report.as_ref())
+                        }
                         Some(Err(_)) | None => return,
                     };
                     let taken = match report {
@@ -144,7 +153,10 @@ impl Api {
             }
             let Some(site) = &site else { continue };
             sent = Some(fingerprint(&self.handle.published().state, site));
-            let orders = Some(self.orders(site));
+            let orders = Some(v1::AgentOrders {
+                answered_report,
+                ..self.orders(site)
+            });
             if answers.send(v1::SessionResponse { orders }).await.is_err() {
                 return;
             }

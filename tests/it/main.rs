@@ -5,6 +5,7 @@
     reason = "a helper of a test fails the test where it stands"
 )]
 
+mod agent;
 mod api;
 mod backtest;
 mod cli;

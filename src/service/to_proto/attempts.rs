@@ -123,6 +123,8 @@ pub(in crate::service) fn orders(
         stop_after: Some(duration(times.stop_after_ms)),
         acknowledged_sequence: member.map_or(0, |member| member.acknowledged),
         revision: state.revision().0,
+        // Known to the connection alone.
+        answered_report: 0,
         attempts: state
             .active_at(site)
             .filter_map(|job| order(job, job.state.active()?, epoch, grid))

@@ -74,6 +74,7 @@ const TABLE: &[Row] = &[
             "proto::FILE_DESCRIPTOR_SET",
         ],
     ),
+    row("agent", &["domain", "proto::v1", "clock"]),
     row("config", &[]),
     row("telemetry", &["config"]),
     row(
@@ -93,6 +94,7 @@ const TABLE: &[Row] = &[
         &[
             "proto::v1",
             "proto::FILE_DESCRIPTOR_SET",
+            "agent",
             "server",
             "config",
             "telemetry",
@@ -135,7 +137,7 @@ const IMPURE: [&str; 19] = [
     "OnceLock",
 ];
 
-const GRPC: &[&str] = &["proto", "service", "server", "cli"];
+const GRPC: &[&str] = &["proto", "service", "agent", "server", "cli"];
 
 const ONLY: &[Only] = &[
     only(
@@ -145,7 +147,7 @@ const ONLY: &[Only] = &[
     ),
     only(
         "crc32fast",
-        &["store", "service"],
+        &["store", "service", "agent"],
         "checksums belong to stored records and to tokens",
     ),
     only("tonic", GRPC, "only the rims know gRPC"),
@@ -191,7 +193,7 @@ const ONLY: &[Only] = &[
     ),
     only(
         "std::fs",
-        &["store", "config", "sim", "server", "cli"],
+        &["store", "config", "sim", "agent", "server", "cli"],
         "files are the rim's",
     ),
     only(
@@ -201,12 +203,12 @@ const ONLY: &[Only] = &[
     ),
     only(
         "std::process",
-        &["cli", "server", "store", "main"],
+        &["cli", "agent", "server", "store", "main"],
         "only the rim starts or ends a process",
     ),
     only(
         "std::thread",
-        &["store", "controller", "sim", "server", "cli"],
+        &["store", "controller", "sim", "agent", "server", "cli"],
         "threads are started where they are joined",
     ),
 ];

@@ -1,0 +1,257 @@
+//! The directory of one attempt: how the agent and the shim that runs the attempt talk without needing each other alive.
+//!
+//! The claim is made once, by whoever decides whether the attempt begins; the result is written once, after nothing runs.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    agent::{
+        attempt::{AttemptKey, End, StopCause, Task},
+        files::{self, Durability, FileError, io_error},
+        local::{cgroup::Cgroups, sandbox::Sandbox},
+    },
+    clock::Mono,
+};
+
+/// Paths of one attempt.
+#[derive(Debug, Clone)]
+pub(super) struct AttemptDir {
+    path: PathBuf,
+}
+
+/// What the shim is to run, and how.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) key: AttemptKey,
+    pub(super) task: Task,
+    pub(super) sandbox: Sandbox,
+    pub(super) cgroups: Cgroups,
+}
+
+/// What the agent wants; the newest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Wanted {
+    Run,
+    Suspend,
+    Stop {
+        /// When it is killed, by the clock of this boot.
+        kill_at_ms: u64,
+        cause: StopCause,
+    },
+}
+
+/// Where the shim says that the attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Status {
+    /// Process of the program; it leads the group of the same number.
+    pub(super) pid: u32,
+    /// When it began, in the kernel's ticks: tells it from a later process with its number.
+    pub(super) start_ticks: u64,
+    pub(super) suspended: bool,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Outcome {
+    pub(super) end: End,
+    /// Process of the program, when there was one.
+    pub(super) pid: Option<u32>,
+}
+
+impl AttemptDir {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The agent's directory.
+    pub(super) fn agent_dir(&self) -> &Path {
+        let attempts = self.path.parent();
+        attempts.and_then(Path::parent).unwrap_or(&self.path)
+    }
+
+    /// Where the program works.
+    pub(super) fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes the directory with what shim and program find in it.
+    pub(super) fn prepare(&self, plan: &Plan) -> Result<(), FileError> {
+        files::make_dir(&self.work())?;
+        make_fifo(&self.control())?;
+        // The claim, not this, decides whether it begins: after a power cut the plan is written again.
+        files::write_json(&self.path.join("plan.json"), plan, Durability::Visible)
+    }
+
+    pub(super) fn plan(&self) -> Result<Plan, FileError> {
+        let path = self.path.join("plan.json");
+        files::read_json(&path)?.ok_or_else(|| FileError::Damaged {
+            path,
+            what: "it is missing".to_owned(),
+        })
+    }
+
+    /// Decides once and for all who settles this attempt: true for the first caller only, durably.
+    pub(super) fn claim(&self) -> Result<bool, FileError> {
+        let path = self.path.join("claim");
+        match files::private().create_new(true).open(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) => return Err(io_error("create", &path)(error)),
+        }
+        files::sync_dir(&self.path)?;
+        files::sync_dir(self.path.parent().unwrap_or(&self.path))?;
+        Ok(true)
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        self.path.join("claim").exists()
+    }
+
+    /// The lock that a shim holds for as long as it lives; `None` while another one has it.
+    pub(super) fn try_lock(&self) -> Result<Option<File>, FileError> {
+        let path = self.path.join("shim.lock");
+        let lock = files::private()
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+        }
+    }
+
+    pub(super) fn want(&self, wanted: Wanted) -> Result<(), FileError> {
+        let path = self.path.join("wanted.json");
+        files::write_json(&path, &wanted, Durability::Visible)?;
+        hint(&self.control(), "\n");
+        Ok(())
+    }
+
+    pub(super) fn wanted(&self) -> Result<Wanted, FileError> {
+        let wanted = files::read_json(&self.path.join("wanted.json"))?;
+        Ok(wanted.unwrap_or(Wanted::Run))
+    }
+
+    pub(super) fn set_status(&self, status: Status) -> Result<(), FileError> {
+        let path = self.path.join("status.json");
+        files::write_json(&path, &status, Durability::Visible)?;
+        self.hint_agent();
+        Ok(())
+    }
+
+    pub(super) fn status(&self) -> Result<Option<Status>, FileError> {
+        files::read_json(&self.path.join("status.json"))
+    }
+
+    pub(super) fn set_outcome(&self, outcome: &Outcome) -> Result<(), FileError> {
+        let path = self.path.join("result.json");
+        files::write_json(&path, outcome, Durability::Durable)?;
+        self.hint_agent();
+        Ok(())
+    }
+
+    pub(super) fn outcome(&self) -> Result<Option<Outcome>, FileError> {
+        files::read_json(&self.path.join("result.json"))
+    }
+
+    /// The end of the pipe at which the shim is woken.
+    pub(super) fn open_control(&self) -> Result<File, FileError> {
+        open_fifo(&self.control())
+    }
+
+    fn control(&self) -> PathBuf {
+        self.path.join("control")
+    }
+
+    fn hint_agent(&self) {
+        let name = self.path.file_name().unwrap_or_default();
+        let line = format!("{}\n", name.display());
+        hint(&wake_path(self.agent_dir()), &line);
+    }
+}
+
+/// The pipe on which shims tell the agent whom to look at.
+pub(super) fn wake_path(agent_dir: &Path) -> PathBuf {
+    agent_dir.join("wake")
+}
+
+/// Makes a named pipe unless it is there.
+pub(super) fn make_fifo(path: &Path) -> Result<(), FileError> {
+    match rustix::fs::mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(io_error("create", path)(error.into())),
+    }
+}
+
+/// Opens a named pipe for reading such that it never ends and never blocks.
+pub(super) fn open_fifo(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(nonblocking())
+        .open(path)
+        .map_err(io_error("open", path))
+}
+
+/// Reads what is in a pipe that does not block.
+pub(super) fn drain(mut pipe: &File) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut buffer = [0; 4_096];
+    while let Ok(n_bytes @ 1..) = io::Read::read(&mut pipe, &mut buffer) {
+        all.extend_from_slice(&buffer[..n_bytes]);
+    }
+    all
+}
+
+/// Wakes a reader, if there is one and it is not awake already: files say what is, this only saves waiting.
+fn hint(fifo: &Path, line: &str) {
+    let pipe = OpenOptions::new()
+        .write(true)
+        .custom_flags(nonblocking())
+        .open(fifo);
+    if let Ok(mut pipe) = pipe {
+        let _full = pipe.write_all(line.as_bytes());
+    }
+}
+
+fn nonblocking() -> i32 {
+    i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default()
+}
+
+/// When a stop of so much grace kills.
+pub(super) fn stop_wanted(kill_at: Mono, cause: StopCause) -> Wanted {
+    Wanted::Stop {
+        kill_at_ms: kill_at.0,
+        cause,
+    }
+}
+
+/// Removes everything of an attempt.
+pub(super) fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io_error("remove", path)(error)),
+    }
+}

@@ -1,0 +1,441 @@
+//! Runs attempts as processes of this machine, each under a shim of its own that outlives the agent.
+//!
+//! What is true stands in the files of the attempt; pipes only save waiting, and locks say who lives.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::Signal,
+    time::Timespec,
+};
+use tokio::sync::mpsc;
+
+mod attempt_dir;
+mod cgroup;
+mod log_file;
+mod payload;
+mod process;
+mod sandbox;
+mod shim;
+
+use self::{
+    attempt_dir::{AttemptDir, Outcome, Plan, Wanted},
+    cgroup::Cgroups,
+    sandbox::Sandbox,
+};
+pub use self::{sandbox::SandboxChoice, shim::run as run_shim};
+use crate::{
+    agent::{
+        attempt::{AttemptKey, End, How, Seen, StopCause, Task, shorten},
+        executor::{EngineEvent, Executor, ExecutorError},
+        files::{self, FileError, io_error},
+    },
+    clock::Mono,
+    limits,
+};
+
+/// Where programs are looked for, and what they find as `PATH`.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How often everything is looked at when no shim gives a hint.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Why the local engine cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// A file or directory cannot be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The sandbox that was asked for does not work here.
+    #[error("bubblewrap (bwrap) is not installed or not allowed to make namespaces")]
+    NoSandbox,
+}
+
+/// The engine that runs attempts as processes of this machine.
+#[derive(Debug)]
+pub struct LocalExecutor {
+    attempts: PathBuf,
+    /// This program, which has the shim as a subcommand.
+    program: PathBuf,
+    sandbox: Sandbox,
+    cgroups: Cgroups,
+    watched: Arc<Mutex<Watched>>,
+    /// Attempts that are over and only kept for their logs.
+    kept: BTreeSet<AttemptKey>,
+}
+
+/// Attempts that are looked at.
+#[derive(Debug, Default)]
+struct Watched {
+    attempts: BTreeMap<AttemptKey, Watch>,
+    /// Shims of attempts that are over, until they are gone.
+    leaving: Vec<Child>,
+}
+
+/// What was last said of an attempt.
+#[derive(Debug, Default)]
+struct Watch {
+    said: Option<Seen>,
+    /// Its shim, when this agent started it.
+    shim: Option<Child>,
+}
+
+impl LocalExecutor {
+    /// Makes the engine in an agent's directory; what it sees goes to `events`. The name tells the agent from others of
+    /// the machine, for as long as its directory lives.
+    ///
+    /// # Errors
+    /// When its files cannot be made or the sandbox does not work.
+    pub fn new(
+        agent_dir: &Path,
+        name: &str,
+        program: PathBuf,
+        choice: SandboxChoice,
+        events: mpsc::Sender<EngineEvent>,
+    ) -> Result<Self, LocalError> {
+        // Shims get paths from here whatever directory they run in.
+        let agent_dir = &fs::canonicalize(agent_dir).map_err(io_error("find", agent_dir))?;
+        let attempts = agent_dir.join("attempts");
+        files::make_dir(&attempts)?;
+        let wake = attempt_dir::wake_path(agent_dir);
+        attempt_dir::make_fifo(&wake)?;
+        let wake = attempt_dir::open_fifo(&wake)?;
+        let sandbox = Sandbox::probe(choice).ok_or(LocalError::NoSandbox)?;
+        let cgroups = Cgroups::probe(name);
+        tracing::info!(?sandbox, ?cgroups, "the local engine is ready");
+        let watched = Arc::default();
+        let watcher = Watcher {
+            attempts: attempts.clone(),
+            watched: Arc::clone(&watched),
+            events,
+        };
+        thread::spawn(move || watcher.run(&wake));
+        Ok(Self {
+            attempts,
+            program,
+            sandbox,
+            cgroups,
+            watched,
+            kept: BTreeSet::new(),
+        })
+    }
+
+    fn dir(&self, key: AttemptKey) -> AttemptDir {
+        dir_of(&self.attempts, key)
+    }
+
+    fn watch(&self, key: AttemptKey, shim: Option<Child>) {
+        let mut watched = lock(&self.watched);
+        let watch = watched.attempts.entry(key).or_default();
+        if shim.is_some() {
+            watch.shim = shim;
+        }
+    }
+
+    fn keep(&mut self, key: AttemptKey) -> Result<(), FileError> {
+        self.kept.insert(key);
+        while self.kept.len() > limits::AGENT_ENDED_KEPT_MAX
+            && let Some(oldest) = self.kept.pop_first()
+        {
+            attempt_dir::remove(self.dir(oldest).path())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LocalExecutor {
+    fn drop(&mut self) {
+        self.cgroups.remove_empty();
+    }
+}
+
+impl Executor for LocalExecutor {
+    fn recover(&mut self, held: &BTreeSet<AttemptKey>) -> Result<Vec<EngineEvent>, ExecutorError> {
+        let entries = fs::read_dir(&self.attempts).map_err(io_error("read", &self.attempts))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let keys: Vec<AttemptKey> = names.filter_map(|name| AttemptKey::parse(&name)).collect();
+        let mut known = Vec::new();
+        for key in keys {
+            let seen = inspect(&self.dir(key))?.unwrap_or(Seen::Unknown);
+            let is_over = matches!(seen, Seen::Ended(_) | Seen::NotStarted);
+            if is_over && !held.contains(&key) {
+                self.keep(key)?;
+                continue;
+            }
+            // One that has not begun may still be about to, by a shim of the last agent.
+            if !matches!(seen, Seen::Ended(_)) {
+                self.watch(key, None);
+            }
+            known.push((key, seen));
+        }
+        Ok(known)
+    }
+
+    fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
+        let dir = self.dir(key);
+        dir.prepare(&Plan {
+            key,
+            task: task.clone(),
+            sandbox: self.sandbox.clone(),
+            cgroups: self.cgroups.clone(),
+        })?;
+        let log = dir.log("shim.log");
+        let log = files::private()
+            .create(true)
+            .truncate(false)
+            .open(&log)
+            .map_err(io_error("open", &log))?;
+        let shim = Command::new(&self.program)
+            .arg("agent-shim")
+            .arg(dir.path())
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(io_error("start", &self.program))?;
+        self.watch(key, Some(shim));
+        Ok(())
+    }
+
+    fn suspend(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
+        Ok(self.dir(key).want(Wanted::Suspend)?)
+    }
+
+    fn resume(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
+        Ok(self.dir(key).want(Wanted::Run)?)
+    }
+
+    fn stop(
+        &mut self,
+        key: AttemptKey,
+        grace: Duration,
+        cause: StopCause,
+    ) -> Result<(), ExecutorError> {
+        let dir = self.dir(key);
+        files::make_dir(dir.path())?;
+        self.watch(key, None);
+        // First the wish: a shim that gets the claim right now reads it before it begins.
+        let kill_at = Mono::now().after(grace);
+        dir.want(attempt_dir::stop_wanted(kill_at, cause))?;
+        if dir.claim()? {
+            dir.set_outcome(&over(How::Stopped(cause), "never begun"))?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
+        {
+            let mut watched = lock(&self.watched);
+            let shim = watched.attempts.remove(&key).and_then(|watch| watch.shim);
+            watched.leaving.extend(shim);
+        }
+        if self.dir(key).path().is_dir() {
+            self.keep(key)?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at attempts and says what is new.
+struct Watcher {
+    attempts: PathBuf,
+    watched: Arc<Mutex<Watched>>,
+    events: mpsc::Sender<EngineEvent>,
+}
+
+impl Watcher {
+    /// Looks at whom the pipe names, and at all once in a while; ends when nobody listens.
+    fn run(self, wake: &File) {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(LOOK.as_secs()).unwrap_or(1),
+            tv_nsec: 0,
+        };
+        let mut looked = Mono::now();
+        while !self.events.is_closed() {
+            let mut pipe = [PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
+            let _interrupted = poll(&mut pipe, Some(&timeout));
+            let hints = attempt_dir::drain(wake);
+            let mut keys: BTreeSet<AttemptKey> = String::from_utf8_lossy(&hints)
+                .lines()
+                .filter_map(AttemptKey::parse)
+                .collect();
+            let now = Mono::now();
+            if now.since(looked) >= LOOK {
+                looked = now;
+                let mut watched = lock(&self.watched);
+                keys.extend(watched.attempts.keys());
+                watched
+                    .leaving
+                    .retain_mut(|shim| matches!(shim.try_wait(), Ok(None)));
+            }
+            for key in keys {
+                for seen in self.look(key) {
+                    // Without the lock: who listens may be waiting for it.
+                    let _nobody = self.events.blocking_send((key, seen));
+                }
+            }
+        }
+    }
+
+    /// What is new of one attempt, in order.
+    fn look(&self, key: AttemptKey) -> Vec<Seen> {
+        let dir = dir_of(&self.attempts, key);
+        let shim_is_gone = {
+            let mut watched = lock(&self.watched);
+            let Some(watch) = watched.attempts.get_mut(&key) else {
+                return Vec::new();
+            };
+            if matches!(watch.said, Some(Seen::Ended(_))) {
+                return Vec::new();
+            }
+            let shim = watch.shim.as_mut();
+            shim.is_some_and(|shim| matches!(shim.try_wait(), Ok(Some(_))))
+        };
+        let settled = settle_unclaimed(&dir, shim_is_gone).and_then(|()| inspect(&dir));
+        let seen = match settled {
+            Ok(Some(seen)) => seen,
+            Ok(None) => return Vec::new(),
+            Err(error) => {
+                tracing::warn!(%key, %error, "cannot look at an attempt");
+                Seen::Unknown
+            }
+        };
+        let mut watched = lock(&self.watched);
+        let Some(watch) = watched.attempts.get_mut(&key) else {
+            return Vec::new();
+        };
+        if watch.said.as_ref() == Some(&seen) || seen == Seen::NotStarted {
+            return Vec::new();
+        }
+        // A program can be over before anyone has seen it run.
+        let began = match (&watch.said, &seen) {
+            (None, Seen::Ended(_)) => began(&dir),
+            _ => None,
+        };
+        watch.said = Some(seen.clone());
+        began.into_iter().chain([seen]).collect()
+    }
+}
+
+/// A shim that ends without the claim never began anything: nobody else will say so.
+fn settle_unclaimed(dir: &AttemptDir, shim_is_gone: bool) -> Result<(), FileError> {
+    if shim_is_gone && !dir.is_claimed() && dir.claim()? {
+        let said = fs::read_to_string(dir.log("shim.log")).unwrap_or_default();
+        let message = format!("its shim ended at once: {}", said.trim());
+        dir.set_outcome(&over(How::StartFailed, &message))?;
+    }
+    Ok(())
+}
+
+fn began(dir: &AttemptDir) -> Option<Seen> {
+    let pid = dir.outcome().ok()??.pid?;
+    Some(Seen::Running {
+        engine_id: pid.to_string(),
+    })
+}
+
+/// Where an attempt stands by its files; `None` while its shim has not said.
+fn inspect(dir: &AttemptDir) -> Result<Option<Seen>, FileError> {
+    if let Some(outcome) = dir.outcome()? {
+        return Ok(Some(Seen::Ended(outcome.end)));
+    }
+    if !dir.is_claimed() {
+        return Ok(Some(Seen::NotStarted));
+    }
+    let Some(_shim_is_dead) = dir.try_lock()? else {
+        let status = dir.status()?;
+        return Ok(status.map(|status| match status.suspended {
+            true => Seen::Suspended,
+            false => Seen::Running {
+                engine_id: status.pid.to_string(),
+            },
+        }));
+    };
+    // It may have ended in good order between the two looks.
+    if let Some(outcome) = dir.outcome()? {
+        return Ok(Some(Seen::Ended(outcome.end)));
+    }
+    if !kill_orphans(dir)? {
+        return Ok(Some(Seen::Unknown));
+    }
+    let lost = Outcome {
+        pid: dir.status()?.map(|status| status.pid),
+        ..over(
+            How::EngineLost,
+            "its shim died; what was left of it was killed",
+        )
+    };
+    dir.set_outcome(&lost)?;
+    Ok(Some(Seen::Ended(lost.end)))
+}
+
+/// Kills what a dead shim left behind; false while some of it still lives.
+fn kill_orphans(dir: &AttemptDir) -> Result<bool, FileError> {
+    let marks = payload::marks(&dir.plan()?).map(|(name, value)| format!("{name}={value}"));
+    for _ in 0..50 {
+        let mut left = process::with_environment(&marks);
+        if let Some(status) = dir.status()? {
+            let leader = process::Process::read(status.pid);
+            let is_it = leader.is_some_and(|leader| leader.start_ticks == status.start_ticks);
+            left.extend(leader.filter(|leader| is_it && !leader.is_zombie));
+            for process in left.clone() {
+                left.extend(process::descendants(process.pid));
+            }
+        }
+        if left.is_empty() {
+            return Ok(true);
+        }
+        for process in left {
+            process.signal(Signal::KILL);
+        }
+        process::pause(Duration::from_millis(10));
+    }
+    Ok(false)
+}
+
+fn over(how: How, message: &str) -> Outcome {
+    Outcome {
+        end: End {
+            how,
+            message: shorten(message.to_owned()),
+            run_time: Duration::ZERO,
+        },
+        pid: None,
+    }
+}
+
+fn dir_of(attempts: &Path, key: AttemptKey) -> AttemptDir {
+    AttemptDir::new(&attempts.join(key.to_string()))
+}
+
+/// The map is sound between any two of its changes.
+fn lock(watched: &Mutex<Watched>) -> std::sync::MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The file of a program: an absolute path itself, a name where the site has it.
+fn find_program(name: &str) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| {
+        fs::metadata(path)
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if name.starts_with('/') {
+        return Some(PathBuf::from(name)).filter(is_program);
+    }
+    PATH.split(':')
+        .map(|dir| Path::new(dir).join(name))
+        .find(is_program)
+}

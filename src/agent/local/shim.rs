@@ -1,0 +1,272 @@
+//! The process that runs one attempt: it outlives the agent, obeys its files, and keeps the lease by itself.
+//!
+//! It starts the program only with the claim in its hand, and writes the result when nothing of the program lives.
+
+use std::{fs::File, os::fd::AsFd as _, path::Path, time::Duration};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Signal, getpid, set_child_subreaper, setsid},
+    time::Timespec,
+};
+
+use crate::{
+    agent::{
+        attempt::{End, How, StopCause, shorten},
+        files::FileError,
+        local::{
+            attempt_dir::{self, AttemptDir, Outcome, Plan, Status, Wanted},
+            payload::{Exit, Payload},
+            process,
+        },
+        spool::read_lease,
+    },
+    clock::Mono,
+};
+
+/// How often the files are read when nobody gives a hint.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs the attempt of a directory to its end, unless somebody else has settled it.
+///
+/// # Errors
+/// When the files of the attempt cannot be read or written; the agent then settles it.
+pub fn run(path: &Path) -> Result<(), FileError> {
+    // Away from the agent's terminal and group: what ends the agent must not end this.
+    let _leads_already = setsid();
+    // What the program leaves behind becomes a child of this process, so that it can be found.
+    let _old_kernel = set_child_subreaper(Some(getpid()));
+    let dir = AttemptDir::new(path);
+    let Some(_lock) = dir.try_lock()? else {
+        return Ok(());
+    };
+    let plan = dir.plan()?;
+    let control = dir.open_control()?;
+    if !dir.claim()? {
+        return Ok(());
+    }
+    let outcome = match unwanted(&dir)? {
+        Some(cause) => ended(How::Stopped(cause), "never begun".to_owned()),
+        None => match Payload::start(&dir, &plan) {
+            Ok(payload) => Shim::new(&dir, &plan, &control).watch(payload)?,
+            Err(error) => {
+                // What failed may be something after the start itself.
+                process::end_descendants(std::process::id());
+                ended(How::StartFailed, error.to_string())
+            }
+        },
+    };
+    dir.set_outcome(&outcome)
+}
+
+fn ended(how: How, message: String) -> Outcome {
+    Outcome {
+        end: End {
+            how,
+            message: shorten(message),
+            run_time: Duration::ZERO,
+        },
+        pid: None,
+    }
+}
+
+/// Why it should not even begin.
+fn unwanted(dir: &AttemptDir) -> Result<Option<StopCause>, FileError> {
+    if let Wanted::Stop { cause, .. } = dir.wanted()? {
+        return Ok(Some(cause));
+    }
+    let lease = read_lease(dir.agent_dir())?;
+    let holds = lease.is_some_and(|lease| Mono::now() < lease.soft_end());
+    Ok((!holds).then_some(StopCause::SelfFenced))
+}
+
+/// A running attempt.
+struct Shim<'a> {
+    dir: &'a AttemptDir,
+    plan: &'a Plan,
+    control: &'a File,
+    started: Mono,
+    /// Since when it is paused.
+    paused: Option<Mono>,
+    /// Earlier pauses.
+    paused_time: Duration,
+    stop: Option<Stop>,
+    looked: Option<Mono>,
+    lease_end: Option<Mono>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    cause: StopCause,
+    kill_at: Mono,
+}
+
+impl<'a> Shim<'a> {
+    fn new(dir: &'a AttemptDir, plan: &'a Plan, control: &'a File) -> Self {
+        Self {
+            dir,
+            plan,
+            control,
+            started: Mono::now(),
+            paused: None,
+            paused_time: Duration::ZERO,
+            stop: None,
+            looked: None,
+            lease_end: None,
+        }
+    }
+
+    /// Stays with the program to its end.
+    fn watch(mut self, mut payload: Payload) -> Result<Outcome, FileError> {
+        if let Err(error) = self.tell(&payload) {
+            payload.finish();
+            return Err(error);
+        }
+        while !payload.has_ended() {
+            let now = Mono::now();
+            if let Err(error) = self.obey(&payload, now) {
+                // Whoever cannot hear must not run.
+                payload.finish();
+                return Err(error);
+            }
+            if self.stop.is_some_and(|stop| stop.kill_at <= now) {
+                break;
+            }
+            self.wait(&payload, now);
+            payload.copy_output();
+        }
+        let run_time = self.run_time(Mono::now());
+        let pid = payload.leader.pid;
+        let exit = payload.finish();
+        Ok(self.outcome(exit, run_time, pid))
+    }
+
+    fn tell(&self, payload: &Payload) -> Result<(), FileError> {
+        self.dir.set_status(Status {
+            pid: payload.leader.pid,
+            start_ticks: payload.leader.start_ticks,
+            suspended: self.paused.is_some(),
+        })
+    }
+
+    /// Carries out what the files, the lease and the time limit say.
+    fn obey(&mut self, payload: &Payload, now: Mono) -> Result<(), FileError> {
+        let has_hint = !attempt_dir::drain(self.control).is_empty();
+        let is_due = self.looked.is_none_or(|last| now.since(last) >= LOOK);
+        if has_hint || is_due {
+            self.looked = Some(now);
+            payload.reap_orphans();
+            let lease = read_lease(self.dir.agent_dir())?;
+            self.lease_end = lease.map(|lease| lease.soft_end());
+            if lease.is_none_or(|lease| lease.soft_end() <= now) {
+                let kill_at = lease.map_or(now, |lease| lease.end());
+                self.begin_stop(payload, StopCause::SelfFenced, kill_at, now);
+            }
+            match self.dir.wanted()? {
+                Wanted::Stop { kill_at_ms, cause } => {
+                    self.begin_stop(payload, cause, Mono(kill_at_ms), now);
+                }
+                Wanted::Suspend => self.pause(payload, now)?,
+                Wanted::Run => self.go_on(payload, now)?,
+            }
+        }
+        if self.run_time(now) >= self.plan.task.max_run_time {
+            let kill_at = now.after(self.plan.task.stop_grace);
+            self.begin_stop(payload, StopCause::TimedOut, kill_at, now);
+        }
+        Ok(())
+    }
+
+    fn begin_stop(&mut self, payload: &Payload, cause: StopCause, kill_at: Mono, now: Mono) {
+        if let Some(stop) = &mut self.stop {
+            stop.kill_at = stop.kill_at.min(kill_at);
+            return;
+        }
+        self.stop = Some(Stop { cause, kill_at });
+        if kill_at > now {
+            payload.ask_to_end();
+        }
+        self.end_pause(now);
+    }
+
+    fn pause(&mut self, payload: &Payload, now: Mono) -> Result<(), FileError> {
+        if self.stop.is_some() || self.paused.is_some() {
+            return Ok(());
+        }
+        payload.signal(Signal::STOP);
+        self.paused = Some(now);
+        self.tell(payload)
+    }
+
+    fn go_on(&mut self, payload: &Payload, now: Mono) -> Result<(), FileError> {
+        if self.stop.is_some() || self.paused.is_none() {
+            return Ok(());
+        }
+        self.end_pause(now);
+        payload.signal(Signal::CONT);
+        self.tell(payload)
+    }
+
+    fn end_pause(&mut self, now: Mono) {
+        if let Some(since) = self.paused.take() {
+            self.paused_time += now.since(since);
+        }
+    }
+
+    /// How long it has run, pauses left out.
+    fn run_time(&self, now: Mono) -> Duration {
+        let pause = self.paused.map_or(Duration::ZERO, |since| now.since(since));
+        now.since(self.started)
+            .saturating_sub(self.paused_time + pause)
+    }
+
+    /// Waits for output, a hint, the end of the program or the next deadline.
+    fn wait(&self, payload: &Payload, now: Mono) {
+        let time_limit = self.plan.task.max_run_time;
+        let time_out = (self.paused.is_none() && self.stop.is_none())
+            .then(|| now.after(time_limit.saturating_sub(self.run_time(now))));
+        let deadlines = [self.stop.map(|stop| stop.kill_at), time_out];
+        // A lease that has ended leads to a stop, which has a deadline of its own.
+        let lease_end = self.lease_end.filter(|_| self.stop.is_none());
+        let until = deadlines
+            .into_iter()
+            .chain([lease_end])
+            .flatten()
+            .map(|at| at.since(now))
+            .fold(LOOK, Duration::min);
+        let timeout = Timespec {
+            tv_sec: i64::try_from(until.as_secs()).unwrap_or_default(),
+            tv_nsec: i64::from(until.subsec_nanos()),
+        };
+        let outputs = payload.outputs.iter().map(|output| output.pipe.as_fd());
+        let mut wanted: Vec<PollFd<'_>> = [self.control.as_fd(), payload.pidfd.as_fd()]
+            .into_iter()
+            .chain(outputs)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let _interrupted = poll(&mut wanted, Some(&timeout));
+    }
+
+    fn outcome(&self, exit: Exit, run_time: Duration, pid: u32) -> Outcome {
+        let mut said = vec![format!("CPU time {:.2} s", exit.cpu_time.as_secs_f64())];
+        let how = match (self.stop, exit.code, exit.signal) {
+            (Some(stop), code, signal) => {
+                said.extend(code.map(|code| format!("exit code {code}")));
+                said.extend(signal.map(|signal| format!("signal {signal}")));
+                How::Stopped(stop.cause)
+            }
+            (None, _, Some(_)) if exit.out_of_memory => How::OutOfMemory,
+            (None, Some(code), _) => How::Exited { code },
+            (None, None, Some(signal)) => How::Signalled { signal },
+            (None, None, None) => How::EngineLost,
+        };
+        Outcome {
+            end: End {
+                how,
+                message: said.join(", "),
+                run_time,
+            },
+            pid: Some(pid),
+        }
+    }
+}

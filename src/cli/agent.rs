@@ -1,0 +1,123 @@
+//! `lancang agent`: runs the agent of a site, and hidden beside it the shim of one attempt.
+//!
+//! The token comes from the environment where others can list processes; neither it nor the credential is ever shown.
+
+use std::path::PathBuf;
+
+use crate::{
+    agent::{
+        local::{self, SandboxChoice},
+        run::{self, AgentError, Settings},
+        session,
+        spool::Secret,
+    },
+    cli::failure::Failure,
+    config::LogFormat,
+    telemetry,
+};
+
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  LANCANG_AGENT_TOKEN=... lancang agent --site kmg-chenggong --server http://10.0.0.1:50051 --dir agent
+  lancang agent --site kmg-chenggong --dir agent --sandbox bwrap --log-format json
+The token is needed once; afterwards the directory knows the agent, and is worth as much as the token.
+Ctrl-C or SIGTERM ends the agent but not the programs: each runs on under a process of its own, and the
+next agent in the same directory finds it again, so that an agent can be replaced by a newer one at any
+time. Without a server that is heard, agent or not, programs are stopped when their lease ends.
+Outputs of programs are kept in DIR/attempts/JOB.EPOCH.ATTEMPT, the last two files of each.";
+
+/// Flags of the agent.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = AGENT_EXAMPLES)]
+pub(crate) struct AgentArgs {
+    /// The site that it stands for.
+    #[arg(long, value_name = "ID")]
+    site: String,
+    /// Address of the server.
+    #[arg(
+        long,
+        env = "LANCANG_SERVER",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL"
+    )]
+    server: String,
+    /// Directory of its identity, journal and attempts; one for each agent, on a local disk.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// What runs the programs.
+    #[arg(long, value_enum, default_value_t = Engine::Local)]
+    executor: Engine,
+    /// Token to enrol with; better given by the environment, where no list of processes shows it.
+    #[arg(
+        long,
+        env = "LANCANG_AGENT_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    token: Option<String>,
+    /// What programs see of the machine: everything (none), or their own directory to write to and the rest to read (bwrap).
+    #[arg(long, value_enum, default_value_t = Sandbox::Auto)]
+    sandbox: Sandbox,
+    /// How log lines look: text or json.
+    #[arg(long, value_name = "FORM", default_value = "text", value_parser = super::serve::parse_log_format)]
+    log_format: LogFormat,
+    /// Which log lines are written, as `lancang=debug,info`.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log_filter: String,
+}
+
+/// Engines that an agent knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Engine {
+    /// Processes of this machine.
+    Local,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sandbox {
+    /// Bubblewrap where it works, else none.
+    Auto,
+    /// None.
+    None,
+    /// Bubblewrap, or the agent does not start.
+    Bwrap,
+}
+
+/// Flags of the shim.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShimArgs {
+    /// Directory of the attempt.
+    dir: PathBuf,
+}
+
+/// Runs the agent until a signal.
+pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
+    telemetry::init(args.log_format, &args.log_filter)?;
+    let Engine::Local = args.executor;
+    let program = std::env::current_exe().map_err(|source| Failure::File {
+        action: "find",
+        path: "/proc/self/exe".into(),
+        source,
+    })?;
+    let settings = Settings {
+        site_id: args.site,
+        endpoint: session::endpoint(&args.server).map_err(Failure::Usage)?,
+        dir: args.dir,
+        token: args.token.filter(|token| !token.is_empty()).map(Secret),
+        sandbox: match args.sandbox {
+            Sandbox::Auto => SandboxChoice::Auto,
+            Sandbox::None => SandboxChoice::None,
+            Sandbox::Bwrap => SandboxChoice::Bwrap,
+        },
+        program,
+    };
+    run::run(settings).await.map_err(|error| match error {
+        error @ AgentError::NotEnrolled { .. } => Failure::Usage(error.to_string()),
+        error => Failure::Agent(error),
+    })
+}
+
+/// Runs one attempt to its end.
+pub(crate) fn shim(args: &ShimArgs) -> Result<(), Failure> {
+    local::run_shim(&args.dir).map_err(|error| Failure::Agent(error.into()))
+}

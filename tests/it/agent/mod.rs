@@ -1,0 +1,10 @@
+//! The agent of a site: the real program against a server whose orders the test writes.
+//!
+//! What counts is what programs did to the world, not what anybody says of it.
+
+mod faults;
+mod injection;
+mod process;
+mod runs;
+mod sandbox;
+mod server;

@@ -2,10 +2,7 @@
 //!
 //! Everything else gets its time as an argument, so that the same inputs give the same decisions.
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::slot::TimeMs;
 
@@ -14,7 +11,7 @@ pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> TimeMs;
 
-    /// Milliseconds since some moment of this process; never runs backwards, whatever is done to the wall clock.
+    /// Milliseconds on the clock of [`Mono`]: never runs backwards, whatever is done to the wall clock.
     fn monotonic_ms(&self) -> u64;
 }
 
@@ -34,15 +31,8 @@ impl Clock for SystemClock {
         TimeMs(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the home of the monotonic clock"
-    )]
     fn monotonic_ms(&self) -> u64 {
-        static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-        let first = *FIRST;
-        let since = Instant::now().saturating_duration_since(first);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        Mono::now().0
     }
 }
 

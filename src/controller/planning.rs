@@ -64,6 +64,13 @@ impl Plan {
         let (outlook, lasts_until) = self.outlook(state, site, self.timetable.horizon());
         self.lasting.insert(site.id.clone(), lasts_until);
         self.timetable.set_site(site.clone(), outlook);
+        self.set_agent(state, &site.id);
+    }
+
+    /// Takes over whether an agent runs work at a site; answers whether that is new.
+    pub(super) fn set_agent(&mut self, state: &State, site: &SiteId) -> bool {
+        let has_agent = state.agent(site).is_some_and(|agent| agent.is_usable());
+        self.timetable.set_agent(site, has_agent)
     }
 
     /// Takes over a site's outlook.

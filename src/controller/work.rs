@@ -145,7 +145,8 @@ impl Writer {
         let record =
             self.core
                 .decide_enroll(site, *token_sha256, instance, *credential_sha256, now)?;
-        self.commit(record, batch);
+        self.commit_work(record, batch);
+        self.follow_agent(site);
         if epoch(self) != before {
             self.leases.replace(site, mono_ms);
         }
@@ -163,6 +164,7 @@ impl Writer {
     ) -> Result<ReportReceipt, Rejection> {
         if let Some(record) = self.core.decide_report(report, now)? {
             self.commit_work(record, batch);
+            self.follow_agent(&report.site);
         }
         self.leases.hear(&report.site, mono_ms);
         let state = self.core.state();
@@ -196,28 +198,46 @@ impl Writer {
                 self.commit_work(record, batch);
             }
         }
-        let sites: Vec<SiteId> = self.core.state().active_sites().cloned().collect();
-        if sites.is_empty() {
-            return;
-        }
+        let agents = self.core.state().agents().values();
+        let sites: Vec<SiteId> = agents
+            .filter(|agent| agent.member.is_some())
+            .map(|agent| agent.site.clone())
+            .collect();
         let judged = self.leases.judge(&sites, mono_ms);
         for (site, silence) in sites.iter().zip(judged) {
-            let record = match silence {
-                Silence::None => None,
-                Silence::Silent => self.core.decide_silence(site, now),
-                Silence::Lost => {
-                    // A site can pass from one to the other between two looks.
-                    if let Some(record) = self.core.decide_silence(site, now) {
-                        self.commit_work(record, batch);
-                    }
-                    self.core.decide_lost(site, false, now)
-                }
-            };
-            if let Some(record) = record {
-                warn!(%site, ?silence, "the site's agent is silent");
+            if silence == Silence::None {
+                continue;
+            }
+            if let Some(record) = self.core.decide_silence(site, now) {
+                warn!(%site, "the site's agent is silent");
                 self.commit_work(record, batch);
             }
+            if silence == Silence::Lost
+                && let Some(record) = self.core.decide_lost(site, false, now)
+            {
+                warn!(%site, "the site is given up until its agent is heard again");
+                self.commit_work(record, batch);
+                self.follow_agent(site);
+            }
         }
+    }
+
+    /// Follows an agent that came or was given up: jobs that wait may run there, or those planned there may not.
+    fn follow_agent(&mut self, site: &SiteId) {
+        if !self.plan.set_agent(self.core.state(), site) {
+            return;
+        }
+        let is_usable = self.core.state().agent(site).is_some_and(|a| a.is_usable());
+        let (cause, scope) = if is_usable {
+            (ChangeCause::SiteBack, Scope::Improvable)
+        } else {
+            (ChangeCause::SiteLost, self.all_of(site, false))
+        };
+        self.replanning.note(Due {
+            cause,
+            trigger: site.as_str().into(),
+            scope,
+        });
     }
 
     /// Offers what is due to agents that were heard lately.

@@ -552,7 +552,7 @@ impl Writer {
         }
     }
 
-    fn all_of(&self, site: &SiteId, or_improvable: bool) -> Scope {
+    pub(super) fn all_of(&self, site: &SiteId, or_improvable: bool) -> Scope {
         Scope::Site {
             site: site.clone(),
             range: self.plan.timetable.horizon(),

@@ -23,6 +23,8 @@ pub struct Agent {
     pub token: Option<Token>,
     /// The agent that speaks for the site; `None` before the first.
     pub member: Option<Member>,
+    /// Whether the site was given up for the silence of its agent, which has not spoken since.
+    pub is_lost: bool,
     /// What came under a fence that no longer held, the last [`crate::limits::EVIDENCE_MAX`], oldest first.
     pub evidence: Vec<Evidence>,
 }
@@ -63,6 +65,12 @@ pub struct Evidence {
 }
 
 impl Agent {
+    /// Whether work can be planned at the site.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.member.is_some() && !self.is_lost
+    }
+
     /// A site of which no agent is known yet.
     #[must_use]
     pub fn none(site: SiteId) -> Self {
@@ -71,6 +79,7 @@ impl Agent {
             epoch: 0,
             token: None,
             member: None,
+            is_lost: false,
             evidence: Vec::new(),
         }
     }

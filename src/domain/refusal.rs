@@ -64,6 +64,8 @@ pub enum RefusalReason {
     StageInTooLong,
     /// The link is taken by other transfers.
     LinkBusy,
+    /// No agent runs work there.
+    NoAgent,
 }
 
 /// Unit of the numbers of a refusal.

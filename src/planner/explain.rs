@@ -553,6 +553,26 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_needs_an_agent() {
+        let spec = JobSpec {
+            execution: Some(Arc::new(crate::planner::testing::execution())),
+            ..job(1)
+        };
+        let mut timetable = timetable(horizon(4), vec![(site("a"), flat(horizon(4), 0))]);
+        let request = request(&spec, window(0, 4));
+        let reason = |timetable: &Timetable| {
+            let verdict = timetable.verdicts(&request, None).remove(0);
+            match verdict.outcome {
+                Outcome::Refused(refusals) => refusals.first().map(|refusal| refusal.reason),
+                Outcome::Chosen(_) | Outcome::Feasible(_) => None,
+            }
+        };
+        assert_eq!(reason(&timetable), Some(RefusalReason::NoAgent));
+        timetable.set_agent(&name("a"), true);
+        assert_eq!(reason(&timetable), None);
+    }
+
+    #[test]
     fn what_is_busy_says_until_when() {
         use RefusalReason as Reason;
         use RefusalUnit as Unit;

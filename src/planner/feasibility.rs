@@ -296,6 +296,14 @@ pub(super) fn examine<'t>(
             )
         });
     }
+    if spec.execution.is_some() && !table.has_agent {
+        sink.refuse(|| {
+            Refusal::plain(
+                RefusalReason::NoAgent,
+                format!("no agent runs work at {}", site.id),
+            )
+        });
+    }
     sink.is_clear().then(|| Offer {
         table,
         site: site_position,

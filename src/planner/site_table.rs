@@ -23,6 +23,8 @@ use crate::{
 /// Everything the planner knows of one site over the horizon; columns are indexed by slot minus `horizon.start`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SiteTable {
+    /// Whether an agent runs work there; jobs that need none do not ask.
+    pub(super) has_agent: bool,
     pub(super) site: Arc<Site>,
     /// Covers exactly the horizon.
     pub(super) outlook: SiteOutlook,
@@ -70,6 +72,7 @@ impl SiteTable {
             .map(|pool| PoolTable::new(&pool.id, n_slots))
             .collect();
         let mut table = Self {
+            has_agent: false,
             site,
             outlook: SiteOutlook::default(),
             pools,

@@ -2,11 +2,15 @@
 //!
 //! Small round numbers: a PUE of 1, slots of 15 minutes, a horizon that does not begin at slot 0.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     domain::{
         data_policy::{CnFlow, DataPolicy},
+        execution::{Execution, RetryPolicy, SiteLostPolicy},
         ids::{CityId, Name, NameKind, Revision},
         job::{ClientPlace, Flexibility, JobSpec, Origin, TaskResources, Timing},
         latency::{City, LatencyTable, LatencyZone, NetworkPath, RoundTrip, RttQuantile},
@@ -111,6 +115,23 @@ pub(super) fn green(horizon: SlotRange, watts: &[u64]) -> SiteOutlook {
         green_watts: [(); 3].map(|()| watts.to_vec()),
         median_by_kind_watts: [vec![0; watts.len()], watts.to_vec(), vec![0; watts.len()]],
         ..flat(horizon, 0)
+    }
+}
+
+/// A program that is run once.
+pub(super) fn execution() -> Execution {
+    Execution {
+        argv: Box::new(["run".into()]),
+        environment: Box::default(),
+        max_runtime_ms: None,
+        retry: RetryPolicy {
+            max_attempts: 1,
+            backoff_ms: 0,
+            retry_on: BTreeSet::new(),
+        },
+        on_site_lost: SiteLostPolicy::Requeue,
+        at_most_once: false,
+        stop_grace_ms: 0,
     }
 }
 

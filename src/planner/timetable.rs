@@ -81,6 +81,12 @@ impl Timetable {
         }
     }
 
+    /// Says whether an agent runs work at a site; answers whether that is new. Nothing happens when there is no such site.
+    pub fn set_agent(&mut self, site: &SiteId, has_agent: bool) -> bool {
+        let table = self.position(site).map(|i| &mut self.sites[i]);
+        table.is_ok_and(|table| std::mem::replace(&mut table.has_agent, has_agent) != has_agent)
+    }
+
     /// Replaces zones and round-trip times.
     pub fn set_latencies(&mut self, latencies: Arc<LatencyTable>) {
         self.latencies = latencies;

@@ -99,6 +99,7 @@ impl Core {
             acknowledged: same.map_or(0, |member| member.acknowledged),
         };
         let put = Event::AgentPut(Arc::new(Agent {
+            is_lost: false,
             epoch: agent.epoch + u64::from(!is_same),
             token: None,
             member: Some(member),
@@ -142,17 +143,19 @@ impl Core {
             scene.compare(report, agent.epoch);
         }
         let heard = report.events.last().map_or(0, |event| event.sequence);
-        if scene.events.is_empty() && heard <= acknowledged {
+        let is_back = agent.is_lost;
+        if scene.events.is_empty() && heard <= acknowledged && !is_back {
             return Ok(None);
         }
         let mut events = scene.events;
-        if acknowledged < heard {
+        if acknowledged < heard || is_back {
             let member = Member {
-                acknowledged: heard,
+                acknowledged: heard.max(acknowledged),
                 ..member.clone()
             };
             events.push(Event::AgentPut(Arc::new(Agent {
                 member: Some(member),
+                is_lost: false,
                 evidence: scene.evidence,
                 ..agent
             })));
@@ -209,8 +212,8 @@ impl Core {
         (!events.is_empty()).then(|| self.record(now, None, events))
     }
 
-    /// Gives up what is out of reach at a site, all of it or only what an earlier agent held; `None` when that is
-    /// nothing. The caller has waited until nothing of it can run any more.
+    /// Gives up what is out of reach at a site, all of it and with it the site until its agent is heard again, or only
+    /// what an earlier agent held; `None` when that is done already. The caller has waited until nothing of it can run any more.
     pub fn decide_lost(&self, site: &SiteId, only_earlier: bool, now: TimeMs) -> Option<Record> {
         let agent = self.agent_of(site);
         let mut events = Vec::new();
@@ -237,6 +240,12 @@ impl Core {
             };
             let step = life::end(job, active, work, ended, now);
             events.push(change(job.id, step, site.as_str().into()));
+        }
+        if !only_earlier && agent.is_usable() {
+            events.push(Event::AgentPut(Arc::new(Agent {
+                is_lost: true,
+                ..agent
+            })));
         }
         (!events.is_empty()).then(|| self.record(now, None, events))
     }

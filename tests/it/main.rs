@@ -15,3 +15,4 @@ mod harness;
 mod placement;
 mod support;
 mod tidy;
+mod work;

@@ -144,5 +144,6 @@ pub(in crate::service) fn refusal_reason(reason: RefusalReason) -> v1::RefusalRe
         RefusalReason::GreenShareUnreachable => v1::RefusalReason::GreenShareUnreachable,
         RefusalReason::StageInTooLong => v1::RefusalReason::StageInTooLong,
         RefusalReason::LinkBusy => v1::RefusalReason::LinkBusy,
+        RefusalReason::NoAgent => v1::RefusalReason::NoAgent,
     }
 }

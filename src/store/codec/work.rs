@@ -284,6 +284,7 @@ pub(in crate::store) fn encode_agent(agent: &Agent) -> journal_v1::Agent {
     journal_v1::Agent {
         site_id: agent.site.as_str().into(),
         epoch: agent.epoch,
+        is_lost: agent.is_lost,
         token_sha256: token.map_or_else(Vec::new, |token| token.sha256.into()),
         token_expires_at_ms: token.map_or(0, |token| token.expires_at.0),
         member: agent.member.as_ref().map(|member| journal_v1::AgentMember {
@@ -325,6 +326,7 @@ pub(in crate::store) fn decode_agent(
         evidence: evidence.collect::<Result<_, _>>()?,
         site: interner.name(&wire.site_id).at("site_id")?,
         epoch: wire.epoch,
+        is_lost: wire.is_lost,
         token,
         member: member.transpose()?,
     })

@@ -4,7 +4,7 @@
 
 mod faults;
 mod injection;
-mod process;
+pub(crate) mod process;
 mod runs;
 mod sandbox;
 mod server;

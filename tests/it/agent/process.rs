@@ -184,7 +184,7 @@ pub(super) fn program(argv: &[&str]) -> v1::AttemptOffer {
 
 /// Looks again and again until there is something to see.
 #[track_caller]
-pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let (_open, never) = mpsc::channel::<()>();
     let begin = Instant::now();
     loop {

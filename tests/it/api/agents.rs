@@ -16,7 +16,7 @@ use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{Code, Request, Status};
 
 use super::{
-    client::{assert_refused, place, place_of, there, violated_fields},
+    client::{assert_refused, place, place_of, site_reasons, there, violated_fields},
     world::{at, job, seconds, site, submission},
 };
 use crate::support::in_memory::{TestServer, options};
@@ -143,6 +143,7 @@ impl Agent {
             events: self.events.clone(),
             last_sequence: self.sequence,
             seen_revision: self.seen,
+            report_number: 0,
         }
     }
 
@@ -359,7 +360,8 @@ async fn a_silent_site_keeps_its_jobs_until_nothing_of_them_can_run() {
     server.advance(Duration::from_secs(1)).await;
     let lost = server.get(&job.job_id).await;
     assert_eq!(lost.attempts[0].end(), v1::AttemptEnd::SiteLost);
-    assert_eq!(server.state_of(&job).await, JobState::Planned);
+    // Nothing else is there, and this site is given up until its agent is heard.
+    assert_eq!(server.state_of(&job).await, JobState::Queued);
     // The agent is back after all: what it holds is not its to run any more, and what it says of it does not count.
     agent.end(&order, v1::AttemptEnd::Exited, 0);
     assert_eq!(server.poll(agent).await.attempts, []);
@@ -477,6 +479,24 @@ async fn a_session_brings_orders_as_soon_as_there_are_any() {
     assert_eq!(order.job_id, job.job_id);
     server.try_cancel(&job.job_id).await.unwrap();
     assert_eq!(only(&next().await).wish(), AttemptWish::Stop);
+}
+
+#[tokio::test]
+async fn work_is_planned_only_where_an_agent_runs_it() {
+    let server = TestServer::with_sites(vec![site("a"), site("b")]).await;
+    let refused = server.try_submit(submission("early", runs(1))).await;
+    let status = assert_refused(refused, Code::FailedPrecondition, "JOB_INFEASIBLE");
+    let no_agent = ["a", "b"].map(|id| (id.to_owned(), "NO_AGENT".to_owned()));
+    assert_eq!(site_reasons(&status), no_agent);
+    // A job whose client runs it needs none.
+    assert_eq!(
+        place_of(&server.submit("own", job()).await),
+        there("a", 0, 4)
+    );
+    let mut agent = server.enroll("b", INSTANCE).await;
+    server.poll(&mut agent).await;
+    let job = server.submit("run", runs(1)).await;
+    assert_eq!(place_of(&job), there("b", 0, 4));
 }
 
 #[tokio::test]

@@ -179,11 +179,15 @@ pub(crate) fn agent() -> impl Strategy<Value = Agent> {
         kind: "started".into(),
     });
     let rest = (option::of(token), option::of(member), vec(evidence, 0..3));
-    (name(), 0..9_u64, rest).prop_map(|(site, epoch, (token, member, evidence))| Agent {
-        site,
-        epoch,
-        token,
-        member,
-        evidence,
-    })
+    let head = (name(), 0..9_u64, any::<bool>());
+    (head, rest).prop_map(
+        |((site, epoch, is_lost), (token, member, evidence))| Agent {
+            site,
+            epoch,
+            is_lost,
+            token,
+            member,
+            evidence,
+        },
+    )
 }

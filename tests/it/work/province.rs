@@ -1,0 +1,432 @@
+//! A server with the agents of its sites, all real, and the marks that programs leave.
+//!
+//! Every wait is bounded, and nothing outlives the test.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use lancang::proto::v1::{
+    self, JobState, job_service_client::JobServiceClient, site_service_client::SiteServiceClient,
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    agent::process::until,
+    support::{
+        process::ServerProcess,
+        samples::{CITY, ZONE},
+    },
+};
+
+/// Slots are short so that a job rarely has to wait for the next one; leases so that a test can see one end.
+const SETTINGS: [(&str, &str); 5] = [
+    ("LANCANG_SLOT_MINUTES", "5"),
+    ("LANCANG_AGENTS_HEARTBEAT_SECONDS", "1"),
+    ("LANCANG_AGENTS_SILENT_AFTER_SECONDS", "4"),
+    ("LANCANG_AGENTS_STOP_AFTER_SECONDS", "8"),
+    ("LANCANG_AGENTS_LOST_AFTER_SECONDS", "23"),
+];
+
+/// What scripts begin with: `mark WORD` leaves a line in the world, in one write.
+const PRELUDE: &str =
+    "mark() { echo \"$LANCANG_JOB_ID $LANCANG_SITE_EPOCH.$LANCANG_ATTEMPT $$ $1\" >> \"$WORLD\"; }
+wait_a_little() { read -t 1 _ <> \"$QUIET\" || true; }
+";
+
+/// A server and its sites.
+pub(super) struct Province {
+    root: TempDir,
+    port: u16,
+    server: Option<ServerProcess>,
+    agents: BTreeMap<String, Child>,
+    runtime: Runtime,
+}
+
+/// One line that a program left.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mark {
+    pub(super) job_id: String,
+    pub(super) fence: String,
+    pid: u32,
+}
+
+impl Province {
+    /// A server with these sites and an agent at each.
+    #[track_caller]
+    pub(super) fn start(sites: &[&str]) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut province = Self {
+            root: tempfile::tempdir().unwrap(),
+            port: free.local_addr().unwrap().port(),
+            server: None,
+            agents: BTreeMap::new(),
+            runtime: Runtime::new().unwrap(),
+        };
+        drop(free);
+        let quiet = Command::new("mkfifo").arg(province.quiet()).status();
+        assert!(quiet.unwrap().success());
+        province.start_server();
+        for site in sites {
+            province.create_site(site);
+        }
+        for site in sites {
+            let token = province.token(site);
+            province.start_agent(site, Some(&token));
+        }
+        province
+    }
+
+    /// Submits a script of the shell for one site; it is expected to take a second.
+    #[track_caller]
+    pub(super) fn submit(
+        &self,
+        key: &str,
+        site: &str,
+        script: &str,
+        change: impl FnOnce(&mut v1::Execution),
+    ) -> v1::Job {
+        let mut spec = self.spec(script);
+        spec.data_policy.as_mut().unwrap().allowed_sites = vec![site.into()];
+        change(spec.execution.as_mut().unwrap());
+        self.send(key, spec)
+    }
+
+    /// Submits a script that may run at any site.
+    #[track_caller]
+    pub(super) fn submit_anywhere(&self, key: &str, script: &str) -> v1::Job {
+        let spec = self.spec(script);
+        let job = self.send(key, spec);
+        assert!(job.placement.is_some());
+        job
+    }
+
+    fn spec(&self, script: &str) -> v1::JobSpec {
+        let world = self.root.path().join("world");
+        let environment = [
+            ("WORLD".to_owned(), text(&world)),
+            ("QUIET".to_owned(), text(&self.quiet())),
+        ];
+        v1::JobSpec {
+            name: "script".into(),
+            origin: Some(v1::Origin {
+                city_id: CITY.into(),
+                ..v1::Origin::default()
+            }),
+            task_resources: Some(v1::TaskResources {
+                cpu_cores: 1,
+                memory_mib: 64,
+                ..v1::TaskResources::default()
+            }),
+            task_count: 1,
+            task_power_watts: 10,
+            timing: Some(v1::Timing {
+                runtime: Some(prost_types::Duration {
+                    seconds: 1,
+                    nanos: 0,
+                }),
+                ..v1::Timing::default()
+            }),
+            data_policy: Some(v1::DataPolicy {
+                data_class: v1::DataClass::None.into(),
+                collected_in: vec!["LA".into()],
+                output_to: vec!["LA".into()],
+                cn_flow: v1::CnFlow::InboundProcessReexport.into(),
+                export_basis: v1::ExportBasis::NoneNeeded.into(),
+                ..v1::DataPolicy::default()
+            }),
+            execution: Some(v1::Execution {
+                argv: vec!["bash".into(), "-c".into(), format!("{PRELUDE}{script}")],
+                environment: environment.into(),
+                max_runtime: Some(prost_types::Duration {
+                    seconds: 600,
+                    nanos: 0,
+                }),
+                ..v1::Execution::default()
+            }),
+            ..v1::JobSpec::default()
+        }
+    }
+
+    #[track_caller]
+    fn send(&self, key: &str, spec: v1::JobSpec) -> v1::Job {
+        let request = v1::SubmitJobRequest {
+            idempotency_key: key.into(),
+            spec: Some(spec),
+            ..v1::SubmitJobRequest::default()
+        };
+        let mut jobs = JobServiceClient::new(self.channel());
+        let answer = self.runtime.block_on(jobs.submit_job(request)).unwrap();
+        answer.into_inner().job.unwrap()
+    }
+
+    #[track_caller]
+    pub(super) fn cancel(&self, job_id: &str) {
+        let request = v1::CancelJobRequest {
+            job_id: job_id.into(),
+            ..v1::CancelJobRequest::default()
+        };
+        let mut jobs = JobServiceClient::new(self.channel());
+        self.runtime.block_on(jobs.cancel_job(request)).unwrap();
+    }
+
+    /// All jobs.
+    #[track_caller]
+    fn jobs(&self) -> Vec<v1::Job> {
+        let request = v1::ListJobsRequest {
+            page_size: 1_000,
+            ..v1::ListJobsRequest::default()
+        };
+        let mut jobs = JobServiceClient::new(self.channel());
+        let answer = self.runtime.block_on(jobs.list_jobs(request)).unwrap();
+        answer.into_inner().jobs
+    }
+
+    /// All jobs, once all have ended.
+    #[track_caller]
+    pub(super) fn all_ended(&self) -> Vec<v1::Job> {
+        until("all jobs end", || {
+            let jobs = self.jobs();
+            jobs.iter().all(has_ended).then_some(jobs)
+        })
+    }
+
+    /// A job, once it has ended.
+    #[track_caller]
+    pub(super) fn ended(&self, job_id: &str) -> v1::Job {
+        until("the job ends", || {
+            let jobs = self.jobs().into_iter();
+            jobs.filter(has_ended).find(|job| job.job_id == job_id)
+        })
+    }
+
+    /// The marks so far, in the order in which they were left.
+    #[track_caller]
+    pub(super) fn marks(&self) -> Vec<Mark> {
+        let world = fs::read_to_string(self.root.path().join("world")).unwrap_or_default();
+        let mark = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [job_id, fence, pid, _] = words[..] else {
+                panic!("no mark: {line}");
+            };
+            Mark {
+                job_id: job_id.into(),
+                fence: fence.into(),
+                pid: pid.parse().unwrap(),
+            }
+        };
+        world.lines().map(mark).collect()
+    }
+
+    /// Waits for so many marks.
+    #[track_caller]
+    pub(super) fn until_marked(&self, n_marks: usize) {
+        until("programs leave marks", || {
+            (n_marks <= self.marks().len()).then_some(())
+        });
+    }
+
+    /// The server dies and is started again.
+    #[track_caller]
+    pub(super) fn kill_server(&mut self) {
+        self.server.take().unwrap().kill();
+        self.start_server();
+    }
+
+    /// The agent of a site dies and is started again.
+    #[track_caller]
+    pub(super) fn kill_agent(&mut self, site: &str) {
+        let mut agent = self.agents.remove(site).unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        self.start_agent(site, None);
+    }
+
+    /// Where a job is.
+    #[track_caller]
+    pub(super) fn site_of(&self, job_id: &str) -> String {
+        let mut jobs = self.jobs().into_iter();
+        let job = jobs.find(|job| job.job_id == job_id).unwrap();
+        job.placement.unwrap().site_id
+    }
+
+    /// The agent of a site dies for good.
+    #[track_caller]
+    pub(super) fn stop_agent(&mut self, site: &str) {
+        let mut agent = self.agents.remove(site).unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+
+    #[track_caller]
+    fn start_server(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
+        command
+            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--data-dir")
+            .arg(self.root.path().join("server"))
+            .envs(SETTINGS);
+        self.server = Some(ServerProcess::launch(command).unwrap());
+    }
+
+    #[track_caller]
+    fn start_agent(&mut self, site: &str, token: Option<&str>) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.root.path().join(format!("{site}.log")))
+            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
+        command
+            .args(["agent", "--sandbox", "none", "--site", site])
+            .args(["--server", &format!("http://127.0.0.1:{}", self.port)])
+            .arg("--dir")
+            .arg(self.agent_dir(site))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        if let Some(token) = token {
+            command.env("LANCANG_AGENT_TOKEN", token);
+        }
+        self.agents.insert(site.into(), command.spawn().unwrap());
+    }
+
+    #[track_caller]
+    fn create_site(&self, site: &str) {
+        let mut sites = SiteServiceClient::new(self.channel());
+        let create = v1::CreateSiteRequest {
+            site: Some(v1::Site {
+                site_id: site.into(),
+                country: "CN".into(),
+                latitude_microdegrees: 25_040_000,
+                longitude_microdegrees: 102_720_000,
+                utc_offset_minutes: 480,
+                pools: vec![v1::Pool {
+                    pool_id: "general".into(),
+                    nodes: 10,
+                    cpu_cores_per_node: 64,
+                    memory_mib_per_node: 262_144,
+                    no_domestic_mix: true,
+                    ..v1::Pool::default()
+                }],
+                power_cap_watts: 100_000,
+                grid_limit_watts: 100_000,
+                pue_permille: 1_000,
+                gateway_id: "mohan".into(),
+                offshore_enclave: true,
+                grid_location_mg_per_kwh: 600_000,
+                ..v1::Site::default()
+            }),
+            ..v1::CreateSiteRequest::default()
+        };
+        let put = v1::PutLatenciesRequest {
+            zones: vec![v1::LatencyZone {
+                zone_id: ZONE.into(),
+                cities: vec![v1::City {
+                    city_id: CITY.into(),
+                    country: "LA".into(),
+                }],
+                budget_us: 50_000,
+            }],
+            latencies: vec![v1::Latency {
+                site_id: site.into(),
+                city_id: CITY.into(),
+                leased_p50_us: 10_000,
+                leased_p95_us: 10_000,
+                ..v1::Latency::default()
+            }],
+            ..v1::PutLatenciesRequest::default()
+        };
+        self.runtime.block_on(async {
+            sites.create_site(create).await.unwrap();
+            sites.put_latencies(put).await.unwrap();
+        });
+    }
+
+    #[track_caller]
+    fn token(&self, site: &str) -> String {
+        let mut sites = SiteServiceClient::new(self.channel());
+        let request = v1::CreateAgentTokenRequest {
+            site_id: site.into(),
+            valid_for: None,
+        };
+        let answer = self.runtime.block_on(sites.create_agent_token(request));
+        answer.unwrap().into_inner().token
+    }
+
+    fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap();
+        let _in_runtime = self.runtime.enter();
+        endpoint.connect_lazy()
+    }
+
+    fn agent_dir(&self, site: &str) -> PathBuf {
+        self.root.path().join(format!("agent-{site}"))
+    }
+
+    fn quiet(&self) -> PathBuf {
+        self.root.path().join("quiet")
+    }
+}
+
+impl Drop for Province {
+    fn drop(&mut self) {
+        for (site, mut agent) in std::mem::take(&mut self.agents) {
+            let _dead = agent.kill();
+            let _reaped = agent.wait();
+            if std::thread::panicking() {
+                let log = self.root.path().join(format!("{site}.log"));
+                let log = fs::read_to_string(log).unwrap_or_default();
+                let _lost = writeln!(io::stderr(), "the agent of {site} said:\n{log}");
+            }
+            // Without a lease, and nobody to write it again, shims end at once.
+            let _none = fs::remove_file(self.agent_dir(&site).join("lease.json"));
+        }
+        if std::thread::panicking()
+            && let Some(server) = &self.server
+        {
+            let _lost = writeln!(io::stderr(), "the server said:\n{}", server.log());
+        }
+    }
+}
+
+impl Mark {
+    /// No fence of a job has left two marks.
+    #[track_caller]
+    pub(super) fn assert_each_once(marks: &[Self]) {
+        let mut seen = BTreeSet::new();
+        for mark in marks {
+            assert!(seen.insert((&mark.job_id, &mark.fence)), "twice: {mark:?}");
+        }
+    }
+
+    /// Whether the programs behind these marks are gone within a time.
+    #[track_caller]
+    pub(super) fn all_have_ended(marks: &[Self], within: Duration) -> bool {
+        let lives = |mark: &Self| Path::new(&format!("/proc/{}", mark.pid)).exists();
+        if within.is_zero() {
+            return !marks.iter().any(lives);
+        }
+        until("programs end", || (!marks.iter().any(lives)).then_some(()));
+        true
+    }
+}
+
+fn has_ended(job: &v1::Job) -> bool {
+    matches!(
+        job.state(),
+        JobState::Succeeded | JobState::Failed | JobState::Cancelled | JobState::Expired
+    )
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}

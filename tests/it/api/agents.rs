@@ -143,6 +143,7 @@ impl Agent {
             events: self.events.clone(),
             last_sequence: self.sequence,
             seen_revision: self.seen,
+            report_number: 0,
         }
     }
 

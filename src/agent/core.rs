@@ -504,5 +504,4 @@ fn end(how: How, message: &str) -> End {
 }
 
 #[cfg(test)]
-#[path = "core_tests.rs"]
 mod tests;

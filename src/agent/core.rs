@@ -318,7 +318,8 @@ impl Core {
             }
             Seen::Suspended if !suspended => {
                 if !began {
-                    self.tell(key, EventKind::Started(String::new()), now, effects);
+                    let started = EventKind::Started("unknown".to_owned());
+                    self.tell(key, started, now, effects);
                 }
                 self.tell(key, EventKind::Suspended, now, effects);
             }
@@ -503,5 +504,4 @@ fn end(how: How, message: &str) -> End {
 }
 
 #[cfg(test)]
-#[path = "core_tests.rs"]
 mod tests;

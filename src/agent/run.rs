@@ -64,7 +64,7 @@ pub enum AgentError {
     Recovery(#[source] ExecutorError),
     /// There is neither a credential nor a token.
     #[error(
-        "this agent is not enrolled: make a token for the site {site_id} (SiteService.CreateAgentToken) and start the agent with it, by --token or LANCANG_AGENT_TOKEN"
+        "this agent is not enrolled: make a token (`lancang site token {site_id}`) and start the agent with it, by LANCANG_AGENT_TOKEN or --token"
     )]
     NotEnrolled {
         /// The site.
@@ -72,7 +72,7 @@ pub enum AgentError {
     },
     /// The server does not take it.
     #[error(
-        "the server refuses this agent ({:?}: {}); what it ran is stopped. To enrol it again, make a token for the site (SiteService.CreateAgentToken) and start the agent with it, by --token or LANCANG_AGENT_TOKEN", .0.code(), .0.message()
+        "the server refuses this agent ({:?}: {}); what it ran is stopped. To enrol it again, make a token (`lancang site token SITE`) and start the agent with it, by LANCANG_AGENT_TOKEN or --token", .0.code(), .0.message()
     )]
     Refused(Box<Status>),
     /// Signals cannot be waited for.

@@ -67,6 +67,8 @@ impl Sandbox {
             "--unshare-pid",
             "--unshare-ipc",
             "--unshare-uts",
+            "--cap-drop",
+            "ALL",
             "--ro-bind",
             "/",
             "/",

@@ -6,7 +6,7 @@ use lancang::proto::v1::{AttemptEnd, AttemptWish, agent_event::Kind};
 
 use super::{
     process::{Site, lives, parent, shell, signal, until},
-    server::Key,
+    server::{Key, State},
 };
 
 const A: Key = ("019a0000-0000-7000-8000-00000000000a", 1);
@@ -64,6 +64,41 @@ fn an_agent_killed_again_and_again_starts_nothing_twice() {
         let ends = kinds.iter().filter(|kind| matches!(kind, Kind::Ended(_)));
         assert_eq!(ends.count(), 1);
     }
+}
+
+#[test]
+fn many_jobs_under_agents_that_die_all_run_once() {
+    const COUNT: usize = 60;
+    let mut site = Site::start();
+    let jobs: Vec<Key> = (0..COUNT)
+        .map(|number| {
+            let id = format!("019a0000-0000-7000-8000-1000000000{number:02}");
+            (&*id.leak(), 1)
+        })
+        .collect();
+    for &key in &jobs {
+        site.server
+            .offer(key, shell("echo once >> side; sleep 0.3; exit 4"));
+    }
+    let is_end = |kind: &Kind| matches!(kind, Kind::Ended(_));
+    let n_ends = |state: &State| {
+        let kinds = state.events.iter().filter_map(|event| event.kind.as_ref());
+        kinds.filter(|kind| is_end(kind)).count()
+    };
+    // Wherever it is at these moments: taking, starting, hearing of ends.
+    for least in (0..COUNT).step_by(10) {
+        site.server
+            .wait_for("more ends", |state| (n_ends(state) >= least).then_some(()));
+        site.kill_agent();
+        site.start_agent();
+    }
+    for key in jobs {
+        let ended = site.server.ended(key);
+        assert_eq!((ended.end(), ended.exit_code), (AttemptEnd::Exited, 4));
+        let side = fs::read_to_string(site.work(key, "side")).unwrap();
+        assert_eq!(side, "once\n", "{}", key.0);
+    }
+    assert_eq!(n_ends(&site.server.state()), COUNT, "each end is told once");
 }
 
 #[test]

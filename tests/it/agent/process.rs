@@ -4,10 +4,11 @@
 
 use std::{
     fs::{self, File},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lancang::proto::v1;
@@ -141,7 +142,8 @@ impl Drop for Site {
             let _reaped = agent.wait();
         }
         if std::thread::panicking() {
-            eprintln!("the agent said:\n{}", self.log());
+            // Where the panic's own message goes; there is nobody else to tell.
+            let _closed = writeln!(io::stderr(), "the agent said:\n{}", self.log());
         }
     }
 }
@@ -185,15 +187,15 @@ pub(super) fn program(argv: &[&str]) -> v1::AttemptOffer {
 /// Looks again and again until there is something to see.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    const PAUSE: Duration = Duration::from_millis(5);
     let (_open, never) = mpsc::channel::<()>();
-    let begin = Instant::now();
-    loop {
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
-        let _waited = never.recv_timeout(Duration::from_millis(5));
+        let _waited = never.recv_timeout(PAUSE);
     }
+    panic!("waited in vain: {what}");
 }
 
 pub(super) fn signal(name: &str, pid: u32) {

@@ -270,7 +270,6 @@ impl std::ops::Deref for Scripted {
 }
 
 impl Shared {
-    #[expect(clippy::result_large_err, reason = "what tonic asks for")]
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let wanted = format!("Bearer {CREDENTIAL}");
         let given = request.metadata().get("authorization");

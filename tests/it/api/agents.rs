@@ -124,6 +124,20 @@ impl TestServer {
         orders
     }
 
+    /// Lets time pass, with a report every 20 s; gives the last orders.
+    async fn pass(&self, agent: &mut Agent, seconds: u64) -> v1::AgentOrders {
+        let mut left = seconds;
+        loop {
+            let step = left.min(20);
+            self.advance(Duration::from_secs(step)).await;
+            let orders = self.poll(agent).await;
+            left -= step;
+            if left == 0 {
+                return orders;
+            }
+        }
+    }
+
     async fn state_of(&self, job: &v1::Job) -> JobState {
         self.settle().await;
         self.get(&job.job_id).await.state()
@@ -257,11 +271,8 @@ async fn a_failure_is_tried_again_under_a_new_fence_and_the_old_one_no_longer_co
     // Its pause of 30 s ends within this slot: it begins with the next one.
     assert_eq!(server.state_of(&job).await, JobState::Planned);
     assert_eq!(place_of(&server.get(&job.job_id).await), there("dli", 1, 5));
-    server.poll(agent).await;
-    server.advance(Duration::from_secs(899)).await;
-    assert_eq!(server.poll(agent).await.attempts, []);
-    server.advance(Duration::from_secs(1)).await;
-    let second = only(&server.poll(agent).await);
+    assert_eq!(server.pass(agent, 899).await.attempts, []);
+    let second = only(&server.pass(agent, 1).await);
     assert_eq!(second.fence, fence(2));
     // What comes late under the old fence changes nothing.
     agent.say(&first, Kind::Suspended(v1::AttemptSuspended {}));
@@ -295,8 +306,7 @@ async fn what_an_agent_has_seen_and_does_not_hold_is_planned_again() {
     assert_eq!(declined.attempts[0].end(), v1::AttemptEnd::Declined);
     assert_eq!(server.state_of(&job).await, JobState::Planned);
     // One that it had taken and no longer knows is a failure.
-    server.advance_slots(1).await;
-    let order = only(&server.poll(agent).await);
+    let order = only(&server.pass(agent, 900).await);
     agent.take(&order);
     server.poll(agent).await;
     agent.held.clear();
@@ -411,17 +421,11 @@ async fn another_agent_takes_over_only_when_the_first_has_stopped() {
     // The new one is told nothing of what the old one may still run.
     assert_eq!(server.poll(&mut second).await.attempts, []);
     assert_eq!(server.state_of(&job).await, JobState::Unreachable);
-    for _ in 0..30 {
-        server.advance(Duration::from_secs(19)).await;
-        server.poll(&mut second).await;
-    }
+    server.pass(&mut second, 599).await;
     assert_eq!(server.state_of(&job).await, JobState::Unreachable);
-    server.advance(Duration::from_secs(29)).await;
-    server.poll(&mut second).await;
     server.advance(Duration::from_secs(1)).await;
     assert_eq!(server.state_of(&job).await, JobState::Planned);
-    server.advance_slots(1).await;
-    let order = only(&server.poll(&mut second).await);
+    let order = only(&server.pass(&mut second, 300).await);
     let expected = v1::Fence {
         site_epoch: 2,
         attempt: 2,
@@ -446,12 +450,7 @@ async fn what_runs_longer_than_planned_takes_its_slots_from_what_has_not_begun()
     let order = only(&server.poll(agent).await);
     agent.take(&order);
     server.poll(agent).await;
-    for _ in 0..(3_600 + 59) / 20 {
-        server.advance(Duration::from_secs(20)).await;
-        server.poll(agent).await;
-    }
-    server.advance(Duration::from_secs(20)).await;
-    server.poll(agent).await;
+    server.pass(agent, 3_600 + 60).await;
     let late = server.get(&first.job_id).await;
     assert_eq!(place(late.placement.as_ref().unwrap()), there("dli", 0, 5));
     assert_eq!(late.cause(), v1::ChangeCause::Overrun);

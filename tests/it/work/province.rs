@@ -81,8 +81,22 @@ impl Province {
         for site in sites {
             let token = province.token(site);
             province.start_agent(site, Some(&token));
+            until("the agent enrols", || {
+                province.is_usable(site).then_some(())
+            });
         }
         province
+    }
+
+    /// Whether work can be planned at a site.
+    #[track_caller]
+    fn is_usable(&self, site: &str) -> bool {
+        let mut spec = self.spec("true");
+        spec.data_policy.as_mut().unwrap().allowed_sites = vec![site.into()];
+        let mut jobs = JobServiceClient::new(self.channel());
+        let quote = jobs.quote_job(v1::QuoteJobRequest { spec: Some(spec) });
+        let quote = self.runtime.block_on(quote).unwrap();
+        quote.into_inner().placement.is_some()
     }
 
     /// Submits a script of the shell for one site; it is expected to take a second.

@@ -6,6 +6,7 @@ mod mailbox;
 mod reading;
 mod batch;
 mod open;
+mod occupants;
 mod planning;
 mod replanning;
 mod writer;

@@ -2,17 +2,17 @@
 //!
 //! Knows no thread, no store and no clock; the same commands at the same times give the same records.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     controller::{
         ActualsReceipt, Commit, ForecastReceipt, LatencyReceipt, Options, Submitted,
         batch::Batch,
-        planning::Plan,
+        planning::{Plan, Proposal, Wanted},
         replanning::{Due, Replanning, Scope},
     },
     domain::{
-        ids::SiteId,
+        ids::{JobId, SiteId},
         interner::Interner,
         job::{ChangeCause, Job, JobSpec},
         link::Link,
@@ -111,7 +111,7 @@ impl Writer {
                 already_existed: true,
             });
         }
-        let planned = self.plan_submission(submission, now)?;
+        let planned = self.plan_submission(submission, &BTreeSet::new(), now)?;
         let id = planned.submission.id;
         match self.core.decide_submit(std::slice::from_ref(&planned), now) {
             Ok(record) => self.commit(record, batch),
@@ -133,6 +133,8 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<Vec<Submitted>, Rejection> {
         let mut planned: Vec<PlannedSubmission> = Vec::new();
+        // Nobody moves twice in one record.
+        let mut moved = BTreeSet::new();
         let mut ids = Vec::with_capacity(submissions.len());
         self.check_record_size(&submissions)?;
         let mut items = submissions.into_iter().enumerate();
@@ -146,7 +148,10 @@ impl Writer {
                 return Ok(());
             }
             ids.push((submission.id, false));
-            planned.push(self.plan_submission(submission, now).map_err(at_item)?);
+            let item = self.plan_submission(submission, &moved, now);
+            let item = item.map_err(at_item)?;
+            moved.extend(item.moves.iter().map(|change| change.id));
+            planned.push(item);
             Ok(())
         });
         let decided = outcome.and_then(|()| {
@@ -159,7 +164,7 @@ impl Writer {
             Ok(Some(record)) => self.commit(record, batch),
             Ok(None) => {}
             Err(rejection) => {
-                planned.iter().for_each(|item| self.unreserve(item));
+                planned.iter().rev().for_each(|item| self.unreserve(item));
                 return Err(rejection);
             }
         }
@@ -190,10 +195,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Finds a placement and reserves it; a job that is to be held must be feasible too, but reserves nothing.
+    /// Finds a placement and reserves it; a job that is to be held must be feasible too, but reserves and moves nothing.
     fn plan_submission(
         &mut self,
         submission: Submission,
+        moved: &BTreeSet<JobId>,
         now: TimeMs,
     ) -> Result<PlannedSubmission, Rejection> {
         self.core.check_references(&submission.spec)?;
@@ -205,22 +211,35 @@ impl Writer {
             .options
             .settings
             .end_by(submission.spec.timing.finish_deadline, now);
-        let revision = self.core.state().revision();
-        let placement = self
+        let wanted = Wanted {
+            id: submission.id,
+            spec: &submission.spec,
+            staged: None,
+            end_by,
+        };
+        let proposal = self
             .plan
-            .place(&submission.spec, None, end_by, now, revision)
+            .propose(self.core.state(), wanted, moved, now)
             .map_err(Rejection::Infeasible)?;
-        if let Some(terms) = &submission.quote {
-            self.check_quote(terms, &placement, now)?;
-        }
-        let placement = (!submission.hold).then(|| Arc::new(placement));
-        if let Some(placement) = &placement {
-            self.plan.timetable.reserve(placement);
+        let terms = submission.quote.as_ref();
+        let kept = terms.map_or(Ok(()), |terms| {
+            self.check_quote(terms, &proposal.placement, now)
+        });
+        if kept.is_err() || submission.hold {
+            self.plan.withdraw(&proposal);
+            kept?;
+            return Ok(PlannedSubmission {
+                submission,
+                end_by,
+                placement: None,
+                moves: Vec::new(),
+            });
         }
         Ok(PlannedSubmission {
             submission,
             end_by,
-            placement,
+            placement: Some(proposal.placement),
+            moves: proposal.moves,
         })
     }
 
@@ -269,7 +288,10 @@ impl Writer {
 
     fn unreserve(&mut self, planned: &PlannedSubmission) {
         if let Some(placement) = &planned.placement {
-            self.plan.timetable.release(placement);
+            self.plan.withdraw(&Proposal {
+                placement: placement.clone(),
+                moves: planned.moves.clone(),
+            });
         }
     }
 
@@ -298,25 +320,35 @@ impl Writer {
                 if let Some(old) = &old {
                     self.plan.timetable.release(old);
                 }
-                let revision = self.core.state().revision();
-                let staged = job.staged_at(self.horizon().start);
-                let placed = match self.plan.place(&spec, staged, end_by, now, revision) {
-                    Ok(placement) => Ok(Some(Arc::new(placement))),
+                let wanted = Wanted {
+                    id: command.id,
+                    spec: &spec,
+                    staged: job.staged_at(self.horizon().start),
+                    end_by,
+                };
+                let nobody = BTreeSet::new();
+                let proposal = self.plan.propose(self.core.state(), wanted, &nobody, now);
+                let proposal = match proposal {
+                    Ok(proposal) => Ok(Some(proposal)),
                     // A job that waits was accepted before: it goes on waiting instead of being refused.
                     Err(_) if old.is_none() => Ok(None),
                     Err(why) => Err(Rejection::Infeasible(why)),
                 };
-                let decided = placed.and_then(|placed| {
-                    let record =
-                        self.core
-                            .finish_job(command, &spec, end_by, placed.clone(), now)?;
-                    Ok((record, placed))
+                let decided = proposal.and_then(|proposal| {
+                    let (placement, moves) = match &proposal {
+                        Some(found) => (Some(found.placement.clone()), &found.moves[..]),
+                        None => (None, &[][..]),
+                    };
+                    let core = &self.core;
+                    core.finish_job(command, &spec, end_by, placement, moves, now)
+                        .inspect_err(|_| {
+                            if let Some(proposal) = &proposal {
+                                self.plan.withdraw(proposal);
+                            }
+                        })
                 });
                 match decided {
-                    Ok((record, placed)) => {
-                        if let Some(placement) = &placed {
-                            self.plan.timetable.reserve(placement);
-                        }
+                    Ok(record) => {
                         self.commit(record, batch);
                         self.note_room();
                     }
@@ -518,6 +550,7 @@ impl Writer {
     /// Applies a record; the timetable has followed already.
     pub(super) fn commit(&mut self, record: Record, batch: &mut Batch) {
         let deltas = self.core.apply(&record);
+        self.plan.follow(&deltas);
         if !deltas.is_empty() {
             batch.commits.push(Arc::new(Commit {
                 revision: record.revision,

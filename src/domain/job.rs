@@ -221,6 +221,8 @@ pub enum ChangeCause {
     Room,
     /// Its deadline is out of reach.
     Deadline,
+    /// It moved so that another job has room.
+    MadeRoom,
 }
 
 /// A past change of a placement.
@@ -232,7 +234,7 @@ pub struct PlacementChange {
     pub at: TimeMs,
     /// What made it change.
     pub cause: ChangeCause,
-    /// The site, supply or forecast behind it; empty when it was the job itself.
+    /// The site, supply, forecast or other job behind it; empty when it was the job itself.
     pub trigger: Arc<str>,
     /// Site and start after it and the green share in thousandths; `None` when it lost its placement.
     pub to: Option<(crate::domain::ids::SiteId, Slot, u32)>,

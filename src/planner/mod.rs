@@ -22,6 +22,7 @@ mod malleable;
 mod place;
 mod explain;
 mod suggest;
+mod chain;
 mod replan;
 mod check;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod properties;
 #[cfg(test)]
 mod malleable_properties;
 
+pub use chain::{GaveWay, MadeRoom, Movers};
 pub use check::check;
 pub use data_rules::POLICY_VERSION;
 pub use place::Infeasible;

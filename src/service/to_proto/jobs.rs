@@ -130,6 +130,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::StartMissed => v1::ChangeCause::StartMissed,
         ChangeCause::Room => v1::ChangeCause::Room,
         ChangeCause::Deadline => v1::ChangeCause::Deadline,
+        ChangeCause::MadeRoom => v1::ChangeCause::MadeRoom,
     }
 }
 

@@ -100,6 +100,7 @@ pub(crate) fn cause() -> impl Strategy<Value = ChangeCause> {
         ChangeCause::Room,
         ChangeCause::Deadline,
         ChangeCause::LinkChanged,
+        ChangeCause::MadeRoom,
     ])
 }
 

@@ -31,6 +31,7 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::StartMissed => Wire::StartMissed,
         ChangeCause::Room => Wire::Room,
         ChangeCause::Deadline => Wire::Deadline,
+        ChangeCause::MadeRoom => Wire::MadeRoom,
     };
     wire.into()
 }
@@ -53,6 +54,7 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::StartMissed => Ok(ChangeCause::StartMissed),
         Wire::Room => Ok(ChangeCause::Room),
         Wire::Deadline => Ok(ChangeCause::Deadline),
+        Wire::MadeRoom => Ok(ChangeCause::MadeRoom),
     }
 }
 

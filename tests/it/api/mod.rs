@@ -15,6 +15,7 @@ mod plan;
 mod priority;
 mod quote_explain;
 mod replan;
+mod room;
 mod submit;
 mod verbs;
 mod watch;

@@ -60,7 +60,8 @@ impl Timetable {
     /// then nothing is changed.
     ///
     /// Nobody moves for a job of a lower priority, nobody loses its placement, and whoever moves keeps its window, its
-    /// green share and its rules. At most [`limits::CHAIN_MOVES_MAX`] jobs move. Not every possible chain is found.
+    /// green share and its rules. At most [`limits::CHAIN_MOVES_MAX`] jobs move. Not every possible chain is found; of
+    /// those that are, the one that adds the least grid energy stands, then the one with the fewest moves.
     pub fn make_room(&mut self, request: &Request<'_>, movers: &impl Movers) -> Option<MadeRoom> {
         let work = Work::default();
         let mut chain = Chain {
@@ -70,15 +71,28 @@ impl Timetable {
             work: &work,
             lifted: Vec::new(),
         };
+        let mut best: Option<(Cost, MadeRoom)> = None;
         for target in chain.targets(request, limits::CHAIN_TRIES_MAX) {
             if let Some(made) = chain.carry_out(request, &target) {
-                return Some(made);
+                chain.timetable.undo(&made);
+                let cost = made.cost();
+                if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                    best = Some((cost, made));
+                }
             }
             if chain.is_exhausted() {
                 break;
             }
         }
-        None
+        let (_, made) = best?;
+        for moved in &made.moves {
+            self.release(&moved.from);
+        }
+        for moved in &made.moves {
+            self.reserve(&moved.to);
+        }
+        self.reserve(&made.placement);
+        Some(made)
     }
 
     /// Undoes [`Timetable::make_room`].
@@ -90,6 +104,18 @@ impl Timetable {
         for moved in &made.moves {
             self.reserve(&moved.from);
         }
+    }
+}
+
+/// Grid energy that a chain adds, watt-seconds, and the number of its moves.
+type Cost = (i128, usize);
+
+impl MadeRoom {
+    fn cost(&self) -> Cost {
+        let grid = |placement: &Placement| i128::from(placement.energy.grid_watt_seconds);
+        let moves = self.moves.iter();
+        let by_moves: i128 = moves.map(|moved| grid(&moved.to) - grid(&moved.from)).sum();
+        (grid(&self.placement) + by_moves, self.moves.len())
     }
 }
 

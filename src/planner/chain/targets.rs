@@ -19,7 +19,7 @@ use crate::{
         shape::Flex,
         site_table::{to_index, to_indexes, to_slot},
     },
-    slot::SlotRange,
+    slot::{Slot, SlotRange},
 };
 
 /// Slots in a row at a site where others are in the way of a job.
@@ -30,6 +30,8 @@ pub(super) struct Target {
     pool: PoolId,
     /// Slots of the target in which something is short.
     n_short: usize,
+    /// Grid power without those that may move, watts x slots.
+    grid: u64,
     short: Short,
 }
 
@@ -62,7 +64,8 @@ struct Need {
     wants_green: bool,
 }
 
-/// Stretches at all sites, those with the fewest slots in which something is short first; at most `n_max`.
+/// Stretches at all sites, at most `n_max`: first some with the fewest slots in which something is short, then some
+/// with the most green power.
 pub(super) fn targets(
     timetable: &Timetable,
     ask: &Ask<'_>,
@@ -105,9 +108,10 @@ pub(super) fn targets(
             all.extend(stretches.best(to_index(n_slots), n_max));
         }
     }
-    all.sort_by(|a, b| {
-        (a.n_short, &a.site, a.slots.start).cmp(&(b.n_short, &b.site, b.slots.start))
-    });
+    // Half by how few are in the way, the rest by how green.
+    all.sort_by(|a, b| a.by_shortage().cmp(&b.by_shortage()));
+    let few = n_max.div_ceil(2).min(all.len());
+    all[few..].sort_by(|a, b| a.by_grid().cmp(&b.by_grid()));
     all.truncate(n_max);
     all
 }
@@ -161,9 +165,9 @@ impl<'a> Stretches<'a> {
         }
     }
 
-    /// The best stretches of this length; those that overlap by more than three quarters are taken for the same.
+    /// The best stretches of this length, half of them by each of the two orders; those that overlap by more than three quarters are taken for the same.
     fn best(&self, n_slots: usize, n_max: usize) -> Vec<Target> {
-        let mut left: Vec<(usize, usize)> = Vec::new();
+        let mut left: Vec<(u64, u64, usize)> = Vec::new();
         let last_start = self.offer.last_start.saturating_sub(self.offer.slots.start);
         let n_starts = (self.short.len() + 1).saturating_sub(n_slots);
         // Sums over the slots before each.
@@ -182,20 +186,25 @@ impl<'a> Stretches<'a> {
         for start in 0..n_starts.min(last_start + 1) {
             let over = |sums: &[u64]| sums[start + n_slots] - sums[start];
             if over(&closed) == 0 && over(&grid) <= self.need.grid_max && 0 < over(&shorts) {
-                left.push((to_index_of(over(&shorts)), start));
+                left.push((over(&shorts), over(&grid), start));
             }
         }
-        left.sort_unstable();
         let apart = (n_slots / 4).max(1);
         let mut best: Vec<usize> = Vec::new();
-        for (_, start) in left {
-            if best.len() == n_max {
-                break;
+        let mut take = |left: &[(u64, u64, usize)], n_max: usize| {
+            for &(_, _, start) in left {
+                if best.len() == n_max {
+                    break;
+                }
+                if best.iter().all(|other| apart <= other.abs_diff(start)) {
+                    best.push(start);
+                }
             }
-            if best.iter().all(|other| apart <= other.abs_diff(start)) {
-                best.push(start);
-            }
-        }
+        };
+        left.sort_unstable();
+        take(&left, n_max.div_ceil(2));
+        left.sort_unstable_by_key(|&(short, grid, start)| (grid, short, start));
+        take(&left, n_max);
         let targets = best.into_iter();
         targets
             .map(|start| self.target(start..start + n_slots))
@@ -210,6 +219,7 @@ impl<'a> Stretches<'a> {
             n_short += usize::from(*at != Short::default());
             short = short.or(*at);
         }
+        let grid = self.grid[stretch.clone()].iter().sum();
         let first = self.offer.slots.start;
         let to_slot = |i: usize| to_slot(first + i, self.offer.horizon);
         Target {
@@ -217,13 +227,10 @@ impl<'a> Stretches<'a> {
             slots: SlotRange::new(to_slot(stretch.start), to_slot(stretch.end)),
             pool: site.pools[self.pool].id.clone(),
             n_short,
+            grid,
             short,
         }
     }
-}
-
-fn to_index_of(n: u64) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// What those that may move take, by slot of the offer.
@@ -324,6 +331,14 @@ impl Short {
 }
 
 impl Target {
+    fn by_shortage(&self) -> (usize, u64, &SiteId, Slot) {
+        (self.n_short, self.grid, &self.site, self.slots.start)
+    }
+
+    fn by_grid(&self) -> (u64, usize, &SiteId, Slot) {
+        (self.grid, self.n_short, &self.site, self.slots.start)
+    }
+
     /// Whether a placement at the site takes something that the job lacks here.
     pub(super) fn is_short_of(&self, other: &Placement) -> bool {
         let Amounts {

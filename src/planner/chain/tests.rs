@@ -1,3 +1,7 @@
+//! Chains by hand, in all small cases against every arrangement, and in random worlds.
+//!
+//! What is made is checked from the placements alone.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -87,8 +91,10 @@ fn narrow(id: &str) -> Site {
     }
 }
 
-/// Ids of those that moved, with their new runs.
-fn moved(made: &MadeRoom) -> Vec<(u128, String, Vec<(u32, u32)>)> {
+/// Id, site and runs of one that moved.
+type Moved = (u128, String, Vec<(u32, u32)>);
+
+fn moved(made: &MadeRoom) -> Vec<Moved> {
     let moves = made.moves.iter();
     moves
         .map(|moved| (moved.id.0, moved.to.site.to_string(), runs_of(&moved.to)))

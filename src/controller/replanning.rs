@@ -222,7 +222,8 @@ impl Writer {
     /// Moves time on: a new slot opens the horizon and closes windows.
     pub(super) fn tick(&mut self, now: TimeMs) {
         let slot = self.options.settings.grid.slot_at(now);
-        if slot <= self.horizon().start {
+        let before = self.horizon().start;
+        if slot <= before {
             return;
         }
         self.plan.advance(self.core.state(), now);
@@ -231,6 +232,15 @@ impl Writer {
             trigger: Arc::default(),
             scope: Scope::Queued,
         });
+        // Counted from the start of the grid, so that a restart does not put it off.
+        let sweeps_by = |slot: Slot| slot.0.checked_div(self.options.sweep_every_slots);
+        if sweeps_by(before) != sweeps_by(slot) {
+            self.replanning.note(Due {
+                cause: ChangeCause::Sweep,
+                trigger: Arc::default(),
+                scope: Scope::Everything,
+            });
+        }
         self.replanning.stuck.tries_left = limits::CHAINS_PER_SLOT_MAX;
         self.forgetting = true;
     }

@@ -48,7 +48,7 @@ pub struct JobSpec {
     pub confidence: Confidence,
     /// The rules its data are under.
     pub data_policy: Arc<DataPolicy>,
-    /// What is worth what; `None` means strictly grid energy, carbon, cost, delay.
+    /// What is worth what; `None` means strictly grid energy, end, carbon, cost, with the end last for malleable jobs.
     pub weights: Option<Weights>,
     /// How soon it is served among jobs that wait for room, from 1 to 10, the highest first.
     pub priority: u32,
@@ -223,6 +223,8 @@ pub enum ChangeCause {
     Deadline,
     /// It moved so that another job has room.
     MadeRoom,
+    /// Everything that had not begun was looked at, as is done from time to time.
+    Sweep,
 }
 
 /// A past change of a placement.

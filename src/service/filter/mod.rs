@@ -212,7 +212,7 @@ fn label<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
 
 /// Reads the name of a cause, with or without its prefix.
 fn cause(name: &str) -> Option<ChangeCause> {
-    const ALL: [ChangeCause; 15] = [
+    const ALL: [ChangeCause; 16] = [
         ChangeCause::Submitted,
         ChangeCause::Updated,
         ChangeCause::Held,
@@ -228,6 +228,7 @@ fn cause(name: &str) -> Option<ChangeCause> {
         ChangeCause::Deadline,
         ChangeCause::LinkChanged,
         ChangeCause::MadeRoom,
+        ChangeCause::Sweep,
     ];
     let full = |cause: ChangeCause| to_proto::cause(cause).as_str_name();
     ALL.into_iter().find(|cause| {

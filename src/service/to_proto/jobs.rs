@@ -131,6 +131,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::Room => v1::ChangeCause::Room,
         ChangeCause::Deadline => v1::ChangeCause::Deadline,
         ChangeCause::MadeRoom => v1::ChangeCause::MadeRoom,
+        ChangeCause::Sweep => v1::ChangeCause::Sweep,
     }
 }
 

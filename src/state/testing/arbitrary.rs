@@ -101,6 +101,7 @@ pub(crate) fn cause() -> impl Strategy<Value = ChangeCause> {
         ChangeCause::Deadline,
         ChangeCause::LinkChanged,
         ChangeCause::MadeRoom,
+        ChangeCause::Sweep,
     ])
 }
 

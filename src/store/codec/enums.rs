@@ -32,6 +32,7 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::Room => Wire::Room,
         ChangeCause::Deadline => Wire::Deadline,
         ChangeCause::MadeRoom => Wire::MadeRoom,
+        ChangeCause::Sweep => Wire::Sweep,
     };
     wire.into()
 }
@@ -55,6 +56,7 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::Room => Ok(ChangeCause::Room),
         Wire::Deadline => Ok(ChangeCause::Deadline),
         Wire::MadeRoom => Ok(ChangeCause::MadeRoom),
+        Wire::Sweep => Ok(ChangeCause::Sweep),
     }
 }
 

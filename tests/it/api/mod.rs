@@ -17,5 +17,6 @@ mod quote_explain;
 mod replan;
 mod room;
 mod submit;
+mod sweep;
 mod verbs;
 mod watch;

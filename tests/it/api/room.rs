@@ -62,7 +62,10 @@ async fn a_job_that_was_refused_is_placed_by_moving_one_that_can_wait() {
         place_of(&server.get(&patient.job_id).await),
         there("a", 8, 12)
     );
-    let why = server.explain(&patient.job_id).await.history.remove(0);
+    let mut why = server.explain(&patient.job_id).await;
+    let sentence = format!("; moved so that the job {} has room", tight.job_id);
+    assert!(why.summary.ends_with(&sentence), "{}", why.summary);
+    let why = why.history.remove(0);
     assert_eq!(
         (why.cause(), why.trigger),
         (v1::ChangeCause::MadeRoom, tight.job_id)

@@ -49,6 +49,8 @@ pub struct Config {
     pub replan_max_moves_per_revision: u32,
     /// Least gain for which a job that could stay is moved, thousandths, at most 1000.
     pub replan_min_gain_permille: u32,
+    /// Seconds after which all jobs that have not begun are looked at, 0 for never; rounded up to whole slots.
+    pub replan_sweep_seconds: u32,
     /// Journal records after which a snapshot is written, at least 100.
     pub snapshot_every_records: u64,
     /// Seconds that a job in a final state is kept, at least a day.
@@ -136,6 +138,7 @@ impl Config {
             forecast_stale_after_seconds: file.forecast.stale_after_minutes * 60,
             replan_max_moves_per_revision: file.replan.max_moves_per_revision,
             replan_min_gain_permille: file.replan.min_gain_permille,
+            replan_sweep_seconds: file.replan.sweep_minutes * 60,
             snapshot_every_records: file.snapshot.every_records,
             retention_terminal_seconds: u64::from(file.retention.terminal_days) * 86_400,
             max_live_jobs: file.limits.max_live_jobs,

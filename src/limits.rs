@@ -172,6 +172,18 @@ pub const RECENT_RECORDS_MAX: u64 = 1_000;
 pub const REPLAN_WORK_MAX: u64 = 30_000_000;
 /// Jobs that one step of re-planning looks at: the mailbox waits no longer than that takes.
 pub const REPLAN_CANDIDATES_MAX: usize = 768;
+/// Jobs that move for one that has no room: what a person can still follow, and one record easily holds.
+pub const CHAIN_MOVES_MAX: usize = 16;
+/// Stretches of slots tried for one job that has no room: those after the first few seldom help.
+pub const CHAIN_TRIES_MAX: usize = 8;
+/// Planned jobs of one site that a chain looks at, the earliest first: a walk of a fraction of a millisecond.
+pub const CHAIN_LOOK_MAX: usize = 2_048;
+/// Work after which a chain is given up, in slots looked at: about ten milliseconds of the writer.
+pub const CHAIN_WORK_MAX: u64 = 3_000_000;
+/// Jobs in the queue for which one step of re-planning tries chains: together no longer than another step.
+pub const CHAINS_PER_STEP_MAX: usize = 8;
+/// Jobs in the queue for which chains are tried in one slot: at worst a few seconds of the writer in a quarter of an hour.
+pub const CHAINS_PER_SLOT_MAX: usize = 512;
 /// Wrong fields or refusals in the details of one status: more than a form has, little enough for any client's headers.
 pub const STATUS_DETAILS_MAX: usize = 128;
 /// Submissions read from a stream that share one message to the controller.

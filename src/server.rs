@@ -193,6 +193,7 @@ fn options(config: &Config, grid: SlotGrid) -> controller::Options {
         replan_min_gain_permille: config.replan_min_gain_permille,
         replan_max_moves: usize::try_from(config.replan_max_moves_per_revision)
             .unwrap_or(usize::MAX),
+        sweep_every_slots: grid.slots_for_ms(u64::from(config.replan_sweep_seconds) * 1_000),
         quote_valid_ms: i64::from(config.quote_valid_seconds) * 1_000,
         snapshot_every_records: config.snapshot_every_records,
         ended_jobs_kept_ms: i64::try_from(config.retention_terminal_seconds)

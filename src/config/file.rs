@@ -52,7 +52,7 @@ pub struct FileLog {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileForecast {
-    /// Age in minutes from which an issue counts as stale. The default, 40 hours, keeps a day-ahead issue of 09:00 fresh
+    /// Age in minutes from which an issue counts as stale; one for a week lasts six days longer. The default, 40 hours, keeps a day-ahead issue of 09:00 fresh
     /// until the end of the day that it is for.
     pub stale_after_minutes: u32,
 }
@@ -65,6 +65,9 @@ pub struct FileReplan {
     pub max_moves_per_revision: u32,
     /// Least gain, in thousandths of the present cost, for which a job that could stay is moved.
     pub min_gain_permille: u32,
+    /// Minutes after which all jobs that have not begun are looked at, rounded up to whole slots; 0 for never. Changes of
+    /// forecasts and sites are followed at once in any case.
+    pub sweep_minutes: u32,
 }
 
 /// Section `snapshot`.
@@ -141,6 +144,7 @@ impl Default for FileConfig {
             replan: FileReplan {
                 max_moves_per_revision: 1000,
                 min_gain_permille: 50,
+                sweep_minutes: 60,
             },
             snapshot: FileSnapshot {
                 every_records: 100_000,

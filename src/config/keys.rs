@@ -29,6 +29,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "replan.min_gain_permille",
         "LANCANG_REPLAN_MIN_GAIN_PERMILLE",
     ),
+    ("replan.sweep_minutes", "LANCANG_REPLAN_SWEEP_MINUTES"),
     ("snapshot.every_records", "LANCANG_SNAPSHOT_EVERY_RECORDS"),
     ("retention.terminal_days", "LANCANG_RETENTION_TERMINAL_DAYS"),
     ("limits.max_live_jobs", "LANCANG_LIMITS_MAX_LIVE_JOBS"),
@@ -171,7 +172,7 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
 }
 
 /// The keys that are plain numbers, with their values and their ranges.
-fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 8] {
+fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 9] {
     [
         (
             "forecast.stale_after_minutes",
@@ -190,6 +191,12 @@ fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 8] {
             u64::from(file.replan.min_gain_permille),
             0,
             1000,
+        ),
+        (
+            "replan.sweep_minutes",
+            u64::from(file.replan.sweep_minutes),
+            0,
+            10_080,
         ),
         (
             "snapshot.every_records",

@@ -114,6 +114,8 @@ pub struct LatencyReceipt {
 pub struct Quote {
     /// The placement a submission would get; `None` when no site can run the job.
     pub placement: Option<Placement>,
+    /// Planned jobs that would move to make room for it.
+    pub n_moved: usize,
     /// The best placements of the other sites, best first, at most `limits::QUOTE_ALTERNATIVES_MAX`.
     pub alternatives: Vec<Placement>,
     /// The job run at once.

@@ -6,11 +6,13 @@ mod mailbox;
 mod reading;
 mod batch;
 mod open;
+mod occupants;
 mod planning;
 mod replanning;
 mod writer;
 mod leases;
 mod work;
+mod submitting;
 mod snapshots;
 mod durable;
 mod thread;
@@ -50,6 +52,8 @@ pub struct Options {
     pub replan_min_gain_permille: u32,
     /// Sound placements moved in one revision at most.
     pub replan_max_moves: usize,
+    /// Slots after which all jobs that have not begun are looked at; 0 for never.
+    pub sweep_every_slots: u32,
     /// How long a quote can be redeemed, milliseconds.
     pub quote_valid_ms: i64,
     /// Records after which a snapshot is written.
@@ -72,6 +76,7 @@ impl Options {
             stale_after_ms: 40 * 3_600_000,
             replan_min_gain_permille: 50,
             replan_max_moves: 1_000,
+            sweep_every_slots: settings.grid.slots_for_ms(3_600_000),
             quote_valid_ms: 300_000,
             snapshot_every_records: 100_000,
             ended_jobs_kept_ms: 30 * 86_400_000,

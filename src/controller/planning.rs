@@ -2,13 +2,19 @@
 //!
 //! Its reservations are exactly the placements of the planned jobs, and its outlooks those of the present forecasts.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
-    controller::{Explanation, Options, Quote},
+    controller::{
+        Explanation, Options, Quote,
+        occupants::{NotBegun, Occupants},
+    },
     domain::{
         ids::{JobId, Revision, SiteId},
-        job::{Job, JobSpec, JobState},
+        job::{ChangeCause, Job, JobSpec, JobState},
         link::StageIn,
         outlook::SiteOutlook,
         placement::Placement,
@@ -17,9 +23,11 @@ use crate::{
     },
     energy::outlook::{Window as OutlookWindow, dated_outlook},
     limits,
-    planner::{Infeasible, Request, Timetable},
+    planner::{GaveWay, Infeasible, MadeRoom, Request, Timetable},
     slot::{Slot, SlotRange, TimeMs},
-    state::{Core, Rejection, State, rejection::Infeasibility},
+    state::{
+        Core, Rejection, State, command::PlanChange, event::JobDelta, rejection::Infeasibility,
+    },
 };
 
 /// The timetable with what is needed to keep it right.
@@ -31,6 +39,26 @@ pub(super) struct Plan {
     is_cut: bool,
     /// Until when each site's outlook does not age.
     lasting: BTreeMap<SiteId, TimeMs>,
+    /// Who is planned where: those that may have to move.
+    occupants: Occupants,
+}
+
+/// A job to be placed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) id: JobId,
+    pub(super) spec: &'a JobSpec,
+    /// A transfer of its input that stands.
+    pub(super) staged: Option<&'a Arc<StageIn>>,
+    /// The finish deadline in force.
+    pub(super) end_by: TimeMs,
+}
+
+/// A place for a job, reserved, and the moves that make room for it, reserved too.
+#[derive(Debug, Clone)]
+pub(super) struct Proposal {
+    pub(super) placement: Arc<Placement>,
+    pub(super) moves: Vec<PlanChange>,
 }
 
 impl Plan {
@@ -42,6 +70,7 @@ impl Plan {
             options,
             is_cut: false,
             lasting: BTreeMap::new(),
+            occupants: Occupants::default(),
         };
         plan.timetable.set_latencies(state.latencies().clone());
         for link in state.links().values() {
@@ -53,6 +82,7 @@ impl Plan {
         for job in state.jobs().values() {
             if let Some(placement) = job.placement() {
                 plan.timetable.reserve(placement);
+                plan.occupants.add(job.id, placement);
                 plan.is_cut |= placement.end() > plan.timetable.horizon().end;
             }
         }
@@ -132,30 +162,129 @@ impl Plan {
         )
     }
 
-    /// The best placement, not reserved yet; `staged` is a transfer of the job's input that stands.
-    pub(super) fn place(
-        &self,
-        spec: &JobSpec,
-        staged: Option<&Arc<StageIn>>,
-        end_by: TimeMs,
+    /// Takes over the changes of a record.
+    pub(super) fn follow(&mut self, deltas: &[JobDelta]) {
+        for delta in deltas {
+            self.occupants.follow(delta);
+        }
+    }
+
+    /// The best placement, and where there is no room, one for which others move; all of it reserved.
+    ///
+    /// Those in `settled` stay where they are: what was proposed with them is not in the state yet.
+    pub(super) fn propose(
+        &mut self,
+        state: &State,
+        wanted: Wanted<'_>,
+        settled: &BTreeSet<JobId>,
         now: TimeMs,
-        revision: Revision,
-    ) -> Result<Placement, Box<Infeasibility>> {
-        let request = Request::new(spec, now, end_by, self.options.settings.grid, revision)
-            .with_staged(staged);
-        self.timetable.place(&request).map_err(|why| {
+    ) -> Result<Proposal, Box<Infeasibility>> {
+        self.seek(state, wanted, settled, now).map_err(|why| {
+            let request = self.request(wanted, state.revision(), now);
             Box::new(Infeasibility {
                 sites: refusals(why),
                 suggestions: self.timetable.suggest(&request),
                 at: now,
-                revision,
+                revision: state.revision(),
             })
         })
     }
 
+    /// As [`Self::propose`] without advice.
+    pub(super) fn seek(
+        &mut self,
+        state: &State,
+        wanted: Wanted<'_>,
+        settled: &BTreeSet<JobId>,
+        now: TimeMs,
+    ) -> Result<Proposal, Infeasible> {
+        let request = self.request(wanted, state.revision(), now);
+        let why = match self.timetable.place(&request) {
+            Ok(placement) => {
+                self.timetable.reserve(&placement);
+                return Ok(Proposal {
+                    placement: Arc::new(placement),
+                    moves: Vec::new(),
+                });
+            }
+            Err(why) => why,
+        };
+        if let Some(made) = self.make_room(state, wanted, settled, now) {
+            let trigger: Arc<str> = wanted.id.to_string().into();
+            let moves = made
+                .moves
+                .into_iter()
+                .filter(|moved| moved.from != moved.to);
+            return Ok(Proposal {
+                placement: made.placement,
+                moves: moves.map(|moved| made_way(moved, &trigger)).collect(),
+            });
+        }
+        Err(why)
+    }
+
+    /// Gives back what a proposal reserved.
+    pub(super) fn withdraw(&mut self, proposal: &Proposal) {
+        self.timetable.release(&proposal.placement);
+        let moves = || proposal.moves.iter();
+        for to in moves().filter_map(|moved| moved.to.as_deref()) {
+            self.timetable.release(to);
+        }
+        for from in moves().filter_map(|moved| moved.from.as_deref()) {
+            self.timetable.reserve(from);
+        }
+    }
+
+    fn request<'a>(&self, wanted: Wanted<'a>, revision: Revision, now: TimeMs) -> Request<'a> {
+        let grid = self.options.settings.grid;
+        Request::new(wanted.spec, now, wanted.end_by, grid, revision).with_staged(wanted.staged)
+    }
+
+    fn make_room(
+        &mut self,
+        state: &State,
+        wanted: Wanted<'_>,
+        settled: &BTreeSet<JobId>,
+        now: TimeMs,
+    ) -> Option<MadeRoom> {
+        let request = self.request(wanted, state.revision(), now);
+        let movers = NotBegun {
+            occupants: &self.occupants,
+            state,
+            now,
+            except: wanted.id,
+            settled,
+        };
+        self.timetable.make_room(&request, &movers)
+    }
+
+    /// How every site comes out for a job without a placement. Where no site has room, the site at which others would
+    /// make some is the chosen one; with it comes how many would move.
+    fn prospects(
+        &mut self,
+        state: &State,
+        wanted: Wanted<'_>,
+        now: TimeMs,
+    ) -> (Vec<SiteVerdict>, usize) {
+        let request = self.request(wanted, state.revision(), now);
+        let mut sites = self.timetable.verdicts(&request, None);
+        if chosen(&sites).is_some() {
+            return (sites, 0);
+        }
+        let Some(made) = self.make_room(state, wanted, &BTreeSet::new(), now) else {
+            return (sites, 0);
+        };
+        self.timetable.undo(&made);
+        let site = &made.placement.site;
+        if let Some(verdict) = sites.iter_mut().find(|verdict| verdict.site == *site) {
+            verdict.outcome = Outcome::Chosen(Box::new(Placement::clone(&made.placement)));
+        }
+        (sites, made.moves.len())
+    }
+
     /// A decision without the commit.
     pub(super) fn quote(
-        &self,
+        &mut self,
         core: &Core,
         spec: &JobSpec,
         now: TimeMs,
@@ -163,9 +292,15 @@ impl Plan {
         core.check_references(spec)?;
         let revision = core.state().revision();
         let settings = self.options.settings;
-        let end_by = settings.end_by(spec.timing.finish_deadline, now);
-        let request = Request::new(spec, now, end_by, settings.grid, revision);
-        let sites = self.timetable.verdicts(&request, None);
+        let wanted = Wanted {
+            // No job has this id.
+            id: JobId(0),
+            spec,
+            staged: None,
+            end_by: settings.end_by(spec.timing.finish_deadline, now),
+        };
+        let (sites, n_moved) = self.prospects(core.state(), wanted, now);
+        let request = self.request(wanted, revision, now);
         let placement = chosen(&sites);
         let suggestions = match placement {
             Some(_) => Vec::new(),
@@ -173,6 +308,7 @@ impl Plan {
         };
         Ok(Quote {
             placement,
+            n_moved,
             alternatives: self.alternatives(&request, &sites),
             run_now: self.timetable.place_now(&request).ok(),
             sites,
@@ -199,7 +335,7 @@ impl Plan {
 
     /// Why a job is where it is.
     pub(super) fn explain(
-        &self,
+        &mut self,
         core: &Core,
         id: JobId,
         now: TimeMs,
@@ -207,15 +343,20 @@ impl Plan {
         let job: Arc<Job> = core.known_job(id)?.clone();
         let revision = core.state().revision();
         let grid = self.options.settings.grid;
-        let request = Request::new(&job.spec, now, job.end_by, grid, revision)
-            .with_staged(job.staged_at(grid.slot_at(now)));
+        let wanted = Wanted {
+            id,
+            spec: &job.spec,
+            staged: job.staged_at(grid.slot_at(now)),
+            end_by: job.end_by,
+        };
+        let request = self.request(wanted, revision, now);
         let sites = match &job.state {
             JobState::Active(_)
             | JobState::Succeeded
             | JobState::Failed
             | JobState::Cancelled
             | JobState::Expired => Vec::new(),
-            JobState::Held | JobState::Queued => self.timetable.verdicts(&request, None),
+            JobState::Held | JobState::Queued => self.prospects(core.state(), wanted, now).0,
             JobState::Planned(placement) => self.timetable.verdicts(&request, Some(placement)),
         };
         let stuck = job.state == JobState::Queued
@@ -233,6 +374,18 @@ impl Plan {
             suggestions,
             revision,
         })
+    }
+}
+
+/// The change of plan of one who moved for the job named by the trigger.
+fn made_way(moved: GaveWay, trigger: &Arc<str>) -> PlanChange {
+    PlanChange {
+        id: moved.id,
+        from: Some(moved.from),
+        to: Some(moved.to),
+        expired: false,
+        cause: ChangeCause::MadeRoom,
+        trigger: trigger.clone(),
     }
 }
 

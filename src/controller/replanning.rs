@@ -9,7 +9,11 @@ use std::{
 };
 
 use crate::{
-    controller::{batch::Batch, planning::Plan, writer::Writer},
+    controller::{
+        batch::Batch,
+        planning::{Plan, Wanted},
+        writer::Writer,
+    },
     domain::{
         ids::{GatewayId, JobId, SiteId},
         job::{ChangeCause, Job, JobState},
@@ -63,8 +67,48 @@ pub(super) struct Replanning {
     /// Whether the last step had no place for jobs with a sound placement: then they come first in the next.
     sound_next: bool,
     moves_left: usize,
+    stuck: Stuck,
     /// Whether what is due was left by a stop: then only what no longer holds is moved, as a restart is no reason to.
     is_after_restart: bool,
+}
+
+/// Jobs without a placement for which there is no room as it is: others may move for them.
+#[derive(Debug)]
+struct Stuck {
+    /// Each once. The others get their turn before one is tried again.
+    queue: VecDeque<Entry>,
+    ids: BTreeSet<JobId>,
+    /// How many may be tried before the present slot is over.
+    tries_left: usize,
+}
+
+impl Default for Stuck {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            ids: BTreeSet::new(),
+            tries_left: limits::CHAINS_PER_SLOT_MAX,
+        }
+    }
+}
+
+impl Stuck {
+    fn push(&mut self, entry: Entry) {
+        if self.ids.insert(entry.0) {
+            self.queue.push_back(entry);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        0 < self.tries_left && !self.queue.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Entry> {
+        self.tries_left = self.tries_left.checked_sub(1)?;
+        let entry = self.queue.pop_front()?;
+        self.ids.remove(&entry.0);
+        Some(entry)
+    }
 }
 
 impl Due {
@@ -127,6 +171,11 @@ impl Replanning {
 
     /// Whether there is something to do.
     pub(super) fn is_due(&self) -> bool {
+        self.has_step() || self.stuck.is_due()
+    }
+
+    /// Whether there are jobs to look at as the room is.
+    fn has_step(&self) -> bool {
         !self.due.is_empty() || !self.waiting.is_empty() || !self.sound.is_empty()
     }
 
@@ -174,7 +223,8 @@ impl Writer {
     /// Moves time on: a new slot opens the horizon and closes windows.
     pub(super) fn tick(&mut self, now: TimeMs) {
         let slot = self.options.settings.grid.slot_at(now);
-        if slot <= self.horizon().start {
+        let before = self.horizon().start;
+        if slot <= before {
             return;
         }
         self.plan.advance(self.core.state(), now);
@@ -183,6 +233,16 @@ impl Writer {
             trigger: Arc::default(),
             scope: Scope::Queued,
         });
+        // Counted from the start of the grid, so that a restart does not put it off.
+        let sweeps_by = |slot: Slot| slot.0.checked_div(self.options.sweep_every_slots);
+        if sweeps_by(before) != sweeps_by(slot) {
+            self.replanning.note(Due {
+                cause: ChangeCause::Sweep,
+                trigger: Arc::default(),
+                scope: Scope::Everything,
+            });
+        }
+        self.replanning.stuck.tries_left = limits::CHAINS_PER_SLOT_MAX;
         self.forgetting = true;
     }
 
@@ -199,23 +259,77 @@ impl Writer {
         }
     }
 
-    /// Plans the next jobs anew that are due, in one revision.
+    /// Plans the next jobs anew that are due, in one revision; when there are none, makes room for some that are stuck,
+    /// each in a revision of its own.
     ///
     /// # Errors
     /// When the plan does not fit the state: a defect. The timetable is built anew then.
     pub(super) fn replan(&mut self, now: TimeMs, batch: &mut Batch) -> Result<(), Rejection> {
+        let outcome = if self.replanning.has_step() {
+            self.plan_step(now, batch)
+        } else {
+            self.make_room_for_stuck(now, batch)
+        };
+        if outcome.is_err() {
+            self.plan = Plan::new(self.core.state(), self.options, now);
+        }
+        outcome
+    }
+
+    fn plan_step(&mut self, now: TimeMs, batch: &mut Batch) -> Result<(), Rejection> {
         if !self.replanning.due.is_empty() {
             self.fill_queue(now);
         }
         let next = self.next_step();
         let changes = self.plan_changes(&next, now);
-        match self.core.decide_plan(&changes, now) {
-            Ok(Some(record)) => self.commit(record, batch),
-            Ok(None) => {}
-            Err(rejection) => {
-                self.plan = Plan::new(self.core.state(), self.options, now);
-                return Err(rejection);
-            }
+        if let Some(record) = self.core.decide_plan(&changes, now)? {
+            self.commit(record, batch);
+        }
+        let state = self.core.state();
+        let is_stuck = |id| {
+            state
+                .job(id)
+                .is_some_and(|job| job.state == JobState::Queued)
+        };
+        let stuck = next.into_iter().filter(|(id, ..)| is_stuck(*id));
+        stuck.for_each(|entry| self.replanning.stuck.push(entry));
+        Ok(())
+    }
+
+    fn make_room_for_stuck(&mut self, now: TimeMs, batch: &mut Batch) -> Result<(), Rejection> {
+        for _ in 0..limits::CHAINS_PER_STEP_MAX {
+            let Some((id, cause, trigger)) = self.replanning.stuck.next() else {
+                break;
+            };
+            let state = self.core.state();
+            let job = state.job(id).filter(|job| job.state == JobState::Queued);
+            let Some(job) = job.cloned() else { continue };
+            let wanted = Wanted {
+                id,
+                spec: &job.spec,
+                staged: job.staged_at(self.plan.timetable.horizon().start),
+                end_by: job.end_by,
+            };
+            let Ok(found) = self.plan.seek(state, wanted, &BTreeSet::new(), now) else {
+                continue;
+            };
+            let mut changes = found.moves;
+            changes.push(PlanChange {
+                id,
+                from: None,
+                to: Some(found.placement),
+                expired: false,
+                cause,
+                trigger,
+            });
+            let record = self.core.decide_plan(&changes, now)?;
+            let adopted = record.filter(|record| record.events.len() == changes.len());
+            let Some(record) = adopted else {
+                return Err(Rejection::PlanStale(format!(
+                    "no room was made for the job {id}"
+                )));
+            };
+            self.commit(record, batch);
         }
         Ok(())
     }

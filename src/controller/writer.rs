@@ -2,35 +2,33 @@
 //!
 //! Knows no thread, no store and no clock; the same commands at the same times give the same records.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     controller::{
-        ActualsReceipt, Commit, ForecastReceipt, LatencyReceipt, Options, Submitted,
+        ActualsReceipt, Commit, ForecastReceipt, LatencyReceipt, Options,
         batch::Batch,
         leases::Leases,
-        planning::Plan,
+        planning::{Plan, Wanted},
         replanning::{Due, Replanning, Scope},
         work::Agenda,
     },
     domain::{
         ids::SiteId,
         interner::Interner,
-        job::{ChangeCause, Job, JobSpec},
+        job::{ChangeCause, Job},
         link::Link,
-        placement::Placement,
         site::Site,
     },
     energy::{coverage, plausibility, sun::Place},
-    limits,
     slot::{SlotRange, TimeMs},
     state::{
         Core, Rejection,
         command::{
-            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, LinkCommand, QuoteTerms,
-            RequestKey, SiteCommand, SiteVerb, Submission,
+            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, LinkCommand, RequestKey,
+            SiteCommand, SiteVerb,
         },
-        decide_jobs::{JobStep, PlannedSubmission},
+        decide_jobs::JobStep,
         event::Record,
     },
 };
@@ -46,7 +44,7 @@ pub(super) struct Writer {
     pub(super) forgetting: bool,
     pub(super) leases: Leases,
     pub(super) agenda: Agenda,
-    interner: Interner,
+    pub(super) interner: Interner,
 }
 
 impl Writer {
@@ -93,198 +91,6 @@ impl Writer {
         self.replanning.note_after_restart(left);
     }
 
-    /// Submits jobs.
-    pub(super) fn submit(
-        &mut self,
-        submissions: Vec<Submission>,
-        all_or_nothing: bool,
-        now: TimeMs,
-        batch: &mut Batch,
-    ) -> Result<Vec<Result<Submitted, Rejection>>, Rejection> {
-        if all_or_nothing {
-            let accepted = self.submit_all(submissions, now, batch)?;
-            return Ok(accepted.into_iter().map(Ok).collect());
-        }
-        Ok(submissions
-            .into_iter()
-            .map(|submission| self.submit_one(submission, now, batch))
-            .collect())
-    }
-
-    fn submit_one(
-        &mut self,
-        submission: Submission,
-        now: TimeMs,
-        batch: &mut Batch,
-    ) -> Result<Submitted, Rejection> {
-        if let Some(job) = self.core.repeat_of(&submission)? {
-            return Ok(Submitted {
-                job,
-                already_existed: true,
-            });
-        }
-        let planned = self.plan_submission(submission, now)?;
-        let id = planned.submission.id;
-        match self.core.decide_submit(std::slice::from_ref(&planned), now) {
-            Ok(record) => self.commit(record, batch),
-            Err(rejection) => {
-                self.unreserve(&planned);
-                return Err(rejection);
-            }
-        }
-        Ok(Submitted {
-            job: self.core.known_job(id)?.clone(),
-            already_existed: false,
-        })
-    }
-
-    fn submit_all(
-        &mut self,
-        submissions: Vec<Submission>,
-        now: TimeMs,
-        batch: &mut Batch,
-    ) -> Result<Vec<Submitted>, Rejection> {
-        let mut planned: Vec<PlannedSubmission> = Vec::new();
-        let mut ids = Vec::with_capacity(submissions.len());
-        self.check_record_size(&submissions)?;
-        let mut items = submissions.into_iter().enumerate();
-        let outcome = items.try_for_each(|(index, submission)| {
-            let at_item = |rejection| Rejection::AtItem {
-                index,
-                rejection: Box::new(rejection),
-            };
-            if let Some(job) = self.core.repeat_of(&submission).map_err(at_item)? {
-                ids.push((job.id, true));
-                return Ok(());
-            }
-            ids.push((submission.id, false));
-            planned.push(self.plan_submission(submission, now).map_err(at_item)?);
-            Ok(())
-        });
-        let decided = outcome.and_then(|()| {
-            if planned.is_empty() {
-                return Ok(None);
-            }
-            self.core.decide_submit(&planned, now).map(Some)
-        });
-        match decided {
-            Ok(Some(record)) => self.commit(record, batch),
-            Ok(None) => {}
-            Err(rejection) => {
-                planned.iter().for_each(|item| self.unreserve(item));
-                return Err(rejection);
-            }
-        }
-        ids.into_iter()
-            .map(|(id, already_existed)| {
-                Ok(Submitted {
-                    job: self.core.known_job(id)?.clone(),
-                    already_existed,
-                })
-            })
-            .collect()
-    }
-
-    /// One record holds all placements of the batch, and a record has a size that the store takes.
-    fn check_record_size(&self, submissions: &[Submission]) -> Result<(), Rejection> {
-        let grid = self.options.settings.grid;
-        let n_slots: u64 = submissions
-            .iter()
-            .map(|submission| u64::from(grid.slots_for_ms(submission.spec.timing.runtime_ms)))
-            .sum();
-        if n_slots > limits::RECORD_SLOTS_MAX {
-            return Err(Rejection::LimitReached {
-                what: "slots of runtime in one all-or-nothing batch",
-                max: limits::RECORD_SLOTS_MAX,
-                remedy: "send a smaller batch or accept each job on its own",
-            });
-        }
-        Ok(())
-    }
-
-    /// Finds a placement and reserves it; a job that is to be held must be feasible too, but reserves nothing.
-    fn plan_submission(
-        &mut self,
-        submission: Submission,
-        now: TimeMs,
-    ) -> Result<PlannedSubmission, Rejection> {
-        self.core.check_references(&submission.spec)?;
-        let submission = Submission {
-            spec: self.shared(submission.spec),
-            ..submission
-        };
-        let end_by = self
-            .options
-            .settings
-            .end_by(submission.spec.timing.finish_deadline, now);
-        let revision = self.core.state().revision();
-        let placement = self
-            .plan
-            .place(&submission.spec, None, end_by, now, revision)
-            .map_err(Rejection::Infeasible)?;
-        if let Some(terms) = &submission.quote {
-            self.check_quote(terms, &placement, now)?;
-        }
-        let placement = (!submission.hold).then(|| Arc::new(placement));
-        if let Some(placement) = &placement {
-            self.plan.timetable.reserve(placement);
-        }
-        Ok(PlannedSubmission {
-            submission,
-            end_by,
-            placement,
-        })
-    }
-
-    /// The same description, with what many jobs have in common held once.
-    fn shared(&mut self, spec: Arc<JobSpec>) -> Arc<JobSpec> {
-        let mut spec = Arc::unwrap_or_clone(spec);
-        let policy = Arc::unwrap_or_clone(spec.data_policy);
-        spec.data_policy = self.interner.policy(policy);
-        for (key, value) in &mut spec.labels {
-            *key = self.interner.text(key);
-            *value = self.interner.text(value);
-        }
-        if let Some(model) = &mut spec.task.gpu_model {
-            *model = self.interner.text(model);
-        }
-        Arc::new(spec)
-    }
-
-    fn check_quote(
-        &self,
-        terms: &QuoteTerms,
-        placement: &Placement,
-        now: TimeMs,
-    ) -> Result<(), Rejection> {
-        if terms.expires_at < now {
-            return Err(Rejection::QuoteInvalid("it has expired".into()));
-        }
-        let end = self.options.settings.grid.start_of(placement.end());
-        let delay_ms = u64::try_from(end.0.saturating_sub(terms.end.0)).unwrap_or(0);
-        if delay_ms > terms.max_delay_ms {
-            let seconds = delay_ms / 1_000;
-            return Err(Rejection::QuoteDrifted(format!(
-                "it would end {seconds} s later"
-            )));
-        }
-        let share = placement.green_share_permille();
-        let drop = terms.green_share_permille.saturating_sub(share);
-        if drop > terms.max_green_share_drop_permille {
-            return Err(Rejection::QuoteDrifted(format!(
-                "its green share would be {share} instead of {} thousandths",
-                terms.green_share_permille
-            )));
-        }
-        Ok(())
-    }
-
-    fn unreserve(&mut self, planned: &PlannedSubmission) {
-        if let Some(placement) = &planned.placement {
-            self.plan.timetable.release(placement);
-        }
-    }
-
     /// Carries out a command on a job.
     pub(super) fn change_job(
         &mut self,
@@ -310,25 +116,35 @@ impl Writer {
                 if let Some(old) = &old {
                     self.plan.timetable.release(old);
                 }
-                let revision = self.core.state().revision();
-                let staged = job.staged_at(self.horizon().start);
-                let placed = match self.plan.place(&spec, staged, end_by, now, revision) {
-                    Ok(placement) => Ok(Some(Arc::new(placement))),
+                let wanted = Wanted {
+                    id: command.id,
+                    spec: &spec,
+                    staged: job.staged_at(self.horizon().start),
+                    end_by,
+                };
+                let nobody = BTreeSet::new();
+                let proposal = self.plan.propose(self.core.state(), wanted, &nobody, now);
+                let proposal = match proposal {
+                    Ok(proposal) => Ok(Some(proposal)),
                     // A job that waits was accepted before: it goes on waiting instead of being refused.
                     Err(_) if old.is_none() => Ok(None),
                     Err(why) => Err(Rejection::Infeasible(why)),
                 };
-                let decided = placed.and_then(|placed| {
-                    let record =
-                        self.core
-                            .finish_job(command, &spec, end_by, placed.clone(), now)?;
-                    Ok((record, placed))
+                let decided = proposal.and_then(|proposal| {
+                    let (placement, moves) = match &proposal {
+                        Some(found) => (Some(found.placement.clone()), &found.moves[..]),
+                        None => (None, &[][..]),
+                    };
+                    let core = &self.core;
+                    core.finish_job(command, &spec, end_by, placement, moves, now)
+                        .inspect_err(|_| {
+                            if let Some(proposal) = &proposal {
+                                self.plan.withdraw(proposal);
+                            }
+                        })
                 });
                 match decided {
-                    Ok((record, placed)) => {
-                        if let Some(placement) = &placed {
-                            self.plan.timetable.reserve(placement);
-                        }
+                    Ok(record) => {
                         self.commit(record, batch);
                         self.note_room();
                     }
@@ -531,6 +347,7 @@ impl Writer {
     pub(super) fn commit(&mut self, record: Record, batch: &mut Batch) {
         let deltas = self.core.apply(&record);
         deltas.iter().for_each(|delta| self.agenda.follow(delta));
+        self.plan.follow(&deltas);
         if !deltas.is_empty() {
             batch.commits.push(Arc::new(Commit {
                 revision: record.revision,
@@ -578,7 +395,10 @@ mod tests {
     use super::*;
     use crate::{
         domain::site::Country,
-        state::testing::{NOW, issue, job_id, latencies, settings, site, submission},
+        state::{
+            command::Submission,
+            testing::{NOW, issue, job_id, latencies, settings, site, submission},
+        },
     };
 
     fn site_command(id: &SiteId, verb: SiteVerb) -> SiteCommand {

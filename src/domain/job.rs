@@ -52,7 +52,7 @@ pub struct JobSpec {
     pub confidence: Confidence,
     /// The rules its data are under.
     pub data_policy: Arc<DataPolicy>,
-    /// What is worth what; `None` means strictly grid energy, carbon, cost, delay.
+    /// What is worth what; `None` means strictly grid energy, end, carbon, cost, with the end last for malleable jobs.
     pub weights: Option<Weights>,
     /// How soon it is served among jobs that wait for room, from 1 to 10, the highest first.
     pub priority: u32,
@@ -192,7 +192,7 @@ pub struct PlacementChange {
     pub at: TimeMs,
     /// What made it change.
     pub cause: ChangeCause,
-    /// The site, supply or forecast behind it; empty when it was the job itself.
+    /// The site, supply, forecast or other job behind it; empty when it was the job itself.
     pub trigger: Arc<str>,
     /// Site and start after it and the green share in thousandths; `None` when it lost its placement.
     pub to: Option<(crate::domain::ids::SiteId, Slot, u32)>,

@@ -128,6 +128,10 @@ pub enum ChangeCause {
     SiteLost,
     /// A user had it stopped and planned anew.
     Requeued,
+    /// It moved so that another job has room.
+    MadeRoom,
+    /// Everything that had not begun was looked at, as is done from time to time.
+    Sweep,
     /// Its planned start passed without a start.
     StartMissed,
     /// Room became free.

@@ -14,7 +14,7 @@ use crate::{
         civil::civil_slots,
         climatology::Climate,
         coverage::{band_at, ruling_issues},
-        staleness::{BandSource, Freshness, freshness, widened},
+        staleness::{BandSource, Freshness, freshness, limit_ms, widened},
         sun::Place,
         tariff::PriceTable,
     },
@@ -30,7 +30,7 @@ pub struct Window {
     pub grid: SlotGrid,
     /// The present.
     pub now: TimeMs,
-    /// Age from which an issue is stale, milliseconds.
+    /// Age from which a day-ahead or intraday issue is stale, milliseconds; one for a week is six days later.
     pub stale_after_ms: u64,
 }
 
@@ -93,8 +93,9 @@ where
 fn unchanged_until(ruling: &RulingBand<'_>, window: Window) -> TimeMs {
     match (ruling.source, ruling.issue) {
         (BandSource::Forecast, Some(issue)) => {
-            let stale_after_ms = i64::try_from(window.stale_after_ms).unwrap_or(i64::MAX);
-            issue.id.issued_at.plus_ms(stale_after_ms)
+            let limit_ms = limit_ms(issue.id.product, window.stale_after_ms);
+            let limit_ms = i64::try_from(limit_ms).unwrap_or(i64::MAX);
+            issue.id.issued_at.plus_ms(limit_ms)
         }
         (BandSource::Climatology, _) => TimeMs(i64::MAX),
         (BandSource::StaleForecast, _) | (BandSource::Forecast, None) => window.now,
@@ -124,7 +125,8 @@ fn supply_bands<'a>(
     window.range.iter().zip(ruling).map(move |(slot, issue)| {
         let from_issue = issue.and_then(|issue| {
             let issued = capped(band_at(issue, slot)?, supply.nameplate_watts);
-            match freshness(issue.id.issued_at, window.now, window.stale_after_ms) {
+            let limit_ms = limit_ms(issue.id.product, window.stale_after_ms);
+            match freshness(issue.id.issued_at, window.now, limit_ms) {
                 Freshness::Fresh => Some((issued, BandSource::Forecast)),
                 Freshness::Stale {
                     climatology_permille,

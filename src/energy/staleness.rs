@@ -3,7 +3,10 @@
 //! Up to the limit of staleness an issue is taken as it is; from there to three times the limit its median moves in a
 //! straight line to climatology while its band never gets narrower; from there on climatology alone holds.
 
-use crate::{domain::forecast::Band, slot::TimeMs};
+use crate::{
+    domain::forecast::{Band, ForecastProduct},
+    slot::TimeMs,
+};
 
 /// Where the band of a slot comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +31,17 @@ pub enum Freshness {
     },
     /// At three times the limit or past it.
     Expired,
+}
+
+/// Age from which an issue of a product is stale, where a day-ahead issue is at `stale_after_ms`: one for a week is
+/// replaced after seven days instead of one, and is missed so much later. Milliseconds.
+#[must_use]
+pub fn limit_ms(product: ForecastProduct, stale_after_ms: u64) -> u64 {
+    const SIX_DAYS_MS: u64 = 6 * 86_400_000;
+    match product {
+        ForecastProduct::DayAhead | ForecastProduct::Intraday => stale_after_ms,
+        ForecastProduct::WeekAhead => stale_after_ms.saturating_add(SIX_DAYS_MS),
+    }
 }
 
 /// How far an issue has aged at `now`. One that was issued after `now` is fresh.
@@ -147,5 +161,21 @@ mod tests {
             prop_assert!(issued.p90_watts <= result.p90_watts);
             prop_assert!(result.p90_watts <= issued.p90_watts.max(climatology.p90_watts));
         }
+    }
+
+    #[test]
+    fn an_issue_for_a_week_grows_stale_six_days_later() {
+        let age = |product, hours: u64| {
+            let issued_at = TimeMs(0);
+            let now = issued_at.plus_ms(i64::try_from(hours).unwrap() * HOUR_MS);
+            freshness(issued_at, now, limit_ms(product, LIMIT_MS))
+        };
+        for product in [ForecastProduct::DayAhead, ForecastProduct::Intraday] {
+            assert_eq!(age(product, 36), Freshness::Fresh);
+            assert_ne!(age(product, 37), Freshness::Fresh);
+        }
+        let week = ForecastProduct::WeekAhead;
+        assert_eq!(age(week, 6 * 24 + 36), Freshness::Fresh);
+        assert_ne!(age(week, 6 * 24 + 37), Freshness::Fresh);
     }
 }

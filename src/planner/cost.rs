@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::{
     domain::{
-        job::{JobSpec, Weights},
+        job::{Flexibility, JobSpec, Weights},
         outlook::Confidence,
         placement::{Carbon, EnergyMix, GreenStretch},
         site::SupplyKind,
@@ -30,7 +30,7 @@ pub(super) struct Sums {
 /// Rank of a placement; the least is the best. The order of the fields is the order of comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Score {
-    /// Total of a weighted job, end of a job that is to end soon; otherwise 0.
+    /// What goes before the strict order; see [`Aim::total`].
     pub(super) total: u128,
     pub(super) sums: Sums,
     pub(super) end: Slot,
@@ -42,7 +42,11 @@ pub(super) struct Score {
 /// By what placements are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aim {
-    /// Grid energy, contract carbon, cost, end, strictly in this order.
+    /// Grid energy, the end, contract carbon, cost, strictly in this order: green power that is not used now is gone,
+    /// that of later slots will find other jobs.
+    Early,
+    /// Grid energy, contract carbon, cost, end, strictly in this order: for malleable jobs, which would end early by
+    /// drawing more.
     Strict,
     /// The sum of all, each at its price; the strict order breaks ties.
     Weighted(Weights),
@@ -89,12 +93,18 @@ impl Sums {
 impl Aim {
     /// The order that the job asks for.
     pub(super) fn of(spec: &JobSpec) -> Self {
-        spec.weights.map_or(Self::Strict, Self::Weighted)
+        match (spec.weights, &spec.flexibility) {
+            (Some(weights), _) => Self::Weighted(weights),
+            (None, Flexibility::Malleable { .. }) => Self::Strict,
+            (None, Flexibility::Rigid | Flexibility::Interruptible { .. }) => Self::Early,
+        }
     }
 
     /// What goes before the strict order, for runs that end `delay` slots after the earliest start.
     pub(super) fn total(self, sums: Sums, delay: u32) -> u128 {
         match self {
+            // No horizon has 2^32 slots.
+            Self::Early => u128::from(sums.grid) << 32 | u128::from(delay),
             Self::Strict => 0,
             Self::Weighted(weights) => weighted(weights, sums) + weighted_delay(weights, delay),
             Self::Soonest => u128::from(delay),

@@ -110,7 +110,7 @@ fn promote(outcome: &mut Outcome) {
 fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
     let any_share = Ask {
         min_share_permille: 0,
-        aim: Aim::Strict,
+        aim: Aim::Early,
         effort: Effort::Coarse,
         ..ask.clone()
     };

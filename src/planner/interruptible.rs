@@ -96,7 +96,7 @@ fn can_be_cut(ask: &Ask<'_>, offer: &Offer<'_>, pieces: Pieces) -> bool {
 
 /// Whether even the greenest slots of the site, room or not, take more from the grid than the best known.
 fn is_hopeless(ask: &Ask<'_>, offer: &Offer<'_>, beat: &Score) -> bool {
-    if ask.aim != Aim::Strict {
+    if !matches!(ask.aim, Aim::Strict | Aim::Early) {
         return false;
     }
     ask.work.add_slots(offer.slots.len());
@@ -255,7 +255,7 @@ fn search_steps(
 ) -> Option<Scored> {
     let free_before = free_before(offer, plan, room);
     let (found, has_way) = match ask.aim {
-        Aim::Strict | Aim::Soonest => {
+        Aim::Strict | Aim::Early | Aim::Soonest => {
             let steps = steps_of(costs, plan, &free_before, |_| ());
             solve_and_choose(ask, offer, plan, costs, &steps)
         }

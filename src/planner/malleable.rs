@@ -132,7 +132,7 @@ impl<'a> Field<'a> {
         let least_end = self.least_end()?;
         let ends = least_end..self.room.len() + 1;
         match self.ask.aim {
-            Aim::Strict => self.best_until(self.room.len(), Key::Strict),
+            Aim::Strict | Aim::Early => self.best_until(self.room.len(), Key::Strict),
             Aim::Soonest => self.soonest(ends),
             Aim::Weighted(weights) if weights.delay_micro_cny_per_hour == 0 => {
                 self.best_until(self.room.len(), Key::Weighted(weights))

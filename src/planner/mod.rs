@@ -22,6 +22,7 @@ mod malleable;
 mod place;
 mod explain;
 mod suggest;
+mod chain;
 mod replan;
 mod extend;
 mod check;
@@ -34,6 +35,7 @@ mod properties;
 #[cfg(test)]
 mod malleable_properties;
 
+pub use chain::{GaveWay, MadeRoom, Movers};
 pub use check::check;
 pub use data_rules::POLICY_VERSION;
 pub use place::Infeasible;

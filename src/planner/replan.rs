@@ -345,6 +345,9 @@ fn pays(
     if new.grid < old.grid {
         let energy = u128::from(current.power_watts) * u128::from(current.unit_slots());
         is_enough(u128::from(old.grid - new.grid), energy)
+    } else if aim == Aim::Early && better.end != score.end {
+        // At equal grid energy, and then the better one ends earlier.
+        false
     } else if new.carbon < old.carbon {
         of_next(old.carbon, new.carbon)
     } else {
@@ -547,7 +550,8 @@ mod tests {
         planner::{
             check,
             testing::{
-                START, at, flat, green, horizon, job, request, runs_of, site, timetable, window,
+                START, at, flat, green, horizon, job, malleable, request, runs_of, site, timetable,
+                window,
             },
         },
         slot::Slot,
@@ -694,8 +698,9 @@ mod tests {
         };
         let outlook = with_carbon(&[1_000, 0, 0, 1_000], [1; 4]);
         let mut timetable = timetable(horizon(4), vec![(site("a"), outlook)]);
+        // A malleable job, for which carbon counts before the end.
         let mut candidates = [
-            candidate(1, job(1), window(0, 3)),
+            candidate(1, malleable(1, &[1_000, 2_000]), window(0, 3)),
             candidate(2, job(1), window(2, 4)),
         ];
         settle_in(&mut timetable, &mut candidates);

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::planner::{
-    cost::{Aim, Meter, Score, Sums},
+    cost::{Aim, Meter, Score},
     feasibility::{Ask, Offer},
     site_table::to_index,
 };
@@ -23,14 +23,14 @@ pub(super) fn search(ask: &Ask<'_>, offer: &Offer<'_>, beat: Option<&Score>) -> 
     let n_slots = to_index(ask.shape.n_slots);
     let bound = offer.grid_bound(ask, ask.shape.n_slots);
     match ask.aim {
-        Aim::Strict => {
-            // Worse grid energy than the best known is of no interest; equal may still win by carbon.
+        Aim::Early => {
+            // Worse grid energy than the best known is of no interest; equal may still win by its end.
             let bound = beat.map_or(bound, |score| bound.min(score.sums.grid));
-            let mut scan = StrictScan::new(offer.meter, n_slots, bound);
+            let mut scan = EarlyScan::new(offer.meter, n_slots, bound);
             for_each_stretch(ask, offer, n_slots, |starts, pool| scan.run(starts, pool));
             scan.hit(offer)
         }
-        Aim::Weighted(_) | Aim::Soonest => {
+        Aim::Strict | Aim::Weighted(_) | Aim::Soonest => {
             let mut best: Option<Hit> = None;
             for_each_stretch(ask, offer, n_slots, |starts, pool| {
                 scan_scores(ask.aim, offer, n_slots, bound, starts, pool, &mut best);
@@ -65,34 +65,25 @@ fn for_each_stretch(
     }
 }
 
-/// Search in the strict order. Compares grid power first, which costs two subtractions a start; carbon and cost are
-/// summed only between windows that tie.
+/// Search for the least grid power and then the earliest end, which costs two subtractions a start; carbon and cost are
+/// those of the slots, whatever the pool.
 #[derive(Debug)]
-struct StrictScan<'a> {
+struct EarlyScan<'a> {
     meter: Meter<'a>,
     n_slots: usize,
     /// Grid power (watts x slots) of the best window, or the most that is of interest.
     bound: u64,
-    best: Option<Best>,
-    /// Last mixed window that was summed; the next is near.
-    cursor: Option<(usize, Sums)>,
+    /// Start and pool of the best window.
+    best: Option<(usize, usize)>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Best {
-    start: usize,
-    pool: usize,
-    sums: Option<Sums>,
-}
-
-impl<'a> StrictScan<'a> {
+impl<'a> EarlyScan<'a> {
     fn new(meter: Meter<'a>, n_slots: usize, bound: u64) -> Self {
         Self {
             meter,
             n_slots,
             bound,
             best: None,
-            cursor: None,
         }
     }
 
@@ -118,57 +109,22 @@ impl<'a> StrictScan<'a> {
     }
 
     fn consider(&mut self, start: usize, grid: u64, pool: usize) {
-        let fresh = Best {
-            start,
-            pool,
-            sums: None,
-        };
-        let Some(best) = self.best.filter(|_| grid == self.bound) else {
+        let is_later = |(best, _): (usize, usize)| grid == self.bound && best <= start;
+        if !self.best.is_some_and(is_later) {
             self.bound = grid;
-            self.best = Some(fresh);
-            return;
-        };
-        let old = best.sums.unwrap_or_else(|| self.sums(best.start, grid));
-        let new = self.sums(start, grid);
-        let better = (new, start) < (old, best.start);
-        let (best, sums) = if better { (fresh, new) } else { (best, old) };
-        self.best = Some(Best {
-            sums: Some(sums),
-            ..best
-        });
-    }
-
-    fn sums(&mut self, start: usize, grid: u64) -> Sums {
-        let window = start..start + self.n_slots;
-        if let Some(sums) = self.meter.pure_sums(window.clone(), grid) {
-            return sums;
+            self.best = Some((start, pool));
         }
-        let sums = match self.cursor {
-            Some((from, mut sums)) if from <= start && start - from < self.n_slots => {
-                for gone in from..start {
-                    sums = sums
-                        .plus(self.meter.sums_at(gone + self.n_slots))
-                        .minus(self.meter.sums_at(gone));
-                }
-                sums
-            }
-            _ => self.meter.sums(window),
-        };
-        debug_assert_eq!(sums.grid, grid, "grid power is the same summed either way");
-        self.cursor = Some((start, sums));
-        sums
     }
 
-    fn hit(mut self, offer: &Offer<'_>) -> Option<Hit> {
-        let best = self.best?;
-        let sums = best
-            .sums
-            .unwrap_or_else(|| self.sums(best.start, self.bound));
-        let end = best.start + self.n_slots;
+    fn hit(self, offer: &Offer<'_>) -> Option<Hit> {
+        let (start, pool) = self.best?;
+        let window = start..start + self.n_slots;
+        let pure = self.meter.pure_sums(window.clone(), self.bound);
+        let sums = pure.unwrap_or_else(|| self.meter.sums(window.clone()));
         Some(Hit {
-            score: offer.score(Aim::Strict, sums, best.start, end),
-            pool: best.pool,
-            start: best.start,
+            score: offer.score(Aim::Early, sums, start, window.end),
+            pool,
+            start,
         })
     }
 }

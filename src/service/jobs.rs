@@ -275,6 +275,7 @@ impl Api {
             expire_time: promise.map(|promise| to_proto::time(promise.expires_at)),
             placement: quote.placement.as_ref().map(proto),
             run_now: quote.run_now.as_ref().map(proto),
+            moved_job_count: u32::try_from(quote.n_moved).unwrap_or(u32::MAX),
             alternatives: quote.alternatives.iter().map(proto).collect(),
             sites: sites
                 .map(|verdict| to_proto::site_verdict(verdict, grid))

@@ -9,7 +9,7 @@ use crate::{
     controller::Explanation,
     domain::{
         attempt::AttemptEnd,
-        job::{Active, Job, JobState, Phase},
+        job::{Active, ChangeCause, Flexibility, Job, JobState, Phase},
         placement::Placement,
         refusal::{Outcome, SiteVerdict},
     },
@@ -91,13 +91,24 @@ fn planned(job: &Job, plan: &Placement, sites: &[SiteVerdict], grid: SlotGrid) -
         (_, Some(units)) => format!(" with up to {units} units"),
     };
     format!(
-        "placed at {} from {} to {} (UTC){pieces} on {} green power{}",
+        "placed at {} from {} to {} (UTC){pieces} on {} green power{}{}",
         plan.site,
         moment(grid.start_of(plan.start())),
         moment(grid.start_of(plan.end())),
         percent(plan.green_share_permille()),
-        reason(job, sites)
+        reason(job, sites),
+        made_room(job)
     )
+}
+
+/// For whom it moved, if that is how it came where it is.
+fn made_room(job: &Job) -> String {
+    match job.history.last() {
+        Some(last) if last.cause == ChangeCause::MadeRoom => {
+            format!("; moved so that the job {} has room", last.trigger)
+        }
+        _ => String::new(),
+    }
 }
 
 /// Why this site, as far as the verdicts of now tell.
@@ -111,8 +122,10 @@ fn reason(job: &Job, sites: &[SiteVerdict]) -> String {
         .count();
     let by = if job.spec.weights.is_some() {
         "least weighted cost"
+    } else if matches!(job.spec.flexibility, Flexibility::Malleable { .. }) {
+        "least grid energy, then carbon, cost and end,"
     } else {
-        "least grid energy, then carbon, cost and delay,"
+        "least grid energy, then end, carbon and cost,"
     };
     match n_feasible {
         0 => String::new(),
@@ -206,7 +219,7 @@ mod tests {
         assert_eq!(
             summary(job, sites),
             "placed at kmg-chenggong from 1970-01-01T01:00:00Z to 1970-01-01T02:00:00Z (UTC) on 75.0 % green power: \
-             least grid energy, then carbon, cost and delay, of 2 feasible sites"
+             least grid energy, then end, carbon and cost, of 2 feasible sites"
         );
     }
 

@@ -314,6 +314,6 @@ pub struct PlanChange {
     pub expired: bool,
     /// What made it change.
     pub cause: ChangeCause,
-    /// The site, supply or forecast behind it.
+    /// The site, supply, forecast or other job behind it.
     pub trigger: Arc<str>,
 }

@@ -14,7 +14,7 @@ use crate::{
     slot::TimeMs,
     state::{
         Core, Rejection,
-        command::{JobCommand, JobPatch, JobVerb, RequestKey, Submission},
+        command::{JobCommand, JobPatch, JobVerb, PlanChange, RequestKey, Submission},
         event::{Event, JobChange, Record},
         life,
         rejection::Missing,
@@ -30,6 +30,8 @@ pub struct PlannedSubmission {
     pub end_by: TimeMs,
     /// Its placement; `None` exactly when it is to be held.
     pub placement: Option<Arc<Placement>>,
+    /// Planned jobs that move to make room for it.
+    pub moves: Vec<PlanChange>,
 }
 
 /// How far a command on a job got without the planner.
@@ -142,7 +144,8 @@ impl Core {
         }
         self.check_new(items)?;
         let mut trial = self.trial(now);
-        let mut events = Vec::with_capacity(items.len());
+        let moves: Vec<&PlanChange> = items.iter().flat_map(|item| &item.moves).collect();
+        let mut events = self.make_way(&mut trial, &moves)?;
         for item in items {
             if let Some(placement) = &item.placement {
                 let site = self.known_site(&placement.site)?;
@@ -180,7 +183,7 @@ impl Core {
         })
     }
 
-    /// Ends a command on a job that had to be planned.
+    /// Ends a command on a job that had to be planned; `moves` are those of other jobs that make room for it.
     ///
     /// # Errors
     /// When the placement does not fit the state.
@@ -190,6 +193,7 @@ impl Core {
         spec: &Arc<JobSpec>,
         end_by: TimeMs,
         placement: Option<Arc<Placement>>,
+        moves: &[PlanChange],
         now: TimeMs,
     ) -> Result<Record, Rejection> {
         let job = self.known_job(command.id)?;
@@ -202,6 +206,8 @@ impl Core {
         if let Some(old) = job.placement() {
             trial.remove(old);
         }
+        let moves: Vec<&PlanChange> = moves.iter().collect();
+        let mut events = self.make_way(&mut trial, &moves)?;
         if let Some(new) = &placement {
             trial
                 .add(new, self.known_site(&new.site)?, spec)
@@ -216,11 +222,8 @@ impl Core {
         let mut change = job_change(job, state, cause, &Arc::default());
         change.note = None;
         change.spec = is_update.then(|| (spec.clone(), end_by));
-        Ok(self.record(
-            now,
-            command.request.clone(),
-            vec![Event::JobChanged(change)],
-        ))
+        events.push(Event::JobChanged(change));
+        Ok(self.record(now, command.request.clone(), events))
     }
 
     /// Every key and id is new, and none stands twice.

@@ -13,6 +13,7 @@ use crate::{
     slot::{Slot, TimeMs},
     state::{
         Core, Rejection, Settings,
+        bookings::Trial,
         command::PlanChange,
         event::{Event, JobChange, Record},
     },
@@ -35,12 +36,44 @@ impl Core {
             return Err(Rejection::PlanStale(format!("the job {id} stands twice")));
         }
         let mut trial = self.trial(now);
-        for change in &current {
+        self.rebook(&mut trial, &current)?;
+        if current.is_empty() {
+            return Ok(None);
+        }
+        let events = current.iter().map(|change| adopted(change));
+        Ok(Some(self.record(now, None, events.collect())))
+    }
+
+    /// Adopts moves that make room for something else: all of them, or the whole is refused.
+    ///
+    /// # Errors
+    /// When a job is not as the planner saw it, stands twice or would lose its placement, or a placement does not fit.
+    pub(super) fn make_way(
+        &self,
+        trial: &mut Trial<'_>,
+        moves: &[&PlanChange],
+    ) -> Result<Vec<Event>, Rejection> {
+        let mut seen = BTreeSet::new();
+        for change in moves {
+            let id = change.id;
+            if change.to.is_none() || !self.is_current(change) || !seen.insert(id) {
+                return Err(Rejection::PlanStale(format!(
+                    "the job {id} cannot make room"
+                )));
+            }
+        }
+        self.rebook(trial, moves)?;
+        Ok(moves.iter().map(|change| adopted(change)).collect())
+    }
+
+    /// Takes out all placements before and puts in all after.
+    fn rebook(&self, trial: &mut Trial<'_>, changes: &[&PlanChange]) -> Result<(), Rejection> {
+        for change in changes {
             if let Some(old) = &change.from {
                 trial.remove(old);
             }
         }
-        for change in &current {
+        for change in changes {
             if let Some(new) = &change.to {
                 let spec = &self.known_job(change.id)?.spec;
                 trial
@@ -48,25 +81,7 @@ impl Core {
                     .map_err(Rejection::PlanStale)?;
             }
         }
-        if current.is_empty() {
-            return Ok(None);
-        }
-        let events = current.iter().map(|change| {
-            Event::JobChanged(JobChange {
-                id: change.id,
-                spec: None,
-                state: match &change.to {
-                    Some(placement) => JobState::Planned(placement.clone()),
-                    None if change.expired => JobState::Expired,
-                    None => JobState::Queued,
-                },
-                cause: change.cause,
-                trigger: change.trigger.clone(),
-                note: None,
-                work: None,
-            })
-        });
-        Ok(Some(self.record(now, None, events.collect())))
+        Ok(())
     }
 
     /// Books another slot of an active job, and takes the room from planned ones: all or nothing.
@@ -140,6 +155,22 @@ impl Core {
             | JobState::Expired => false,
         }
     }
+}
+
+fn adopted(change: &PlanChange) -> Event {
+    Event::JobChanged(JobChange {
+        id: change.id,
+        spec: None,
+        state: match &change.to {
+            Some(placement) => JobState::Planned(placement.clone()),
+            None if change.expired => JobState::Expired,
+            None => JobState::Queued,
+        },
+        cause: change.cause,
+        trigger: change.trigger.clone(),
+        note: None,
+        work: None,
+    })
 }
 
 impl Settings {

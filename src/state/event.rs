@@ -82,7 +82,7 @@ pub struct JobChange {
     pub state: JobState,
     /// What made it change.
     pub cause: ChangeCause,
-    /// The site, supply or forecast behind it; empty when it was the job itself.
+    /// The site, supply, forecast or other job behind it; empty when it was the job itself.
     pub trigger: Arc<str>,
     /// The reason given, where one was.
     pub note: Option<Arc<str>>,
@@ -97,6 +97,6 @@ pub struct JobDelta {
     pub before: Option<Arc<Job>>,
     /// After; `None` for a forgotten job.
     pub after: Option<Arc<Job>>,
-    /// The site, supply or forecast behind it.
+    /// The site, supply, forecast or other job behind it.
     pub trigger: Arc<str>,
 }

@@ -248,7 +248,7 @@ impl World {
             JobStep::Plan { spec, end_by, .. } => {
                 let placement = to.map(|to| placed(to, &spec));
                 let core = &self.core;
-                core.finish_job(&command, &spec, end_by, placement, self.now)
+                core.finish_job(&command, &spec, end_by, placement, &[], self.now)
                     .ok()
             }
         }

@@ -181,6 +181,7 @@ pub(crate) fn submission(number: u64, placement: Option<Arc<Placement>>) -> Plan
         },
         end_by: settings().end_by(None, NOW),
         placement,
+        moves: Vec::new(),
     }
 }
 

@@ -218,6 +218,12 @@ impl Table for v1::QuoteJobResponse {
                     view.time(self.expire_time.as_ref())
                 ));
                 parts.push(placement_card(placement, view));
+                if 0 < self.moved_job_count {
+                    parts.push(format!(
+                        "planned jobs that move to make room for it: {}",
+                        self.moved_job_count
+                    ));
+                }
             }
             None => parts.push("no site can run the job as asked".to_owned()),
         }

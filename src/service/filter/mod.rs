@@ -212,7 +212,7 @@ fn label<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
 
 /// Reads the name of a cause, with or without its prefix.
 fn cause(name: &str) -> Option<ChangeCause> {
-    const ALL: [ChangeCause; 13] = [
+    const ALL: [ChangeCause; 16] = [
         ChangeCause::Submitted,
         ChangeCause::Updated,
         ChangeCause::Held,
@@ -226,6 +226,9 @@ fn cause(name: &str) -> Option<ChangeCause> {
         ChangeCause::StartMissed,
         ChangeCause::Room,
         ChangeCause::Deadline,
+        ChangeCause::LinkChanged,
+        ChangeCause::MadeRoom,
+        ChangeCause::Sweep,
     ];
     let full = |cause: ChangeCause| to_proto::cause(cause).as_str_name();
     ALL.into_iter().find(|cause| {

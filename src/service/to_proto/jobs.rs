@@ -160,6 +160,8 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::SiteBack => v1::ChangeCause::SiteBack,
         ChangeCause::SiteLost => v1::ChangeCause::SiteLost,
         ChangeCause::Requeued => v1::ChangeCause::Requeued,
+        ChangeCause::MadeRoom => v1::ChangeCause::MadeRoom,
+        ChangeCause::Sweep => v1::ChangeCause::Sweep,
     }
 }
 

@@ -134,6 +134,7 @@ pub(super) struct Policy {
     pub(super) stale_after_hours: u64,
     pub(super) replan_min_gain_permille: u32,
     pub(super) replan_max_moves: usize,
+    pub(super) replan_sweep_minutes: u32,
 }
 
 /// Forecasts that arrive late.
@@ -204,6 +205,7 @@ impl Default for Policy {
             stale_after_hours: 40,
             replan_min_gain_permille: 50,
             replan_max_moves: 1_000,
+            replan_sweep_minutes: 60,
         }
     }
 }

@@ -186,6 +186,7 @@ impl<'a> Drive<'a> {
             stale_after_ms: foresight.stale_after_ms,
             replan_min_gain_permille: scenario.replan_min_gain_permille,
             replan_max_moves: scenario.replan_max_moves,
+            sweep_every_slots: scenario.sweep_every_slots,
             ended_jobs_kept_ms: 0,
             starts_as_planned: true,
             ..Options::new(settings)

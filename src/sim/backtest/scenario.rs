@@ -51,6 +51,8 @@ pub struct Scenario {
     pub replan_min_gain_permille: u32,
     /// Sound placements moved for one cause at most.
     pub replan_max_moves: usize,
+    /// Slots after which all jobs that have not begun are looked at; 0 for never.
+    pub sweep_every_slots: u32,
     /// Sites.
     pub sites: Vec<Site>,
     /// Zones and round-trip times.
@@ -187,6 +189,8 @@ impl Loading<'_> {
             stale_after_ms: file.policy.stale_after_hours.saturating_mul(3_600_000),
             replan_min_gain_permille: file.policy.replan_min_gain_permille,
             replan_max_moves: file.policy.replan_max_moves,
+            sweep_every_slots: grid
+                .slots_for_ms(u64::from(file.policy.replan_sweep_minutes) * 60_000),
             actuals: actuals.unwrap_or_default(),
             forecasts: arrivals(issues, &faults.late, &faults.gaps),
             sites,

@@ -239,7 +239,7 @@ fn a_command_is_finished_only_with_a_placement_that_fits() {
     let core = core_with("HELD");
     let release = job_command(JobVerb::Release);
     let finish = |placement: Option<Arc<Placement>>| {
-        core.finish_job(&release, &Arc::new(spec()), NOW, placement, NOW)
+        core.finish_job(&release, &Arc::new(spec()), NOW, placement, &[], NOW)
     };
     assert!(finish(Some(placement("kmg", FIRST, 4))).is_ok());
     assert!(finish(None).is_ok());
@@ -251,7 +251,7 @@ fn a_command_is_finished_only_with_a_placement_that_fits() {
     assert!(matches!(refused, Err(Rejection::PlanStale(_))));
     for state in ["CANCELLED", "EXPIRED"] {
         let ended = core_with(state);
-        let refused = ended.finish_job(&release, &Arc::new(spec()), NOW, None, NOW);
+        let refused = ended.finish_job(&release, &Arc::new(spec()), NOW, None, &[], NOW);
         assert!(matches!(refused, Err(Rejection::WrongJobState { .. })));
     }
 }
@@ -303,6 +303,54 @@ fn a_plan_that_does_not_fit_is_refused_as_a_whole() {
 }
 
 #[test]
+fn who_makes_room_moves_in_the_revision_of_the_job_or_nothing_happens() {
+    let core = core_with("PLANNED");
+    let there = core.state().job(job_id(1)).unwrap().placement().unwrap();
+    // All the memory of the site, in the slots of the first job.
+    let mut large = Placement::clone(&placement("kmg", FIRST, 4));
+    large.amounts.memory_mib = 4 * 65_536;
+    let item = |moves: Vec<PlanChange>| decide_jobs::PlannedSubmission {
+        moves,
+        ..submission(2, Some(Arc::new(large.clone())))
+    };
+    let submit = |moves| core.decide_submit(&[item(moves)], NOW);
+    let later = plan_change(&core, Some(placement("kmg", FIRST.plus(4), 4)), false);
+    let record = submit(vec![later.clone()]).unwrap();
+    let mut after = core_with("PLANNED");
+    after.apply(&record);
+    assert_eq!(record.events.len(), 2);
+    assert_eq!(
+        after.state().job(job_id(1)).unwrap().revision,
+        record.revision
+    );
+    assert_eq!(
+        after.state().job(job_id(2)).unwrap().revision,
+        record.revision
+    );
+    let stale = PlanChange {
+        from: later.to.clone(),
+        ..later.clone()
+    };
+    let lost = plan_change(&core, None, false);
+    let unmoved = plan_change(&core, Some(there.clone()), false);
+    let half = plan_change(&core, Some(placement("kmg", FIRST.plus(3), 4)), false);
+    for moves in [
+        vec![],
+        vec![stale],
+        vec![lost],
+        vec![unmoved],
+        vec![half],
+        vec![later.clone(), later],
+    ] {
+        let refused = submit(moves);
+        assert!(
+            matches!(refused, Err(Rejection::PlanStale(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
 fn only_moves_by_the_server_count_as_churn_and_the_history_is_bounded() {
     let mut core = core_with("PLANNED");
     for i in 1..=u32::try_from(limits::PLACEMENT_HISTORY_MAX).unwrap() + 4 {
@@ -319,7 +367,7 @@ fn only_moves_by_the_server_count_as_churn_and_the_history_is_bounded() {
     assert_eq!(job.history.len(), limits::PLACEMENT_HISTORY_MAX);
     let update = job_command(labels("other"));
     let to = Some(placement("kmg", FIRST, 4));
-    let record = core.finish_job(&update, &job.spec, job.end_by, to, NOW);
+    let record = core.finish_job(&update, &job.spec, job.end_by, to, &[], NOW);
     core.apply(&record.unwrap());
     let updated = core.state().job(job_id(1)).unwrap();
     assert_eq!(updated.replan_count, job.replan_count);

@@ -115,6 +115,8 @@ pub(crate) fn cause() -> impl Strategy<Value = ChangeCause> {
         ChangeCause::SiteBack,
         ChangeCause::SiteLost,
         ChangeCause::Requeued,
+        ChangeCause::MadeRoom,
+        ChangeCause::Sweep,
     ])
 }
 

@@ -45,6 +45,8 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::SiteBack => Wire::SiteBack,
         ChangeCause::SiteLost => Wire::SiteLost,
         ChangeCause::Requeued => Wire::Requeued,
+        ChangeCause::MadeRoom => Wire::MadeRoom,
+        ChangeCause::Sweep => Wire::Sweep,
     };
     wire.into()
 }
@@ -81,6 +83,8 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::SiteBack => Ok(ChangeCause::SiteBack),
         Wire::SiteLost => Ok(ChangeCause::SiteLost),
         Wire::Requeued => Ok(ChangeCause::Requeued),
+        Wire::MadeRoom => Ok(ChangeCause::MadeRoom),
+        Wire::Sweep => Ok(ChangeCause::Sweep),
     }
 }
 

@@ -39,7 +39,9 @@ async fn six_jobs() -> TestServer {
     };
     let foxtrot = named("foxtrot", "", green_job(1_000, 500));
     let foxtrot = server.try_submit(held("foxtrot", foxtrot)).await.unwrap();
-    server.submit("alpha", named("alpha", "film", job())).await;
+    // It may not run on less green power either, so that it does not make room.
+    let alpha = named("alpha", "film", green_job(1_000, 500));
+    server.submit("alpha", alpha).await;
     let foxtrot = foxtrot.job.unwrap().job_id;
     server.try_release(&foxtrot).await.unwrap();
     server.advance(Duration::from_secs(60)).await;

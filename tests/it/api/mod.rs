@@ -16,6 +16,8 @@ mod plan;
 mod priority;
 mod quote_explain;
 mod replan;
+mod room;
 mod submit;
+mod sweep;
 mod verbs;
 mod watch;

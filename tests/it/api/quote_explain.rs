@@ -37,10 +37,16 @@ proptest! {
 }
 
 /// The order in which placements without weights are compared.
-fn rank(placement: &v1::Placement) -> (u64, u64, u64, i64) {
+fn rank(placement: &v1::Placement, is_malleable: bool) -> [u64; 4] {
     let carbon = placement.carbon.unwrap().contract_mg;
     let grid = placement.energy.unwrap().grid_watt_seconds;
-    (grid, carbon, placement.cost_micro_cny, place(placement).2)
+    let end = place(placement).2.unsigned_abs();
+    let cost = placement.cost_micro_cny;
+    if is_malleable {
+        [grid, carbon, cost, end]
+    } else {
+        [grid, end, carbon, cost]
+    }
 }
 
 async fn assert_quote_is_kept(server: &TestServer, key: &str, spec: v1::JobSpec) {
@@ -73,14 +79,18 @@ async fn assert_quote_is_kept(server: &TestServer, key: &str, spec: v1::JobSpec)
     };
     let job = submitted.unwrap().job.unwrap();
     assert_eq!(job.placement.as_ref(), Some(&promised));
-    let now = quote.run_now.unwrap();
-    assert!(
-        place(&now).2 <= place(&promised).2,
-        "nothing ends before it"
-    );
+    // Where others must move for it, it cannot run at once by itself.
+    match &quote.run_now {
+        Some(now) => assert!(place(now).2 <= place(&promised).2, "nothing ends before it"),
+        None => assert!(0 < quote.moved_job_count),
+    }
     if spec.weights.is_none() {
         let ranks = [&promised].into_iter().chain(&quote.alternatives);
-        let ranks: Vec<_> = ranks.map(rank).collect();
+        let flexibility = spec.flexibility.as_ref();
+        let is_malleable = flexibility.is_some_and(|flexibility| {
+            matches!(flexibility.kind, Some(v1::flexibility::Kind::Malleable(_)))
+        });
+        let ranks: Vec<_> = ranks.map(|at| rank(at, is_malleable)).collect();
         assert!(ranks.is_sorted(), "{ranks:?}");
     }
     // Explained, it is where it was quoted.

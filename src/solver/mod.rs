@@ -13,6 +13,7 @@ mod pieces;
 mod units;
 mod respond;
 mod state;
+mod places;
 mod eject;
 mod plan;
 mod online;

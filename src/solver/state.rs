@@ -7,7 +7,7 @@ use super::{
     problem::{Job, Problem},
     respond::{Ask, Responder},
     schedule::Assignment,
-    table::{Links, PoolRow, Ramp, SiteRow, Table, delay_cost},
+    table::{BLOCKED, Links, PoolRow, Ramp, SiteRow, Table, delay_cost},
 };
 
 #[derive(Debug, Clone, Default)]
@@ -87,6 +87,7 @@ impl State {
             from,
             heat: 0,
             ramp: self.ramp,
+            beat: BLOCKED,
         };
         let mut runs = Vec::new();
         let Some(answer) = responder.respond(ask, &self.table, noise, |_| true, &mut runs) else {
@@ -125,6 +126,13 @@ impl State {
             - self.table.remove(site, choice, &assignment.runs)
             - delay_cost(job, &assignment);
         Some(assignment)
+    }
+
+    /// Slots that a job has to spare from now on.
+    pub(super) fn spare(&self, problem: &Problem, position: usize) -> usize {
+        let job = &problem.jobs[position];
+        let from = self.ready[position].unwrap_or(job.release);
+        job.deadline.saturating_sub(from + job.duration)
     }
 
     /// A job more, without a place.

@@ -2,6 +2,8 @@
 //!
 //! A row is exactly its capacity less the sum of what was added and not removed.
 
+use std::ops::Range;
+
 use super::{
     problem::{Choice, JOB_PRICE_MAX, Job, Problem, RESOURCES},
     schedule::{Assignment, Run},
@@ -40,6 +42,13 @@ impl Ramp {
         Self { bits: bits.min(28) }
     }
 
+    fn small(self) -> Option<SmallRamp> {
+        (self.bits <= 14).then_some(SmallRamp {
+            half: 1 << self.bits,
+            shift: self.bits + 2,
+        })
+    }
+
     fn is_a_step(self) -> bool {
         self.bits == 0
     }
@@ -54,6 +63,44 @@ impl Ramp {
         let half = 1_i64 << self.bits;
         let inside = (excess + half).clamp(0, 2 * half);
         (inside.wrapping_mul(inside) >> (self.bits + 2)) + (excess - half).max(0)
+    }
+}
+
+/// Tolls and reserve prices of units of a job in one slot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Dues {
+    /// Of one unit.
+    toll: i64,
+    /// By kind of resource: reserve, what is free, and what one unit needs.
+    reserves: [(Reserve, i32, i64); RESOURCES],
+}
+
+impl Dues {
+    /// Of some units.
+    #[inline]
+    pub(super) fn of(&self, units: i64) -> i64 {
+        let mut sum = self.toll * units;
+        for (reserve, free, need) in self.reserves {
+            sum += reserve.price(free, units * need);
+        }
+        sum
+    }
+}
+
+/// A ramp whose squares fit into 32 bits; without checks, so that many slots are priced at once.
+#[derive(Debug, Clone, Copy)]
+struct SmallRamp {
+    half: i32,
+    shift: u32,
+}
+
+impl SmallRamp {
+    #[inline]
+    fn above(self, excess: i32) -> i32 {
+        let twice = self.half.wrapping_mul(2);
+        let inside = excess.wrapping_add(self.half).max(0).min(twice);
+        let below = inside.wrapping_mul(inside).wrapping_shr(self.shift);
+        below.wrapping_add(excess.wrapping_sub(self.half).max(0))
     }
 }
 
@@ -79,6 +126,8 @@ pub(super) struct SiteRow {
     pub(super) weight: Vec<i32>,
     /// What a watt-slot of green power is held to be worth: it may be the last one for somebody still to come.
     pub(super) green_price: Vec<i32>,
+    /// Sums of the least that a watt costs in any slot from one on, over that slot and all later ones.
+    pub(super) floor_sums: Vec<i64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -115,6 +164,7 @@ impl Table {
             power_free: vec![site.power_cap_w; n],
             weight: site.weight.clone(),
             green_price: vec![0; n],
+            floor_sums: vec![0; n + 1],
         });
         let pools = problem.pools.iter().map(|pool| PoolRow {
             free: pool.capacity.map(|capacity| vec![capacity; n]),
@@ -141,39 +191,9 @@ impl Table {
         self.sites[site].cost_of(choice.watts, runs)
     }
 
-    /// What is in use at some sites, without prices.
-    pub(super) fn copy_of(&self, problem: &Problem, is_wanted: impl Fn(usize) -> bool) -> Self {
-        let sites = self.sites.iter().enumerate().map(|(site, row)| {
-            if is_wanted(site) {
-                SiteRow {
-                    excess: row.excess.clone(),
-                    power_free: row.power_free.clone(),
-                    ..SiteRow::default()
-                }
-            } else {
-                SiteRow::default()
-            }
-        });
-        let pools = self.pools.iter().zip(&problem.pools).map(|(row, pool)| {
-            if is_wanted(pool.site) {
-                PoolRow {
-                    free: row.free.clone(),
-                    ..PoolRow::default()
-                }
-            } else {
-                PoolRow::default()
-            }
-        });
-        Self {
-            sites: sites.collect(),
-            pools: pools.collect(),
-            reserve_from: 0,
-        }
-    }
-
-    /// Gives back what the runs took.
-    pub(super) fn give_back(&mut self, site: usize, choice: &Choice, runs: &[Run]) {
-        self.book(site, choice, runs, -1);
+    /// Takes what the runs need.
+    pub(super) fn take(&mut self, site: usize, choice: &Choice, runs: &[Run]) {
+        self.book(site, choice, runs, 1);
     }
 
     /// Whether some units fit in a slot.
@@ -253,54 +273,66 @@ impl Table {
         })
     }
 
-    /// What one unit costs in each of the slots, `BLOCKED` where it does not fit.
+    /// Appends what one unit costs in each of the slots, `BLOCKED` or more where it does not fit.
     pub(super) fn prices(
         &self,
         site: usize,
         choice: &Choice,
-        slots: std::ops::Range<usize>,
+        slots: Range<usize>,
         ramp: Ramp,
         out: &mut Vec<i64>,
     ) {
         let row = &self.sites[site];
         let watts = choice.watts;
-        let all = i64::from(watts);
         let excess = &row.excess[slots.clone()];
         let weight = &row.weight[slots.clone()];
         let green = &row.green_price[slots.clone()];
         let power = &row.power_free[slots.clone()];
-        out.clear();
+        let first = out.len();
         let cells = excess.iter().zip(weight).zip(green).zip(power);
-        if ramp.is_a_step() {
-            out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
-                let grid = i64::from(excess.wrapping_add(watts).clamp(0, watts));
-                let price = energy_price(grid, all, weight, green);
-                if free < watts { BLOCKED } else { price }
-            }));
-        } else {
-            out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
-                let grid = ramp.above(excess.wrapping_add(watts)) - ramp.above(excess);
-                let price = energy_price(grid, all, weight, green);
-                if free < watts { BLOCKED } else { price }
-            }));
+        let cells =
+            cells.map(|(((&excess, &weight), &green), &free)| (excess, weight, green, free));
+        match ramp.small() {
+            _ if ramp.is_a_step() => {
+                fill(
+                    watts,
+                    cells,
+                    |excess| excess.wrapping_add(watts).max(0).min(watts),
+                    out,
+                );
+            }
+            Some(ramp) => fill(
+                watts,
+                cells,
+                |excess| {
+                    ramp.above(excess.wrapping_add(watts))
+                        .wrapping_sub(ramp.above(excess))
+                },
+                out,
+            ),
+            None => fill(
+                watts,
+                cells,
+                |excess| {
+                    let grid = ramp.above(excess.wrapping_add(watts)) - ramp.above(excess);
+                    i32::try_from(grid).unwrap_or(watts)
+                },
+                out,
+            ),
         }
+        let out = &mut out[first..];
+        let near = self.reserve_from.saturating_sub(slots.start).min(out.len());
         let pool = &self.pools[choice.pool];
         for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
-                let (free, toll) = (
-                    &pool.free[kind][slots.clone()],
-                    &pool.toll[kind][slots.clone()],
-                );
-                let reserve = pool.reserve[kind];
+                let free = &pool.free[kind][slots.clone()];
+                let toll = &pool.toll[kind][slots.clone()];
                 let n = i64::from(need);
                 for (price, (&free, &toll)) in out.iter_mut().zip(free.iter().zip(toll)) {
                     let with_toll = price.wrapping_add(toll.wrapping_mul(n));
                     *price = if free < need { BLOCKED } else { with_toll };
                 }
-                let near = self
-                    .reserve_from
-                    .saturating_sub(slots.start)
-                    .min(free.len());
+                let reserve = pool.reserve[kind];
                 if 0 < reserve.amount {
                     for (price, &free) in out[near..].iter_mut().zip(&free[near..]) {
                         *price = price.wrapping_add(reserve.price(free, n));
@@ -308,6 +340,12 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// The least that so many watts can cost in slots in a row, or in any as many from the first of them on.
+    pub(super) fn floor(&self, site: usize, watts: i32, slots: Range<usize>) -> i64 {
+        let sums = &self.sites[site].floor_sums;
+        i64::from(watts) * (sums[slots.start] - sums[slots.end])
     }
 
     /// Keeps a share of every resource for those who have no other slot: its last unit costs as much as all power of
@@ -332,30 +370,43 @@ impl Table {
 
     /// Tolls and reserve prices of the runs.
     fn dues_of(&self, choice: &Choice, runs: &[Run]) -> i64 {
-        let mut sum = 0;
-        for run in runs {
-            let units = i64::try_from(run.units).unwrap_or(0);
-            for slot in run.start..run.end() {
-                sum += self.dues_at(choice, slot, units);
+        let pool = &self.pools[choice.pool];
+        let mut sum = 0_i64;
+        for (kind, need) in choice.need.into_iter().enumerate() {
+            if need == 0 {
+                continue;
+            }
+            let reserve = pool.reserve[kind];
+            for run in runs {
+                let need = i64::try_from(run.units).unwrap_or(0) * i64::from(need);
+                let slots = run.start..run.end();
+                let tolls = pool.toll[kind][slots.clone()].iter().copied();
+                sum += tolls.fold(0, i64::wrapping_add) * need;
+                let far = self.reserve_from.max(slots.start)..slots.end;
+                if 0 < reserve.amount && !far.is_empty() {
+                    for &free in &pool.free[kind][far] {
+                        sum = sum.wrapping_add(reserve.price(free, need));
+                    }
+                }
             }
         }
         sum
     }
 
-    /// Tolls and reserve price of some units in a slot.
-    pub(super) fn dues_at(&self, choice: &Choice, slot: usize, units: i64) -> i64 {
+    /// Tolls and reserve prices in a slot.
+    pub(super) fn dues_in(&self, choice: &Choice, slot: usize) -> Dues {
         let pool = &self.pools[choice.pool];
-        let mut sum = 0;
+        let mut dues = Dues::default();
         for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
-                let need = units * i64::from(need);
-                sum += pool.toll[kind][slot] * need;
+                let need = i64::from(need);
+                dues.toll += pool.toll[kind][slot] * need;
                 if self.reserve_from <= slot {
-                    sum += pool.reserve[kind].price(pool.free[kind][slot], need);
+                    dues.reserves[kind] = (pool.reserve[kind], pool.free[kind][slot], need);
                 }
             }
         }
-        sum
+        dues
     }
 
     /// What the runs would cost in the eyes of a search: grid energy on the ramp, and tolls.
@@ -369,13 +420,13 @@ impl Table {
         self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.dues_of(choice, runs)
     }
 
-    /// Raises the tolls of full resources in slots with green power to spare, and lowers all others.
-    pub(super) fn set_tolls(&mut self, problem: &Problem, rate_permille: i64) {
+    /// Raises the tolls of full resources in slots from one on with green power to spare, and lowers all others.
+    pub(super) fn set_tolls(&mut self, problem: &Problem, from: usize, rate_permille: i64) {
         for (row, pool) in self.pools.iter_mut().zip(&problem.pools) {
             let site = &self.sites[pool.site];
             let cap = i64::from(problem.sites[pool.site].power_cap_w);
             for ((free, toll), capacity) in row.free.iter().zip(&mut row.toll).zip(pool.capacity) {
-                for (slot, toll) in toll.iter_mut().enumerate() {
+                for (slot, toll) in toll.iter_mut().enumerate().skip(from) {
                     let gap = i64::from((-site.excess[slot]).min(site.power_free[slot]));
                     let is_full = i64::from(free[slot]) * FULL_SHARE < i64::from(capacity);
                     if 0 < gap && is_full {
@@ -392,6 +443,25 @@ impl Table {
     }
 }
 
+/// What a unit costs in each cell of excess, weight, price of green power and free power; `grid` tells how much of it is
+/// from the grid by the excess before.
+#[inline(always)]
+fn fill(
+    watts: i32,
+    cells: impl Iterator<Item = (i32, i32, i32, i32)>,
+    grid: impl Fn(i32) -> i32,
+    out: &mut Vec<i64>,
+) {
+    // Nothing here is negative; products of two unsigned halves are what vector units have.
+    let product =
+        |a: i32, b: i32| u64::from(a.cast_unsigned()).wrapping_mul(b.cast_unsigned().into());
+    out.extend(cells.map(|(excess, weight, green, free)| {
+        let more = product(grid(excess), weight.wrapping_sub(green));
+        let price = more.wrapping_add(product(watts, green)).cast_signed();
+        if free < watts { BLOCKED } else { price }
+    }));
+}
+
 /// The price of so much power, of which some is from the grid.
 fn energy_price(grid: i64, all: i64, weight: i32, green: i32) -> i64 {
     let more = i64::from(weight) - i64::from(green);
@@ -400,6 +470,17 @@ fn energy_price(grid: i64, all: i64, weight: i32, green: i32) -> i64 {
 }
 
 impl SiteRow {
+    /// Takes over prices of green power that have changed from a slot on.
+    pub(super) fn set_floor(&mut self, from: usize) {
+        let (mut least, mut sum) = (i32::MAX, 0);
+        let prices = self.green_price[from..].iter().rev();
+        for (floor_sum, &price) in self.floor_sums[from..].iter_mut().rev().skip(1).zip(prices) {
+            least = least.min(price);
+            sum += i64::from(least);
+            *floor_sum = sum;
+        }
+    }
+
     /// What the runs would cost on top of the load there is, on a ramp and with the price of green power.
     fn soft_cost_of(&self, watts: i32, runs: &[Run], ramp: Ramp) -> i64 {
         let mut cost = 0;

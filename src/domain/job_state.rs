@@ -140,6 +140,42 @@ pub enum ChangeCause {
     Deadline,
 }
 
+impl ChangeCause {
+    /// Every cause.
+    pub const ALL: [Self; 30] = [
+        Self::Submitted,
+        Self::Updated,
+        Self::Held,
+        Self::Released,
+        Self::Cancelled,
+        Self::Forecast,
+        Self::Cordon,
+        Self::SiteAvailable,
+        Self::SiteChanged,
+        Self::Latency,
+        Self::LinkChanged,
+        Self::StartDue,
+        Self::Accepted,
+        Self::Declined,
+        Self::Started,
+        Self::Suspended,
+        Self::Resumed,
+        Self::Ended,
+        Self::Retry,
+        Self::Overrun,
+        Self::Displaced,
+        Self::SiteSilent,
+        Self::SiteBack,
+        Self::SiteLost,
+        Self::Requeued,
+        Self::MadeRoom,
+        Self::Sweep,
+        Self::StartMissed,
+        Self::Room,
+        Self::Deadline,
+    ];
+}
+
 impl JobState {
     /// The placement of a planned or active job.
     #[must_use]

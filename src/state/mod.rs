@@ -310,8 +310,8 @@ impl Core {
     }
 }
 
-/// Names of the states as in the API; the order of the counters.
-const STATES: [&str; 13] = [
+/// Names of the states as in the API, without their prefix; the order of the counters.
+pub const STATES: [&str; 13] = [
     "HELD",
     "QUEUED",
     "PLANNED",

@@ -212,26 +212,8 @@ fn label<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
 
 /// Reads the name of a cause, with or without its prefix.
 fn cause(name: &str) -> Option<ChangeCause> {
-    const ALL: [ChangeCause; 16] = [
-        ChangeCause::Submitted,
-        ChangeCause::Updated,
-        ChangeCause::Held,
-        ChangeCause::Released,
-        ChangeCause::Cancelled,
-        ChangeCause::Forecast,
-        ChangeCause::Cordon,
-        ChangeCause::SiteAvailable,
-        ChangeCause::SiteChanged,
-        ChangeCause::Latency,
-        ChangeCause::StartMissed,
-        ChangeCause::Room,
-        ChangeCause::Deadline,
-        ChangeCause::LinkChanged,
-        ChangeCause::MadeRoom,
-        ChangeCause::Sweep,
-    ];
     let full = |cause: ChangeCause| to_proto::cause(cause).as_str_name();
-    ALL.into_iter().find(|cause| {
+    ChangeCause::ALL.into_iter().find(|cause| {
         full(*cause) == name || full(*cause).strip_prefix("CHANGE_CAUSE_") == Some(name)
     })
 }

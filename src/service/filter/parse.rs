@@ -12,12 +12,11 @@
 //! ```
 
 use super::{Comparison, Equality, Node, NumberField, Test, TextField, TimeField, cause};
-use crate::{domain::ids::JobId, limits};
+use crate::{domain::ids::JobId, limits, state::STATES};
 
 const FIELDS: &str = "job_id, name, state, site_id, city_id, zone_id, cause, labels.KEY, create_time, start_time, \
     end_time, finish_deadline, green_share_permille, task_count, replan_count, \
     priority";
-const STATES: [&str; 5] = ["HELD", "QUEUED", "PLANNED", "CANCELLED", "EXPIRED"];
 
 /// Why a filter cannot be read.
 #[derive(Debug, PartialEq, Eq)]

@@ -136,7 +136,7 @@ fn errors_say_where_and_what() {
         "state = planned",
         "at character 9: `state` is compared with one of HELD",
     );
-    refused("state = RUNNING", "one of HELD");
+    refused("state = WALKING", "one of HELD");
     refused("cause = X", "ChangeCause");
     refused("job_id = 1", "a UUID");
     refused("task_count = -1", "whole number");

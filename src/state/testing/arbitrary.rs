@@ -86,38 +86,7 @@ pub(crate) fn country() -> impl Strategy<Value = Country> {
 
 /// Any cause.
 pub(crate) fn cause() -> impl Strategy<Value = ChangeCause> {
-    select(vec![
-        ChangeCause::Submitted,
-        ChangeCause::Updated,
-        ChangeCause::Held,
-        ChangeCause::Released,
-        ChangeCause::Cancelled,
-        ChangeCause::Forecast,
-        ChangeCause::Cordon,
-        ChangeCause::SiteAvailable,
-        ChangeCause::SiteChanged,
-        ChangeCause::Latency,
-        ChangeCause::StartMissed,
-        ChangeCause::Room,
-        ChangeCause::Deadline,
-        ChangeCause::LinkChanged,
-        ChangeCause::StartDue,
-        ChangeCause::Accepted,
-        ChangeCause::Declined,
-        ChangeCause::Started,
-        ChangeCause::Suspended,
-        ChangeCause::Resumed,
-        ChangeCause::Ended,
-        ChangeCause::Retry,
-        ChangeCause::Overrun,
-        ChangeCause::Displaced,
-        ChangeCause::SiteSilent,
-        ChangeCause::SiteBack,
-        ChangeCause::SiteLost,
-        ChangeCause::Requeued,
-        ChangeCause::MadeRoom,
-        ChangeCause::Sweep,
-    ])
+    select(ChangeCause::ALL.to_vec())
 }
 
 /// Any confidence.

@@ -44,6 +44,10 @@ async fn all_told(history: &History) -> (Vec<v1::Job>, Vec<v1::JobEvent>) {
     let events = history.server.changes_after(0).await.into_iter();
     let events = events.map(|mut event| {
         event.job = event.job.map(|job| masked(job, ids));
+        // A job that made room names the one that it made room for.
+        if let Some(position) = ids.iter().position(|id| *id == event.trigger) {
+            event.trigger = position.to_string();
+        }
         event
     });
     (jobs.map(|job| masked(job, ids)).collect(), events.collect())

@@ -3,7 +3,10 @@
 //! Only what a test cannot share is replaced: the port, the path of grpcurl, the data directory, and `cargo run` by the
 //! program that is built already. Each command has a row that says what it must show; one without a row fails.
 
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -40,7 +43,7 @@ const ROWS: &[Row] = &[
         begins: GRPCURL,
         contains: " list",
         shows: |output| {
-            for service in ["Job", "Site", "Forecast", "Admin"] {
+            for service in ["Job", "Site", "Forecast", "Agent", "Admin"] {
                 let service = format!("lancang.v1.{service}Service");
                 assert!(output.lines().any(|line| line == service), "{output}");
             }
@@ -145,6 +148,26 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " site token",
+        shows: |output| assert_eq!(words(output).split(' ').nth(1).map(str::len), Some(64)),
+    },
+    Row {
+        begins: CARGO,
+        contains: " agent --site",
+        shows: |_| {},
+    },
+    Row {
+        begins: CARGO,
+        contains: " -- sh -c 'echo hello",
+        shows: |output| assert!(words(output).contains("runs sh -c"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " job list --filter 'name = hello'",
+        shows: |output| assert!(output.contains("hello"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
         contains: " backtest ",
         shows: |output| {
             for run in ["lancang", "run-now", "perfect forecast", "regret"] {
@@ -203,6 +226,10 @@ fn commands() -> Vec<String> {
 /// Runs a command by the shell in the root of the repository; its standard output.
 #[track_caller]
 fn run(command: &str, port: u16) -> String {
+    try_run(command, port).unwrap_or_else(|why| panic!("{why}"))
+}
+
+fn try_run(command: &str, port: u16) -> Result<String, String> {
     let printed = command
         .replace(ADDRESS, &format!("127.0.0.1:{port}"))
         .replace(GRPCURL, &program().display().to_string())
@@ -213,8 +240,50 @@ fn run(command: &str, port: u16) -> String {
         .env("LANCANG_SERVER", format!("http://127.0.0.1:{port}"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{printed}\n{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    if !output.status.success() {
+        return Err(format!("{printed}\n{output:?}"));
+    }
+    Ok(String::from_utf8(output.stdout).unwrap())
+}
+
+/// The agent of the README; dropped, it ends and takes its directory with it.
+struct Agent {
+    process: Child,
+    dir: PathBuf,
+}
+
+impl Agent {
+    #[track_caller]
+    fn start(printed: &str, port: u16, temporary: &Path) -> Self {
+        let dir = temporary.join("agent");
+        let printed = printed
+            .replace("target/agent-kmg", &dir.display().to_string())
+            .replace(CARGO, env!("CARGO_BIN_EXE_lancang"));
+        let process = Command::new("sh")
+            .args(["-c", &format!("exec {printed}")])
+            .env("LANCANG_SERVER", format!("http://127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, dir }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _dead = self.process.kill();
+        let _reaped = self.process.wait();
+        let _gone = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Runs a command again until it succeeds.
+#[track_caller]
+fn run_until_accepted(command: &str, port: u16) -> String {
+    const TRIES: usize = 200;
+    let accepted = (0..TRIES).find_map(|_| try_run(command, port).ok());
+    accepted.unwrap_or_else(|| panic!("`{command}` never succeeds"))
 }
 
 /// Runs a command again until its answer has a field.
@@ -227,7 +296,7 @@ fn run_until(command: &str, port: u16, field: &str) -> String {
         .unwrap_or_else(|| panic!("`{command}` never shows {field}"))
 }
 
-fn demo(temporary: &std::path::Path) -> ServerProcess {
+fn demo(temporary: &Path) -> ServerProcess {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
     command
         .args(["demo", "--listen", "127.0.0.1:0"])
@@ -260,18 +329,30 @@ fn every_command_works_as_printed() {
         .filter(|line| line.starts_with(GRPCURL))
         .count();
     assert_eq!(n_grpcurl, 5);
+    let (mut token, mut agent) = (String::new(), None);
     for (command, row) in plain.into_iter().zip(ROWS) {
         assert!(
             command.starts_with(row.begins) && command.contains(row.contains),
             "`{command}` stands where `{}` is expected",
             row.contains
         );
+        if row.contains == " agent --site" {
+            let printed = command.replace("TOKEN", &token);
+            agent = Some(Agent::start(&printed, server.port(), temporary.path()));
+            continue;
+        }
         let output = match row.contains {
+            // The agent enrols a moment after it has begun.
+            " -- sh -c 'echo hello" => run_until_accepted(command, server.port()),
             // The plan follows a moment after the cordon, a long one where nothing is optimised.
             "JobService/ListJobs" => run_until(command, server.port(), "jobs"),
             _ => run(command, server.port()),
         };
         (row.shows)(&output);
+        if row.contains == " site token" {
+            let said = words(&output);
+            token = said.split(' ').nth(1).unwrap_or_default().to_owned();
+        }
         if command.contains("SubmitJob") {
             // "can be sent as often as you like".
             let (first, again) = (json(&output), json(&run(command, server.port())));
@@ -279,6 +360,7 @@ fn every_command_works_as_printed() {
             assert_eq!(again["job"]["jobId"], first["job"]["jobId"]);
         }
     }
+    drop(agent);
     // Ctrl-C ends it, and it leaves nothing behind.
     assert!(server.interrupt().success(), "{}", server.log());
     let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();

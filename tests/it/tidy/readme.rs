@@ -68,8 +68,10 @@ fn exists(program: &str) -> Result<(), String> {
 }
 
 fn lancang_understands(arguments: &[&str]) -> Result<(), String> {
+    // What follows `--` is a program's.
+    let own = arguments.split(|argument| *argument == "--").next();
     let output = Command::new(env!("CARGO_BIN_EXE_lancang"))
-        .args(arguments)
+        .args(own.unwrap_or_default())
         .arg("--help")
         .output()
         .unwrap();

@@ -222,6 +222,7 @@ refusals! { rules_of_sites;
     "internet for a leased line" at "kunming": leased_line_by_internet() => LEASED_LINE_REQUIRED "LEASED";
     "encryption in use" at "kunming": with_one("/data_policy/require_encrypted_in_use", true) =>
         ENCRYPTION_IN_USE_REQUIRED "encrypts memory in use";
+    "no agent" at "kunming": with_one("/execution", json!({ "argv": ["run"] })) => NO_AGENT "no agent runs work";
     "cordoned site" at "closed": at("closed") => SITE_CORDONED "flood";
 }
 

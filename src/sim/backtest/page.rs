@@ -13,8 +13,8 @@ use super::{
     score::SlotScore,
 };
 
-/// Points of a plot of power: one for each two units of its width.
-const BUCKETS_MAX: u32 = 336;
+/// Points of a plot of power: a year by days.
+const BUCKETS_MAX: u32 = 366;
 /// Days of the Gantt chart.
 const GANTT_DAYS: u32 = 7;
 /// Bars of the Gantt chart of one site.
@@ -32,7 +32,7 @@ font:16px/1.5 system-ui,sans-serif}h1{margin:.2em 0}h2{margin:2em 0 .4em}p,li,.d
 .wide{overflow-x:auto}svg{display:block;width:100%;min-width:620px;height:auto}\
 svg text{fill:var(--dim);font:11px system-ui,sans-serif}svg .num{text-anchor:end}\
 table{border-collapse:collapse;width:100%}th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--rule);\
-white-space:nowrap}th:first-child,td:first-child,.words th,.words td{text-align:left}\
+white-space:nowrap}th:first-child,td:first-child,.words th,.words td{text-align:left;white-space:normal}\
 .rule{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--dim)}\
 .hydro{fill:var(--hydro)}.solar{fill:var(--solar)}.wind{fill:var(--wind)}.grid{fill:var(--grid)}\
 .load,.there,.run{fill:none;stroke-width:1.5}.load{stroke:var(--ink)}.there{stroke:var(--wind);stroke-dasharray:4 3}\
@@ -220,7 +220,7 @@ fn regret(html: &mut String, report: &Report<'_>) {
         percent(comparison.regret_permille_of_energy),
         key_of_runs(),
     );
-    let chunk = slots_of_bucket(scenario.range.len());
+    let chunk = slots_of_bucket(scenario.range.len(), scenario.grid.slots_per_day());
     let sums = |run: &PolicyRun| {
         let mut sums = Vec::new();
         let mut sum: u128 = 0;
@@ -255,9 +255,13 @@ fn key_of_runs() -> String {
     )
 }
 
-/// Slots whose mean or sum is one point of a plot.
-fn slots_of_bucket(n_slots: u32) -> u32 {
-    n_slots.div_ceil(BUCKETS_MAX).max(1)
+/// Slots whose mean or sum is one point of a plot: an even part of a day, or whole days, so that no point mixes other
+/// hours than its neighbour.
+fn slots_of_bucket(n_slots: u32, per_day: u32) -> u32 {
+    let least = n_slots.div_ceil(BUCKETS_MAX).max(1);
+    (least..per_day)
+        .find(|slots| per_day.is_multiple_of(*slots))
+        .unwrap_or_else(|| least.next_multiple_of(per_day))
 }
 
 fn index(n: u32) -> usize {
@@ -273,10 +277,14 @@ fn power(html: &mut String, report: &Report<'_>) {
     html.push_str(
         "<span>solid line: load</span><span>dashed line: green power that was there</span></p>",
     );
-    let per_bucket = slots_of_bucket(scenario.range.len());
+    let per_bucket = slots_of_bucket(scenario.range.len(), scenario.grid.slots_per_day());
     if per_bucket > 1 {
         let minutes = per_bucket * scenario.grid.slot_seconds() / 60;
-        let _ = write!(html, "<p>Means over {minutes} minutes.</p>");
+        let (hours, rest) = (minutes / 60, minutes % 60);
+        let _ = match rest {
+            0 => write!(html, "<p>Means over {hours} hours.</p>"),
+            _ => write!(html, "<p>Means over {minutes} minutes.</p>"),
+        };
     }
     let marks = marks(report, scenario.range);
     for (site, scored) in scenario.sites.iter().zip(&report.lancang.score.sites) {
@@ -450,4 +458,16 @@ fn tenths(value: u64, unit: u64) -> String {
 fn percent(permille: i64) -> String {
     let sign = if permille < 0 { "−" } else { "" };
     format!("{sign}{} %", tenths(permille.unsigned_abs(), 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_parts_of_a_day_or_days() {
+        for (days, slots) in [(1, 1), (3, 1), (7, 2), (70, 24), (365, 96), (367, 192)] {
+            assert_eq!(slots_of_bucket(days * 96, 96), slots, "{days} days");
+        }
+    }
 }

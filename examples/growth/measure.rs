@@ -17,10 +17,10 @@ use crate::{Outcome, Point};
 
 /// Last decisions that are timed, at most this many and a fifth of all.
 const TIMED_MAX: usize = 10_000;
-/// Rounds of the offline method.
-const N_ROUNDS: u64 = 4;
-/// A round that takes longer is not repeated.
-const ROUND_MAX_S: f64 = 20.0;
+/// Processor time that is enough to measure: it is told in steps of some milliseconds.
+const ENOUGH_S: f64 = 0.5;
+/// Passes over the timed decisions at least.
+const N_PASSES_MIN: usize = 3;
 
 /// Every stage has a thread of its own that lives on while the next one works: each living thread has its own heap
 /// (glibc), so that what one stage has freed does not hide what the next one takes.
@@ -28,8 +28,10 @@ pub(crate) fn point(sites: usize, jobs: usize) -> Outcome<Point> {
     let point = in_own_heap(|| {
         let problem = instance(sites, jobs)?;
         in_own_heap(|| {
-            let (online, bytes) = peak_of(|| decisions(&problem))?;
-            let online_bytes_per_job = bytes / jobs as f64;
+            let (warm, bytes) = peak_of(|| Ok(warm(&problem)))?;
+            let online_bytes_per_job = bytes / (jobs - n_timed(&problem)) as f64;
+            let online = decisions(&problem, &warm)?;
+            drop(warm);
             in_own_heap(|| {
                 let (round_s, bytes) = peak_of(|| rounds(&problem))?;
                 Ok(Point {
@@ -37,7 +39,7 @@ pub(crate) fn point(sites: usize, jobs: usize) -> Outcome<Point> {
                     jobs,
                     missed: online.n_missed,
                     decision_us_p50: online.us[online.us.len() / 2],
-                    decision_us_mean: online.us_mean,
+                    decision_us_mean: online.us.iter().sum::<f64>() / online.us.len() as f64,
                     decision_us_p99: online.us[online.us.len() * 99 / 100],
                     round_s,
                     online_bytes_per_job,
@@ -59,10 +61,9 @@ fn in_own_heap<T: Send>(work: impl FnOnce() -> Told<T> + Send) -> Told<T> {
     })
 }
 
-/// The last decisions in microseconds, in rising order, their mean, and how many jobs found no place.
+/// The last decisions in microseconds, in rising order, and how many jobs found no place.
 struct Decisions {
     us: Vec<f64>,
-    us_mean: f64,
     n_missed: usize,
 }
 
@@ -77,53 +78,65 @@ fn instance(n_sites: usize, n_jobs: usize) -> Told<Problem> {
     decode(&encode(&document, false)).map_err(|refusal| format!("{refusal:?}"))
 }
 
-fn decisions(problem: &Problem) -> Told<Decisions> {
+/// The method with all jobs but the last, and how many of them found no place.
+fn warm(problem: &Problem) -> (Online, usize) {
     let mut online = Online::new(&without_jobs(problem), OnlineOptions::default());
     online.advance(0);
-    let n_timed = TIMED_MAX.min(problem.jobs.len() / 5);
-    let mut us = Vec::with_capacity(n_timed);
     let mut n_missed = 0;
-    let mut cpu = 0.0;
-    for (position, job) in problem.jobs.iter().enumerate() {
-        if position + n_timed == problem.jobs.len() {
-            cpu = cpu_seconds()?;
-        }
-        let begun = Instant::now();
-        let placed = online.arrive(position, job);
-        let took = begun.elapsed();
-        n_missed += usize::from(!placed);
-        if position + n_timed >= problem.jobs.len() {
-            us.push(took.as_secs_f64() * 1e6);
-        }
+    let n_warm = problem.jobs.len() - n_timed(problem);
+    for (position, job) in problem.jobs[..n_warm].iter().enumerate() {
+        n_missed += usize::from(!online.arrive(position, job));
     }
-    us.sort_unstable_by(f64::total_cmp);
-    Ok(Decisions {
-        us_mean: (cpu_seconds()? - cpu) * 1e6 / n_timed as f64,
-        us,
-        n_missed,
-    })
+    (online, n_missed)
 }
 
-/// The median processor time of a round, seconds.
+fn n_timed(problem: &Problem) -> usize {
+    TIMED_MAX.min(problem.jobs.len() / 5)
+}
+
+/// The last decisions, over and over from the same state. Of each the shortest time counts: every pass decides the same,
+/// and what another pass took longer was the machine's other work.
+fn decisions(problem: &Problem, (online, n_missed_before): &(Online, usize)) -> Told<Decisions> {
+    let n_timed = n_timed(problem);
+    let first = problem.jobs.len() - n_timed;
+    let mut us = vec![f64::INFINITY; n_timed];
+    let mut n_missed = 0;
+    let begun = cpu_seconds()?;
+    let mut n_passes = 0;
+    while n_passes < N_PASSES_MIN || cpu_seconds()? - begun < ENOUGH_S {
+        let mut online = online.clone();
+        n_missed = *n_missed_before;
+        for (i, (job, us)) in problem.jobs[first..].iter().zip(&mut us).enumerate() {
+            let begun = Instant::now();
+            let placed = online.arrive(first + i, job);
+            *us = us.min(begun.elapsed().as_secs_f64() * 1e6);
+            n_missed += usize::from(!placed);
+        }
+        n_passes += 1;
+    }
+    us.sort_unstable_by(f64::total_cmp);
+    Ok(Decisions { us, n_missed })
+}
+
+/// The mean processor time of the first rounds, seconds.
 fn rounds(problem: &Problem) -> Told<f64> {
-    let mut ends = Vec::new();
+    let mut first = None;
+    let mut per_round = 0.0;
     let mut budget = |progress: &Progress| {
-        // Without a clock no round is known to be short.
+        // Without a clock one round is enough.
         let now = cpu_seconds().unwrap_or(f64::INFINITY);
-        let took = ends.last().map_or(0.0, |last| now - last);
-        ends.push(now);
-        if progress.n_rounds == N_ROUNDS || ROUND_MAX_S <= took {
+        let passed = now - *first.get_or_insert(now);
+        per_round = passed / (progress.n_rounds.max(1) as f64);
+        if progress.n_rounds > 0 && ENOUGH_S <= passed {
             1_000
         } else {
-            u32::try_from(progress.n_rounds * 1_000 / (N_ROUNDS + 1)).unwrap_or(999)
+            u32::try_from(progress.n_rounds).map_or(999, |used| used.min(999))
         }
     };
     let run = |parts: &mut [Part<'_>]| parts.iter_mut().for_each(Part::run);
     let schedule = plan(problem, &PlanOptions::default(), &run, &mut budget);
     score(problem, &schedule).map_err(|breaches| format!("{:?}", breaches.first()))?;
-    let mut gaps: Vec<f64> = ends.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    gaps.sort_unstable_by(f64::total_cmp);
-    Ok(gaps[gaps.len() / 2])
+    Ok(per_round)
 }
 
 /// Processor time of this thread, which a busy machine does not lengthen.

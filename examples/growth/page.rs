@@ -24,10 +24,10 @@ fn section(points: &[Point]) -> String {
         "{HEAD}
 
 Made by `scripts/growth`; do not edit. {}
-All jobs of a week (family dry-mix by our generator, 672 slots, seed 1) are known on its first morning, so that all of them are live, placed and not ended, when the last is decided; the last decisions are timed.
+All jobs of a week (family dry-mix by our generator, 672 slots, seed 1) are known on its first morning, so that all of them are live, placed and not ended, when the last is decided; the last decisions are timed, again and again from the same state, and of each the shortest time counts.
 A decision is one call of `Online::arrive`; its mean and p99 are made by jobs without room, which start a chain of moves.
-A round of `plan` moves every job about once; one thread, median of up to four rounds.
-Mean and rounds are processor time, which other work on the machine does not lengthen; p50 and p99 are time passed.
+A round of `plan` moves every job about once; one thread, mean of the first rounds.
+Rounds are told in processor time, which other work on the machine does not lengthen.
 Memory is the growth of the resident set at its peak, beside the problem itself.
 
 | sites | live jobs | decision p50, us | mean, us | p99, us | missed | online memory, B/job | round of plan, s | plan memory, MiB |

@@ -1,6 +1,6 @@
 //! What is wrong with a scenario is said with file, line, column and reason, all of it, and nothing is run.
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, path::Path};
 
 use flate2::{Compression, write::GzEncoder};
 use lancang::sim::backtest::{BacktestError, Scenario};
@@ -39,6 +39,20 @@ fn the_scenario_of_these_tests_is_sound() {
     assert_eq!((scenario.jobs.len(), scenario.sites.len()), (1, 2));
     assert_eq!(scenario.forecasts.len(), 4);
     assert_eq!(scenario.range.len(), 48);
+}
+
+#[test]
+fn every_scenario_of_the_repository_is_sound() {
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(scenarios).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.push(Scenario::load(&path).unwrap().name);
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["yunnan-dry-week", "yunnan-week-ahead-only"]);
 }
 
 /// The file that is changed.

@@ -62,3 +62,11 @@ fn draw(lines: &Path, out: &Path) -> Outcome<()> {
     fs::write(&page, page::with_growth(&old, &points))?;
     Ok(())
 }
+
+/// Numbers of sites that were measured, in rising order.
+fn sites_of(points: &[Point]) -> Vec<usize> {
+    let mut sites: Vec<usize> = points.iter().map(|point| point.sites).collect();
+    sites.sort_unstable();
+    sites.dedup();
+    sites
+}

@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, fs};
 
-use crate::Point;
+use crate::{Point, sites_of};
 
 const HEAD: &str = "## Growth";
 
@@ -50,7 +50,24 @@ Memory is the growth of the resident set at its peak, beside the problem itself.
             point.plan_mib,
         );
     }
-    text.push_str("\n![Time of a decision, time of a round of planning and memory, by live jobs and sites, both axes logarithmic](growth.svg)\n");
+    for sites in sites_of(points) {
+        let here = points.iter().filter(|point| point.sites == sites);
+        let (first, last) = (
+            here.clone().min_by_key(|point| point.jobs),
+            here.max_by_key(|point| point.jobs),
+        );
+        if let (Some(first), Some(last)) = (first, last) {
+            let _ = write!(
+                text,
+                "\nAt {sites} sites, from {} to {} live jobs: p50 of a decision times {:.1}, its mean times {:.1}.",
+                first.jobs,
+                last.jobs,
+                last.decision_us_p50 / first.decision_us_p50,
+                last.decision_us_mean / first.decision_us_mean
+            );
+        }
+    }
+    text.push_str("\n\n![Time of a decision, time of a round of planning and memory, by live jobs and sites, both axes logarithmic](growth.svg)\n");
     text
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::Point;
+use crate::{Point, sites_of};
 
 const WIDTH: f64 = 760.0;
 const PANEL: f64 = 290.0;
@@ -57,9 +57,7 @@ const PANELS: [Panel; 3] = [
 ];
 
 pub(crate) fn svg(points: &[Point]) -> String {
-    let mut sites: Vec<usize> = points.iter().map(|point| point.sites).collect();
-    sites.sort_unstable();
-    sites.dedup();
+    let sites = sites_of(points);
     let height = PANEL * PANELS.len() as f64;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \

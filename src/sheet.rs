@@ -69,7 +69,7 @@ impl Sheet {
             .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
         let heads: Vec<String> = reader
             .headers()
-            .map_err(|error| vec![error.to_string()])?
+            .map_err(|error| vec![structural(&error)])?
             .iter()
             .map(str::to_owned)
             .collect();
@@ -91,7 +91,7 @@ impl Sheet {
         for record in reader.records() {
             match record {
                 Ok(record) => rows.push(record),
-                Err(error) => problems.add(error.to_string()),
+                Err(error) => problems.add(structural(&error)),
             }
         }
         problems.or(Self { heads, rows })
@@ -110,6 +110,20 @@ impl Sheet {
     /// The rows in order.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.rows.iter().map(|cells| Row { sheet: self, cells })
+    }
+}
+
+/// Why a row is no row of its file, with its line.
+fn structural(error: &csv::Error) -> String {
+    let why = match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!("has {len} cells, the header has {expected_len}"),
+        _ => error.to_string(),
+    };
+    match error.position() {
+        Some(position) => format!("line {}: {why}", position.line()),
+        None => why,
     }
 }
 
@@ -190,6 +204,18 @@ mod tests {
         for wrong in ["", ".5", "-1", "1e3", "1.25", "x", "99999999999999999999"] {
             assert!(parse_scaled(wrong, 1).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_row_with_too_few_or_too_many_cells_is_named_by_its_line() {
+        let problems = Sheet::read("a,b\n1,2\n3\n4,5,6\n", &["a", "b"]).unwrap_err();
+        assert_eq!(
+            problems,
+            [
+                "line 3: has 1 cells, the header has 2",
+                "line 4: has 3 cells, the header has 2"
+            ]
+        );
     }
 
     #[test]

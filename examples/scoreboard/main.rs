@@ -1,6 +1,7 @@
 //! Regenerates `docs/scoreboard.md`: every policy on public benchmarks and on the published scenarios of its peers.
 //!
 //! usage: `cargo run --release --example scoreboard -- DATA_DIR BENCH_DIR OUT.md [SECTION...]`, see `scripts/scoreboard`.
+//! Named sections are made anew and the others kept as `OUT.md` has them.
 //! Every schedule is scored by `lancang::solver::score`, whoever made it; figures that others published are marked.
 
 #![expect(
@@ -19,20 +20,22 @@ mod gaia;
 mod wait_awhile;
 mod numpy;
 mod sustain;
+mod yunnan;
 mod day_ahead;
 
-use std::{error::Error, fs, path::Path};
+use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A part of the scoreboard: its name on the command line, and what writes it.
 type Section = (&'static str, fn(&Path, &Path) -> Outcome<String>);
 
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 6] = [
     ("bench", |_, bench| bench::section(bench)),
     ("gaia", |data, _| gaia::section(data)),
     ("wait-awhile", |data, _| wait_awhile::section(data)),
     ("sustain", |data, _| sustain::section(data)),
+    ("yunnan", |data, _| yunnan::section(data)),
     ("day-ahead", |data, _| day_ahead::section(data)),
 ];
 
@@ -56,16 +59,41 @@ fn main() -> Outcome<()> {
     {
         return Err(format!("no section {unknown}").into());
     }
-    let mut text = HEAD.to_owned();
+    // Sections that are not wanted stay as they are in the file.
+    let mut sections = match wanted {
+        [] => BTreeMap::new(),
+        _ => sections_of(&fs::read_to_string(out).map_err(|error| format!("{out}: {error}"))?),
+    };
     for (name, write) in SECTIONS {
         if !wanted.is_empty() && wanted.iter().all(|wanted| wanted != name) {
             continue;
         }
         eprintln!("scoreboard: {name}");
+        sections.extend(sections_of(&write(Path::new(data), Path::new(bench))?));
+    }
+    let mut text = HEAD.to_owned();
+    for section in sections.values() {
         text.push('\n');
-        text.push_str(&write(Path::new(data), Path::new(bench))?);
+        text.push_str(section.trim_end());
+        text.push('\n');
     }
     // Whole or not at all: a section that failed leaves the old file as it was.
     fs::write(out, text)?;
     Ok(())
+}
+
+/// Sections by their letter: each begins with `## (letter)`.
+fn sections_of(text: &str) -> BTreeMap<char, String> {
+    let mut sections = BTreeMap::new();
+    let mut letter = None;
+    for line in text.lines() {
+        let rest = line.strip_prefix("## (");
+        letter = rest.and_then(|rest| rest.chars().next()).or(letter);
+        if let Some(letter) = letter {
+            let section: &mut String = sections.entry(letter).or_default();
+            section.push_str(line);
+            section.push('\n');
+        }
+    }
+    sections
 }

@@ -32,7 +32,8 @@ struct Topology {
 #[derive(Debug, Deserialize)]
 struct Gateway {
     id: String,
-    bandwidth_gbit_per_second: u64,
+    /// A gateway without a figure has no link: it is never full.
+    bandwidth_gbit_per_second: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,7 +76,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<Site>, Vec<String>> {
     let market = tables::market()?;
     let mut problems = Problems::default();
     let mut sites = Vec::new();
-    for site in &topology.site {
+    for (i, site) in topology.site.iter().enumerate() {
+        if topology.site[..i].iter().any(|other| other.id == site.id) {
+            problems.add(format!("{}: two sites have this id", site.id));
+        }
         match to_site(site, &topology, &market) {
             Ok(built) => {
                 for violation in built.violations() {
@@ -104,16 +108,14 @@ fn read(text: &str) -> Result<Topology, Vec<String>> {
     })
 }
 
-/// Bandwidth of the gateways, bits per second.
+/// Bandwidth of the gateways that have a link, bits per second.
 pub(super) fn gateways(text: &str) -> Result<Vec<(GatewayId, u64)>, Vec<String>> {
     let topology = read(text)?;
-    let gateways = topology.gateway.into_iter();
-    gateways
-        .map(|gateway| {
-            let gbit = gateway.bandwidth_gbit_per_second;
-            Ok((name(&gateway.id)?, gbit.saturating_mul(1_000_000_000)))
-        })
-        .collect()
+    let links = topology.gateway.into_iter().filter_map(|gateway| {
+        let gbit = gateway.bandwidth_gbit_per_second?;
+        Some((gateway.id, gbit.saturating_mul(1_000_000_000)))
+    });
+    links.map(|(id, bits)| Ok((name(&id)?, bits))).collect()
 }
 
 fn to_site(site: &SiteEntry, topology: &Topology, market: &Market) -> Result<Site, Vec<String>> {
@@ -274,6 +276,13 @@ mod tests {
             assert!(site.power_cap_watts <= site.grid_limit_watts, "{}", site.id);
             assert_eq!(site.grid_marginal_mg_per_kwh.len(), 12);
         }
+    }
+
+    #[test]
+    fn a_gateway_without_bandwidth_has_no_link() {
+        let text = topology::SITES.replacen("bandwidth_gbit_per_second", "tracks", 1);
+        assert_eq!(gateways(&text).unwrap().len(), 3);
+        assert_eq!(parse(&text).unwrap(), all());
     }
 
     #[test]

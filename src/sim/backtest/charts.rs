@@ -38,6 +38,64 @@ pub(super) struct Bar {
     pub(super) title: String,
 }
 
+/// A vertical scale: four equal steps of a round number.
+struct Scale {
+    max: u64,
+    /// One of what the figures count.
+    unit: u64,
+    name: &'static str,
+}
+
+impl Scale {
+    /// A scale that holds `largest` watts.
+    fn watts(largest: u64) -> Self {
+        Self::new(largest, [" W", " kW", " MW", " GW"])
+    }
+
+    /// A scale that holds `largest` watt-hours.
+    fn watt_hours(largest: u64) -> Self {
+        Self::new(largest, [" Wh", " kWh", " MWh", " GWh"])
+    }
+
+    fn new(largest: u64, names: [&'static str; 4]) -> Self {
+        let step = round_up(largest.div_ceil(4).max(1));
+        let max = step.saturating_mul(4);
+        let mut unit = 1;
+        let mut name = names[0];
+        for larger in &names[1..] {
+            if max / 1_000 >= unit {
+                unit *= 1_000;
+                name = larger;
+            }
+        }
+        Self { max, unit, name }
+    }
+
+    /// The value in the unit, with two decimals at most.
+    fn text(&self, value: u64) -> String {
+        let (whole, rest) = (value / self.unit, value % self.unit);
+        let hundredths = rest * 100 / self.unit;
+        match (hundredths / 10, hundredths % 10) {
+            (0, 0) => whole.to_string(),
+            (tenth, 0) => format!("{whole}.{tenth}"),
+            _ => format!("{whole}.{hundredths:02}"),
+        }
+    }
+}
+
+/// The next number with few digits that is at least `value`.
+fn round_up(value: u64) -> u64 {
+    let digits = value.checked_ilog10().unwrap_or(0);
+    let power = 10_u64.pow(digits);
+    let tens = value.saturating_mul(10).div_ceil(power);
+    let rounds = [10, 15, 20, 25, 30, 40, 50, 60, 80];
+    let tens = rounds.into_iter().find(|round| tens <= *round);
+    match tens {
+        Some(tens) => power.saturating_mul(tens) / 10,
+        None => power.saturating_mul(10),
+    }
+}
+
 /// Drawing area from `TOP` down to `height - BOTTOM`.
 struct Frame {
     svg: String,
@@ -64,29 +122,21 @@ impl Frame {
         (self.height - BOTTOM) * 10 - u64::try_from(up).unwrap_or(inner)
     }
 
-    fn scale(&mut self, max: u64, unit: u64, name: &str) {
+    /// Rules and figures for a scale from 0 up to `scale.max`, the unit at its top.
+    fn scale(&mut self, scale: &Scale) {
         for quarter in 0..=4 {
-            let value = max * quarter / 4;
-            let y = tenths(self.y(value, max));
-            let (whole, part) = (value / unit, value * 10 / unit % 10);
-            let text = if max / unit >= 20 {
-                whole.to_string()
-            } else {
-                format!("{whole}.{part}")
-            };
+            let value = scale.max / 4 * quarter;
+            let y = tenths(self.y(value, scale.max));
+            let (text, name) = (scale.text(value), scale.name);
+            let unit = if quarter == 4 { name } else { "" };
             let right = WIDTH - RIGHT;
             let _ = write!(
                 self.svg,
                 "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y}\" y2=\"{y}\"/>\
-                 <text class=\"num\" x=\"{}\" y=\"{y}\" dy=\"4\">{text}</text>",
+                 <text class=\"num\" x=\"{}\" y=\"{y}\" dy=\"4\">{text}{unit}</text>",
                 LEFT - 6
             );
         }
-        let _ = write!(
-            self.svg,
-            "<text x=\"2\" y=\"{}\">{name}</text>",
-            self.height - 8
-        );
     }
 
     fn marks(&mut self, marks: &Marks) {
@@ -114,8 +164,9 @@ pub(super) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
     let mut frame = Frame::new(190, &format!("power at {name}"));
     let load = |bucket: &Bucket| bucket.layers.iter().sum::<u64>();
     let top = |bucket: &Bucket| load(bucket).max(bucket.available);
-    let max = buckets.iter().map(top).max().unwrap_or(0).max(1);
-    frame.scale(max, 1_000_000, "MW");
+    let scale = Scale::watts(buckets.iter().map(top).max().unwrap_or(0));
+    let max = scale.max;
+    frame.scale(&scale);
     let n = u64::try_from(buckets.len()).unwrap_or(u64::MAX);
     let xs: Vec<u64> = (0..n).map(|i| Frame::x(2 * i + 1, 2 * n)).collect();
     let mut below = vec![0; buckets.len()];
@@ -159,7 +210,11 @@ pub(super) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
 /// A line for each run over the 24 hours of the day, thousandths.
 pub(super) fn by_hour(runs: &[(&str, [u32; 24])]) -> String {
     let mut frame = Frame::new(220, "green share by hour of the day");
-    frame.scale(1_000, 10, "%");
+    frame.scale(&Scale {
+        max: 1_000,
+        unit: 10,
+        name: " %",
+    });
     for (class, hours) in runs {
         let points: Vec<String> = (0..)
             .zip(hours)
@@ -179,10 +234,33 @@ pub(super) fn by_hour(runs: &[(&str, [u32; 24])]) -> String {
     frame.marks(&Marks {
         of: 24,
         at: (0..24)
-            .step_by(6)
+            .step_by(3)
             .map(|hour| (hour, format!("{hour:02}:00")))
             .collect(),
     });
+    frame.end()
+}
+
+/// A line for each run over the scenario, of energy in watt-hours since its start; all have as many points.
+pub(super) fn since_start(runs: &[(&str, Vec<u64>)], marks: &Marks) -> String {
+    let mut frame = Frame::new(220, "grid energy since the start");
+    let largest = runs.iter().flat_map(|(_, sums)| sums).max();
+    let scale = Scale::watt_hours(largest.copied().unwrap_or(0));
+    frame.scale(&scale);
+    frame.marks(marks);
+    for (class, sums) in runs {
+        let n = u64::try_from(sums.len()).unwrap_or(u64::MAX);
+        let ends = (1..).zip(sums).map(|(i, sum)| (i, *sum));
+        let points: Vec<String> = std::iter::once((0, 0))
+            .chain(ends)
+            .map(|(i, sum)| point(Frame::x(i, n), frame.y(sum, scale.max)))
+            .collect();
+        let points = points.join(" ");
+        let _ = write!(
+            frame.svg,
+            "<polyline class=\"run {class}\" points=\"{points}\"/>"
+        );
+    }
     frame.end()
 }
 
@@ -218,8 +296,8 @@ pub(super) fn gantt(name: &str, mut bars: Vec<Bar>, marks: &Marks) -> String {
         TOP + n_lanes.max(1) * 6 + BOTTOM,
         &format!("jobs at {name}"),
     );
-    frame.svg.push_str(&drawn);
     frame.marks(marks);
+    frame.svg.push_str(&drawn);
     frame.end()
 }
 
@@ -330,6 +408,25 @@ mod tests {
         );
         assert!(svg.contains("<polyline class=\"load\" points=\"217,10 547,10\"/>"));
         assert!(svg.contains("<polyline class=\"there\" points=\"217,49 547,49\"/>"));
+    }
+
+    #[test]
+    fn scales_end_at_round_numbers_that_hold_the_largest_value() {
+        for (largest, steps) in [
+            (0, ["0", "1", "2", "3", "4 W"]),
+            (4_000_000, ["0", "1", "2", "3", "4 MW"]),
+            (71_000_000, ["0", "20", "40", "60", "80 MW"]),
+            (9_600_000, ["0", "2.5", "5", "7.5", "10 MW"]),
+            (999_001, ["0", "0.25", "0.5", "0.75", "1 MW"]),
+            (36_100, ["0", "10", "20", "30", "40 kW"]),
+        ] {
+            let scale = Scale::watts(largest);
+            assert!(scale.max >= largest);
+            let text = |quarter| scale.text(scale.max / 4 * quarter);
+            let [zero, one, two, three] = [0, 1, 2, 3].map(text);
+            let last = format!("{}{}", text(4), scale.name);
+            assert_eq!([zero, one, two, three, last], steps);
+        }
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub(super) enum Format {
     Swf,
     /// `arrival_time,length,cpus`.
     Trace,
+    /// Batch tasks of Alibaba's cluster trace of 2018.
+    Alibaba,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

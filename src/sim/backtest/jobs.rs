@@ -2,7 +2,7 @@
 //!
 //! A job is taken over whole, left out with its reason counted, or refused with its line.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     domain::{
@@ -19,6 +19,7 @@ use crate::{
 };
 
 use super::{
+    alibaba,
     config::{Format, Jobs, Overrun, TimeUnit},
     faults::overrun_ms,
     input::{in_file, read_text},
@@ -96,6 +97,7 @@ pub(super) fn read_jobs(
     let rows = match context.rules.format {
         Format::Csv => parse_csv(&text, context),
         Format::Trace => parse_trace(&text, context),
+        Format::Alibaba => alibaba::parse(&text, context),
         Format::Swf => swf::parse(&text, context),
     };
     let built = rows.and_then(|rows| build(rows, context));
@@ -116,7 +118,12 @@ fn parse_csv(text: &str, context: &Context<'_>) -> Result<Drafts, Vec<String>> {
         }
     }
     let mut drafts = Vec::new();
+    let mut lines: BTreeMap<&str, u64> = BTreeMap::new();
     for row in sheet.rows().take(context.rules.take.unwrap_or(usize::MAX)) {
+        let id = row.text("id");
+        if let Some(first) = lines.insert(id, row.line()) {
+            problems.add(row.wrong("id", &format!("`{id}` is the id of line {first} already")));
+        }
         if let Some(draft) = read_row(row, context, &mut problems) {
             drafts.push((row.line(), draft));
         }
@@ -240,7 +247,8 @@ fn milliseconds(seconds: Option<u64>, minutes: u32) -> u64 {
     seconds.saturating_mul(1_000)
 }
 
-fn by_core(per_core: u64, cores: u32) -> u64 {
+/// So much for each core.
+pub(super) fn by_core(per_core: u64, cores: u32) -> u64 {
     per_core.saturating_mul(u64::from(cores))
 }
 

@@ -8,6 +8,7 @@ mod input;
 mod series;
 mod jobs;
 mod swf;
+mod alibaba;
 mod scenario;
 mod faults;
 mod drive;

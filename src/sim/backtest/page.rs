@@ -9,12 +9,12 @@ use crate::slot::{Slot, SlotRange};
 use super::{
     charts::{self, Bar, Bucket, Marks, escape},
     execution::Executed,
-    report::{PolicyReport, Report},
+    report::{PolicyReport, PolicyRun, Report},
     score::SlotScore,
 };
 
-/// Points of a plot of power: one for each two units of its width.
-const BUCKETS_MAX: u32 = 336;
+/// Points of a plot of power: a year by days.
+const BUCKETS_MAX: u32 = 366;
 /// Days of the Gantt chart.
 const GANTT_DAYS: u32 = 7;
 /// Bars of the Gantt chart of one site.
@@ -32,14 +32,48 @@ font:16px/1.5 system-ui,sans-serif}h1{margin:.2em 0}h2{margin:2em 0 .4em}p,li,.d
 .wide{overflow-x:auto}svg{display:block;width:100%;min-width:620px;height:auto}\
 svg text{fill:var(--dim);font:11px system-ui,sans-serif}svg .num{text-anchor:end}\
 table{border-collapse:collapse;width:100%}th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--rule);\
-white-space:nowrap}th:first-child,td:first-child{text-align:left}\
+white-space:nowrap}th:first-child,td:first-child,.words th,.words td{text-align:left;white-space:normal}\
 .rule{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--dim)}\
 .hydro{fill:var(--hydro)}.solar{fill:var(--solar)}.wind{fill:var(--wind)}.grid{fill:var(--grid)}\
 .load,.there,.run{fill:none;stroke-width:1.5}.load{stroke:var(--ink)}.there{stroke:var(--wind);stroke-dasharray:4 3}\
 .run{stroke-width:2.5}.lancang{stroke:var(--wind)}.now{stroke:var(--grid)}.perfect{stroke:var(--hydro);stroke-dasharray:6 4}\
 .gain{fill:var(--wind)}.loss{fill:var(--bad)}.g4{fill:var(--wind)}.g3{fill:#8bb35c}.g2{fill:var(--solar)}\
 .g1{fill:#d08a4a}.g0{fill:var(--grid)}.key span{display:inline-block;margin-right:1rem}\
-.key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em;border-radius:2px}";
+.key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em;border-radius:2px}\
+.key .box{display:inline-block;width:.8em;min-width:0;height:.8em;margin-right:.3em}";
+
+/// A line of the table of runs: what it says, and its figure of a run.
+type Figure = (&'static str, fn(&PolicyReport) -> String);
+
+const FIGURES: [Figure; 13] = [
+    ("Energy, MWh", |run| mwh(run.totals.energy_watt_seconds)),
+    ("Green share, %", |run| {
+        tenths(u64::from(run.green_share_permille), 10)
+    }),
+    ("Grid energy, MWh", |run| mwh(run.totals.grid_watt_seconds)),
+    ("Carbon by contract, t", |run| {
+        tons(run.totals.carbon_contract_mg)
+    }),
+    ("Carbon at the location's average, t", |run| {
+        tons(run.totals.carbon_location_mg)
+    }),
+    ("Carbon at the margin, t", |run| {
+        tons(run.totals.carbon_marginal_mg)
+    }),
+    ("Cost of energy, CNY", |run| {
+        (run.totals.cost_micro_cny / 1_000_000).to_string()
+    }),
+    ("Jobs in time", |run| {
+        (run.jobs.finished - run.jobs.late).to_string()
+    }),
+    ("Jobs late", |run| run.jobs.late.to_string()),
+    ("Jobs refused", |run| run.jobs.refused.to_string()),
+    ("Jobs lost", |run| run.jobs.lost.to_string()),
+    ("Mean delay, h", |run| tenths(run.mean_delay_seconds, 3_600)),
+    ("Slots of a site above its power cap", |run| {
+        run.violations.power_cap_site_slots.to_string()
+    }),
+];
 
 /// The page.
 pub(super) fn page(report: &Report<'_>) -> String {
@@ -68,11 +102,9 @@ pub(super) fn page(report: &Report<'_>) -> String {
         ),
         ("Cost of energy", comparison.cost_saved_permille),
     ]));
-    html.push_str("</div><h2>Green share by hour of the day</h2><p class=\"key\">");
-    html.push_str(&key("wind", "lancang"));
-    html.push_str(&key("grid", "run-now"));
-    html.push_str(&key("hydro", "perfect forecast (dashed)"));
-    html.push_str("</p><div class=\"wide\">");
+    html.push_str("</div><h2>Green share by hour of the day</h2>");
+    html.push_str(&key_of_runs());
+    html.push_str("<div class=\"wide\">");
     html.push_str(&charts::by_hour(&[
         ("now", report.run_now.figures.green_share_by_hour_permille),
         (
@@ -85,6 +117,7 @@ pub(super) fn page(report: &Report<'_>) -> String {
         ),
     ]));
     html.push_str("</div>");
+    regret(&mut html, report);
     power(&mut html, report);
     gantt(&mut html, report);
     notes(&mut html, report);
@@ -99,7 +132,7 @@ fn cards(html: &mut String, report: &Report<'_>) {
         (
             format!("{} %", tenths(u64::from(ours.green_share_permille), 10)),
             format!(
-                "green; run-now {} %",
+                "green; run-now {}&nbsp;%",
                 tenths(u64::from(now.green_share_permille), 10)
             ),
         ),
@@ -134,36 +167,21 @@ fn cards(html: &mut String, report: &Report<'_>) {
 }
 
 fn runs(html: &mut String, report: &Report<'_>) {
-    html.push_str(
-        "<h2>The three runs</h2><div class=\"wide\"><table><tr><th></th><th>energy MWh</th><th>green</th>\
-         <th>grid MWh</th><th>carbon t (contract)</th><th>carbon t (location)</th><th>carbon t (marginal)</th>\
-         <th>cost CNY</th><th>in time</th><th>late</th><th>refused</th><th>lost</th><th>mean delay h</th>\
-         <th>site-slots above cap</th></tr>",
-    );
-    for (name, run) in named(report) {
-        let (totals, jobs) = (&run.totals, &run.jobs);
-        let _ = write!(
-            html,
-            "<tr><td>{name}</td><td>{}</td><td>{} %</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-             <td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            tenths(totals.energy_watt_seconds, 3_600_000_000),
-            tenths(u64::from(run.green_share_permille), 10),
-            tenths(totals.grid_watt_seconds, 3_600_000_000),
-            tenths(totals.carbon_contract_mg, 1_000_000_000),
-            tenths(totals.carbon_location_mg, 1_000_000_000),
-            tenths(totals.carbon_marginal_mg, 1_000_000_000),
-            totals.cost_micro_cny / 1_000_000,
-            jobs.finished - jobs.late,
-            jobs.late,
-            jobs.refused,
-            jobs.lost,
-            tenths(run.mean_delay_seconds, 3_600),
-            run.violations.power_cap_site_slots,
-        );
+    html.push_str("<h2>The three runs</h2><div class=\"wide\"><table><tr><th></th>");
+    for (name, _) in named(report) {
+        let _ = write!(html, "<th>{name}</th>");
+    }
+    html.push_str("</tr>");
+    for (what, figure) in FIGURES {
+        let _ = write!(html, "<tr><td>{what}</td>");
+        for (_, run) in named(report) {
+            let _ = write!(html, "<td>{}</td>", figure(run));
+        }
+        html.push_str("</tr>");
     }
     html.push_str(
-        "</table></div><h2>Jobs late, refused or lost, by reason</h2><div class=\"wide\"><table>\
-                   <tr><th>run</th><th>what</th><th>reason</th><th>jobs</th></tr>",
+        "</table></div><h2>Jobs late, refused or lost, by reason</h2><div class=\"wide\"><table class=\"words\">\
+         <tr><th>run</th><th>what</th><th>reason</th><th>jobs</th></tr>",
     );
     for (name, run) in named(report) {
         for (what, reasons) in [
@@ -191,6 +209,65 @@ fn named<'a>(report: &'a Report<'_>) -> [(&'static str, &'a PolicyReport); 3] {
     ]
 }
 
+fn regret(html: &mut String, report: &Report<'_>) {
+    let scenario = report.scenario;
+    let comparison = report.comparison();
+    let _ = write!(
+        html,
+        "<h2>Regret against perfect forecasts</h2><p>Grid energy since the start. How far lancang runs below run-now is \
+         what it saved, how far above perfect forecasts is its regret: {} of all energy in the end.</p>{}\
+         <div class=\"wide\">",
+        percent(comparison.regret_permille_of_energy),
+        key_of_runs(),
+    );
+    let chunk = slots_of_bucket(scenario.range.len(), scenario.grid.slots_per_day());
+    let sums = |run: &PolicyRun| {
+        let mut sums = Vec::new();
+        let mut sum: u128 = 0;
+        let slots = 0..index(scenario.range.len());
+        for first in slots.step_by(index(chunk)) {
+            for site in &run.score.sites {
+                let bucket = site.slots[first..].iter().take(index(chunk));
+                sum += bucket.map(|s| u128::from(s.grid_watts())).sum::<u128>();
+            }
+            let watt_hours = sum * u128::from(scenario.grid.slot_seconds()) / 3_600;
+            sums.push(u64::try_from(watt_hours).unwrap_or(u64::MAX));
+        }
+        sums
+    };
+    html.push_str(&charts::since_start(
+        &[
+            ("now", sums(&report.run_now)),
+            ("perfect", sums(&report.perfect)),
+            ("lancang", sums(&report.lancang)),
+        ],
+        &marks(report, scenario.range),
+    ));
+    html.push_str("</div>\n");
+}
+
+fn key_of_runs() -> String {
+    format!(
+        "<p class=\"key\">{}{}{}</p>",
+        key("wind", "lancang"),
+        key("grid", "run-now"),
+        key("hydro", "perfect forecast (dashed)")
+    )
+}
+
+/// Slots whose mean or sum is one point of a plot: an even part of a day, or whole days, so that no point mixes other
+/// hours than its neighbour.
+fn slots_of_bucket(n_slots: u32, per_day: u32) -> u32 {
+    let least = n_slots.div_ceil(BUCKETS_MAX).max(1);
+    (least..per_day)
+        .find(|slots| per_day.is_multiple_of(*slots))
+        .unwrap_or_else(|| least.next_multiple_of(per_day))
+}
+
+fn index(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
 fn power(html: &mut String, report: &Report<'_>) {
     let scenario = report.scenario;
     html.push_str("<h2>Power at each site</h2><p class=\"key\">");
@@ -200,15 +277,19 @@ fn power(html: &mut String, report: &Report<'_>) {
     html.push_str(
         "<span>solid line: load</span><span>dashed line: green power that was there</span></p>",
     );
-    let per_bucket = scenario.range.len().div_ceil(BUCKETS_MAX).max(1);
+    let per_bucket = slots_of_bucket(scenario.range.len(), scenario.grid.slots_per_day());
     if per_bucket > 1 {
         let minutes = per_bucket * scenario.grid.slot_seconds() / 60;
-        let _ = write!(html, "<p>Means over {minutes} minutes.</p>");
+        let (hours, rest) = (minutes / 60, minutes % 60);
+        let _ = match rest {
+            0 => write!(html, "<p>Means over {hours} hours.</p>"),
+            _ => write!(html, "<p>Means over {minutes} minutes.</p>"),
+        };
     }
     let marks = marks(report, scenario.range);
     for (site, scored) in scenario.sites.iter().zip(&report.lancang.score.sites) {
-        let chunk = usize::try_from(per_bucket).unwrap_or(usize::MAX);
-        let buckets: Vec<Bucket> = scored.slots.chunks(chunk).map(mean).collect();
+        let chunks = scored.slots.chunks(index(per_bucket));
+        let buckets: Vec<Bucket> = chunks.map(mean).collect();
         let share =
             crate::units::share_permille(scored.totals.green(), scored.totals.energy_watt_seconds);
         let _ = writeln!(
@@ -243,11 +324,24 @@ fn gantt(html: &mut String, report: &Report<'_>) {
         .intersect(scenario.range);
     let _ = write!(
         html,
-        "<h2>What ran when</h2><p>From {} to {}, at most {GANTT_BARS_MAX} pieces of jobs a site. The greener, the \
-         greener its power was; grey drew from the grid.</p>",
+        "<h2>What ran when</h2><p>From {} to {}, at most {GANTT_BARS_MAX} pieces of jobs a site; a bar is a piece, its \
+         colour the green share of its job.</p><p class=\"key\">",
         scenario.written(scenario.grid.start_of(shown.start)),
         scenario.written(scenario.grid.start_of(shown.end)),
     );
+    for (class, share) in [
+        ("g4", "100 %"),
+        ("g3", "75 % and more"),
+        ("g2", "50 % and more"),
+        ("g1", "25 % and more"),
+        ("g0", "less"),
+    ] {
+        let _ = write!(
+            html,
+            "<span><svg class=\"box\" viewBox=\"0 0 10 10\"><rect class=\"{class}\" width=\"10\" height=\"10\"/></svg>{share}</span>"
+        );
+    }
+    html.push_str("</p>");
     let marks = marks(report, shown);
     for (position, site) in scenario.sites.iter().enumerate() {
         let executed = &report.lancang.driven.executed;
@@ -343,6 +437,14 @@ fn notes(html: &mut String, report: &Report<'_>) {
     );
 }
 
+fn mwh(watt_seconds: u64) -> String {
+    tenths(watt_seconds, 3_600_000_000)
+}
+
+fn tons(mg: u64) -> String {
+    tenths(mg, 1_000_000_000)
+}
+
 fn key(class: &str, text: &str) -> String {
     format!("<span><i style=\"background:var(--{class})\"></i>{text}</span>")
 }
@@ -356,4 +458,16 @@ fn tenths(value: u64, unit: u64) -> String {
 fn percent(permille: i64) -> String {
     let sign = if permille < 0 { "−" } else { "" };
     format!("{sign}{} %", tenths(permille.unsigned_abs(), 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_parts_of_a_day_or_days() {
+        for (days, slots) in [(1, 1), (3, 1), (7, 2), (70, 24), (365, 96), (367, 192)] {
+            assert_eq!(slots_of_bucket(days * 96, 96), slots, "{days} days");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use crate::{
     domain::{
-        forecast::ForecastIssue,
+        forecast::{ForecastId, ForecastIssue},
         ids::{CityId, SiteId, SupplyId},
         job::JobSpec,
         site::Site,
@@ -31,7 +31,7 @@ use super::{
     faults::{Gap, Lateness, Outage, arrivals},
     input::{in_file, line_at, read_text},
     jobs::{Context, read_jobs},
-    series::{Known, parse_moment, read_actuals, read_day_ahead, read_stream},
+    series::{Known, parse_moment, read_actuals, read_day_ahead, read_stream, written},
 };
 
 /// Everything a run depends on.
@@ -171,11 +171,11 @@ impl Loading<'_> {
         let known = Known::new(grid, &sites);
         let actuals = self.actuals(&known, range);
         let issues = self.issues(&known);
-        let faults = Faults {
-            late: self.late(&known),
-            gaps: self.gaps(&known),
+        // Without sites nothing that is said of them can be judged.
+        let faults = match sites.is_empty() {
+            true => Faults::default(),
+            false => self.faults(&known, &sites),
         };
-        let outages = self.outages(grid, &sites);
         let jobs = self.jobs(grid, range, horizon_slots, &sites, &latencies);
         if !self.problems.is_empty() {
             return Err(self.problems);
@@ -197,7 +197,7 @@ impl Loading<'_> {
             latencies,
             jobs,
             left_out,
-            outages,
+            outages: faults.outages,
         })
     }
 
@@ -308,7 +308,30 @@ impl Loading<'_> {
             let read = read_day_ahead(&self.file_at(&table.file), table, known);
             issues.extend(self.keep(read).unwrap_or_default());
         }
+        self.check_twins(&issues);
         issues
+    }
+
+    /// The same issue may stand in two files, but not with two contents.
+    fn check_twins(&mut self, issues: &[TimedIssue]) {
+        let mut first: BTreeMap<&ForecastId, &ForecastIssue> = BTreeMap::new();
+        for issue in issues.iter().map(|timed| &timed.issue) {
+            let known = *first.entry(&issue.id).or_insert(issue);
+            if known != issue {
+                let (supply, at) = (&issue.id.supply, written(issue.id.issued_at));
+                let why = format!("two issues for {supply} of {at} say different things");
+                self.note("files", &why);
+                return;
+            }
+        }
+    }
+
+    fn faults(&mut self, known: &Known<'_>, sites: &[Site]) -> Faults {
+        Faults {
+            late: self.late(known),
+            gaps: self.gaps(known),
+            outages: self.outages(known.grid, sites),
+        }
     }
 
     fn late(&mut self, known: &Known<'_>) -> Vec<Lateness> {
@@ -325,11 +348,15 @@ impl Loading<'_> {
 
     fn gaps(&mut self, known: &Known<'_>) -> Vec<Gap> {
         let gap = |missing: &Missing| {
-            Ok::<Gap, String>(Gap {
+            let gap = Gap {
                 supply: supply_named(missing.supply.as_deref(), known)?,
                 from: parse_moment(&missing.from).map_err(|why| format!("from {why}"))?,
                 until: parse_moment(&missing.until).map_err(|why| format!("until {why}"))?,
-            })
+            };
+            if gap.until <= gap.from {
+                return Err("until is not after from".to_owned());
+            }
+            Ok(gap)
         };
         let entries = &self.file.missing;
         let mut gaps = Vec::new();
@@ -420,9 +447,11 @@ impl Loading<'_> {
     }
 }
 
+#[derive(Default)]
 struct Faults {
     late: Vec<Lateness>,
     gaps: Vec<Gap>,
+    outages: Vec<Outage>,
 }
 
 fn supply_named(name: Option<&str>, known: &Known<'_>) -> Result<Option<SupplyId>, String> {

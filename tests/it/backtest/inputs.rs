@@ -1,6 +1,6 @@
 //! What is wrong with a scenario is said with file, line, column and reason, all of it, and nothing is run.
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, path::Path};
 
 use flate2::{Compression, write::GzEncoder};
 use lancang::sim::backtest::{BacktestError, Scenario};
@@ -9,7 +9,7 @@ use super::Files;
 
 /// The problems of a scenario with one text replaced in one file.
 #[track_caller]
-fn problems(change: impl Fn(&mut Files)) -> Vec<String> {
+pub(crate) fn problems(change: impl Fn(&mut Files)) -> Vec<String> {
     let mut files = Files::new();
     change(&mut files);
     match files.try_load() {
@@ -19,7 +19,7 @@ fn problems(change: impl Fn(&mut Files)) -> Vec<String> {
 }
 
 #[track_caller]
-fn says(problems: &[String], expected: &str) {
+pub(crate) fn says(problems: &[String], expected: &str) {
     assert!(
         problems.iter().any(|problem| problem.contains(expected)),
         "{expected}: {problems:#?}"
@@ -28,7 +28,7 @@ fn says(problems: &[String], expected: &str) {
 
 /// Replaces a text that must be there.
 #[track_caller]
-fn swap(text: &mut String, from: &str, to: &str) {
+pub(crate) fn swap(text: &mut String, from: &str, to: &str) {
     assert!(text.contains(from), "{from}");
     *text = text.replacen(from, to, 1);
 }
@@ -39,6 +39,20 @@ fn the_scenario_of_these_tests_is_sound() {
     assert_eq!((scenario.jobs.len(), scenario.sites.len()), (1, 2));
     assert_eq!(scenario.forecasts.len(), 4);
     assert_eq!(scenario.range.len(), 48);
+}
+
+#[test]
+fn every_scenario_of_the_repository_is_sound() {
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(scenarios).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.push(Scenario::load(&path).unwrap().name);
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["yunnan-dry-week", "yunnan-week-ahead-only"]);
 }
 
 /// The file that is changed.
@@ -159,6 +173,103 @@ const CASES: &[(Pick, &str, &str, &str)] = &[
         "sites.toml: alpha: power_cap_watts",
     ),
     (
+        actuals,
+        "2025-03-01T02:00:00+08:00,1000,0",
+        "2025-03-01T02:00:00+08:00,1000",
+        "actuals.csv:4: has 2 cells, the header has 3",
+    ),
+    (
+        forecasts,
+        "1000,1000,1000",
+        "1000,NaN,1000",
+        "forecasts.csv:2: column p50_kw: `NaN` is no whole number of kW",
+    ),
+    (
+        forecasts,
+        "1000,1000,1000",
+        "-1,1000,1000",
+        "forecasts.csv:2: column p10_kw: `-1` is no whole number of kW",
+    ),
+    (
+        forecasts,
+        "2025-03-01T02:00:00",
+        "2025-03-01T01:00:00",
+        "forecasts.csv:6: column valid_at: slots of an issue follow each other",
+    ),
+    (
+        jobs,
+        "power_w,runtime_s,deadline\none,2025-03-01T08:00:00+08:00,8,800000,3600,",
+        "power_w,runtime_s,earliest,deadline\none,2025-03-01T08:00:00+08:00,8,800000,3600,2025-03-01T21:00:00+08:00,",
+        "jobs.csv:2: timing.finish_deadline: is at least the runtime after earliest_start",
+    ),
+    (
+        jobs,
+        "power_w,runtime_s,deadline\none,2025-03-01T08:00:00+08:00,8,800000,3600,",
+        "power_w,runtime_s,site,deadline\none,2025-03-01T08:00:00+08:00,8,800000,3600,gamma,",
+        "jobs.csv:2: column site: `gamma` is no site",
+    ),
+    (
+        jobs,
+        "power_w,runtime_s,deadline\none,2025-03-01T08:00:00+08:00,8,800000,3600,",
+        "power_w,runtime_s,city,deadline\none,2025-03-01T08:00:00+08:00,8,800000,3600,atlantis,",
+        "jobs.csv:2: column city: `atlantis` is no city of a zone",
+    ),
+    (
+        jobs,
+        "+08:00\n",
+        "+08:00\none,2025-03-01T09:00:00+08:00,8,800000,3600,2025-03-01T20:00:00+08:00\n",
+        "jobs.csv:3: column id: `one` is the id of line 2 already",
+    ),
+    (
+        latencies,
+        "beta,hanoi,VN,20",
+        "beta,hanoi,VN,-20",
+        "latencies.csv:3: column rtt_leased_ms",
+    ),
+    (
+        latencies,
+        "beta,hanoi,VN,20",
+        "beta,hanoi,VN,NaN",
+        "latencies.csv:3: column rtt_leased_ms",
+    ),
+    (sites, "lat = 25.0", "lat = nan", "sites.toml: alpha: NaN"),
+    (
+        sites,
+        "cpu_nodes = 100",
+        "cpu_nodes = -100",
+        "sites.toml:16: invalid value: integer `-100`",
+    ),
+    (
+        sites,
+        "contracted_mw = 2.0",
+        "contracted_mw = -2.0",
+        "sites.toml: alpha: -2",
+    ),
+    (
+        sites,
+        "id = \"beta\"",
+        "id = \"alpha\"",
+        "sites.toml: alpha: two sites have this id",
+    ),
+    (
+        scenario,
+        "horizon_days = 2",
+        "horizon_days = -2",
+        "scenario.toml:6: invalid value: integer `-2`",
+    ),
+    (
+        scenario,
+        "horizon_days = 2",
+        "horizon_days = nan",
+        "scenario.toml:6: invalid type: floating point",
+    ),
+    (
+        scenario,
+        "[\"actuals.csv\"]",
+        "[\"actuals.csv\", \"actuals.csv\"]",
+        "actuals.csv:2: column ts: does not follow",
+    ),
+    (
         scenario,
         "slot_minutes = 60",
         "slot_minutes = 7",
@@ -235,6 +346,19 @@ fn faults_of_unknown_sites_and_supplies_are_refused_with_their_line() {
             "scenario.toml:11: two outages of alpha meet",
         ),
         (
+            "[[missing]]\nfrom = \"2025-03-02T00:00:00Z\"\nuntil = \"2025-03-01T00:00:00Z\"\n"
+                .to_owned(),
+            "scenario.toml:7: until is not after from",
+        ),
+        (
+            "[[late]]\nminutes = -5\n".to_owned(),
+            "scenario.toml:8: invalid value: integer `-5`",
+        ),
+        (
+            "[overrun]\njobs_permille = 1001\nextra_permille_max = 1\nseed = 1\n".to_owned(),
+            "overrun.jobs_permille: is at most 1000",
+        ),
+        (
             "[[late]]\nminutes = 5\nsupply = \"alpha/wind\"\n".to_owned(),
             "scenario.toml:7: no site has a supply `alpha/wind`",
         ),
@@ -266,7 +390,9 @@ fn what_was_cut_off_is_refused() {
     let found = problems(|files| files.jobs.truncate(files.jobs.len() - 1));
     says(&found, "jobs.csv:2: the last line has no line break");
     let found = problems(|files| files.actuals.truncate(100));
-    says(&found, "actuals.csv:");
+    says(&found, "actuals.csv:4: the last line has no line break");
+    let found = problems(|files| files.scenario.truncate(files.scenario.len() - 9));
+    says(&found, "scenario.toml:6: ");
 
     let directory = tempfile::tempdir().unwrap();
     let mut files = Files::new();
@@ -286,33 +412,25 @@ fn what_was_cut_off_is_refused() {
 }
 
 #[test]
-fn the_standard_workload_format_is_read_by_its_fields() {
-    let mut files =
-        Files::new().with("[jobs]\nformat = \"swf\"\nwatts_per_core = 100\ncores_per_task = 16\n");
-    // Job, submit, wait, run, allocated, cpu, memory, requested processors, time, memory, and the rest.
-    files.jobs = "; UnixStartTime: 0\n\
-                  1 3600 5 1800 32 -1 -1 40 7200 2048 1 1 1 -1 -1 -1 -1 -1\n\
-                  2 7200 5 0 4 -1 -1 4 7200 -1 0 1 1 -1 -1 -1 -1 -1\n"
-        .to_owned();
-    let scenario = files.load();
-    assert_eq!(scenario.left_out.without_runtime, 1);
-    let job = &scenario.jobs[0];
-    assert_eq!(&*job.name, "j1");
-    assert_eq!(
-        job.submit.0,
-        scenario.grid.start_of(scenario.range.start).0 + 3_600_000
+fn two_files_must_not_say_different_things_of_one_issue() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut files = Files::new();
+    swap(
+        &mut files.scenario,
+        "[\"forecasts.csv\"]",
+        "[\"forecasts.csv\", \"more.csv\"]",
     );
-    assert_eq!((job.spec.task_count, job.spec.task.cpu_cores), (2, 16));
-    assert_eq!(job.spec.task_power_watts, 1_600);
-    assert_eq!(job.spec.task.memory_mib, 2 * 16);
-    assert_eq!(
-        (job.spec.timing.runtime_ms, job.actual_slots),
-        (7_200_000, 1)
-    );
-
-    files.jobs.push_str("3 10 x\n");
-    match files.try_load() {
-        Err(BacktestError::Scenario(found)) => says(&found, "jobs.csv:4: 3 fields instead of 18"),
+    files.write(directory.path());
+    let more = directory.path().join("more.csv");
+    fs::write(&more, &files.forecasts).unwrap();
+    Scenario::load(directory.path()).unwrap();
+    swap(&mut files.forecasts, "1000,1000,1000", "1000,1000,1001");
+    fs::write(&more, &files.forecasts).unwrap();
+    match Scenario::load(directory.path()) {
+        Err(BacktestError::Scenario(found)) => says(
+            &found,
+            "files: two issues for alpha/hydro of 2025-02-28T00:00:00Z say different things",
+        ),
         other => panic!("{other:?}"),
     }
 }

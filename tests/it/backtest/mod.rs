@@ -3,6 +3,7 @@
 //! The scenario is two small sites over two days of hourly slots, so that every figure can be checked on paper.
 
 mod faults;
+mod formats;
 mod inputs;
 mod output;
 mod score;

@@ -7,6 +7,7 @@ mod noise;
 mod problem;
 mod schedule;
 mod score;
+mod links;
 mod table;
 mod nudge;
 mod pieces;

@@ -5,13 +5,14 @@
 
 use super::{
     eject,
+    links::Links,
     noise::Noise,
     plan::{Part, count, mean_weight},
     problem::{Job, Problem},
     respond::Responder,
     schedule::{Assignment, Schedule},
     state::State,
-    table::{Links, Ramp},
+    table::Ramp,
 };
 
 /// How jobs are decided as they arrive; the defaults were found by trying on instances of several families and seeds.

@@ -1,6 +1,7 @@
 //! What is free at every site, pool and link in every slot, and what one more unit would cost there.
 //!
-//! A row is exactly its capacity less the sum of what was added and not removed.
+//! A row is exactly its capacity less the sum of what was added and not removed; it is below 0 only while a search lets
+//! it be overdrawn.
 
 use super::{
     problem::{Choice, JOB_PRICE_MAX, Job, Problem, RESOURCES},
@@ -76,6 +77,9 @@ pub(super) struct SiteRow {
     /// Load less green power, watts.
     pub(super) excess: Vec<i32>,
     pub(super) power_free: Vec<i32>,
+    /// How far below 0 power may go, watts, and what a watt-slot of it costs.
+    pub(super) power_floor: i32,
+    power_over: i64,
     pub(super) weight: Vec<i32>,
     /// What a watt-slot of green power is held to be worth: it may be the last one for somebody still to come.
     pub(super) green_price: Vec<i32>,
@@ -84,6 +88,9 @@ pub(super) struct SiteRow {
 #[derive(Debug, Clone, Default)]
 pub(super) struct PoolRow {
     pub(super) free: [Vec<i32>; RESOURCES],
+    /// How far below 0 each resource may go, and what a unit of it costs.
+    pub(super) floor: [i32; RESOURCES],
+    over: [i64; RESOURCES],
     /// Price of one unit of a resource, in weighted watts, where it keeps green power from being used.
     pub(super) toll: [Vec<i64>; RESOURCES],
     /// The last of each resource, kept for those who have no other slot.
@@ -115,11 +122,12 @@ impl Table {
             power_free: vec![site.power_cap_w; n],
             weight: site.weight.clone(),
             green_price: vec![0; n],
+            ..SiteRow::default()
         });
         let pools = problem.pools.iter().map(|pool| PoolRow {
             free: pool.capacity.map(|capacity| vec![capacity; n]),
             toll: [(); RESOURCES].map(|()| vec![0; n]),
-            reserve: [Reserve::default(); RESOURCES],
+            ..PoolRow::default()
         });
         Self {
             sites: sites.collect(),
@@ -238,18 +246,19 @@ impl Table {
         runs.iter().all(|run| {
             let units = i64::try_from(run.units).unwrap_or(i64::MAX);
             let slots = run.start..run.end();
-            let has = |free: &[i32], need: i32| {
+            let has = |free: &[i32], floor: i32, need: i32| {
+                let least = units * i64::from(need) + i64::from(floor);
                 need == 0
                     || free[slots.clone()]
                         .iter()
-                        .all(|&free| units * i64::from(need) <= i64::from(free))
+                        .all(|&free| least <= i64::from(free))
             };
-            has(&self.sites[site].power_free, choice.watts)
-                && self.pools[choice.pool]
-                    .free
-                    .iter()
-                    .zip(choice.need)
-                    .all(|(free, need)| has(free, need))
+            let (row, pool) = (&self.sites[site], &self.pools[choice.pool]);
+            let rows = pool.free.iter().zip(pool.floor).zip(choice.need);
+            has(&row.power_free, row.power_floor, choice.watts)
+                && rows
+                    .into_iter()
+                    .all(|((free, floor), need)| has(free, floor, need))
         })
     }
 
@@ -265,6 +274,7 @@ impl Table {
         let row = &self.sites[site];
         let watts = choice.watts;
         let all = i64::from(watts);
+        let least = watts + row.power_floor;
         let excess = &row.excess[slots.clone()];
         let weight = &row.weight[slots.clone()];
         let green = &row.green_price[slots.clone()];
@@ -275,15 +285,16 @@ impl Table {
             out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
                 let grid = i64::from(excess.wrapping_add(watts).clamp(0, watts));
                 let price = energy_price(grid, all, weight, green);
-                if free < watts { BLOCKED } else { price }
+                if free < least { BLOCKED } else { price }
             }));
         } else {
             out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
                 let grid = ramp.above(excess.wrapping_add(watts)) - ramp.above(excess);
                 let price = energy_price(grid, all, weight, green);
-                if free < watts { BLOCKED } else { price }
+                if free < least { BLOCKED } else { price }
             }));
         }
+        add_overdraft(out, power, watts, row.power_over);
         let pool = &self.pools[choice.pool];
         for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
@@ -293,10 +304,12 @@ impl Table {
                 );
                 let reserve = pool.reserve[kind];
                 let n = i64::from(need);
+                let least = need + pool.floor[kind];
                 for (price, (&free, &toll)) in out.iter_mut().zip(free.iter().zip(toll)) {
                     let with_toll = price.wrapping_add(toll.wrapping_mul(n));
-                    *price = if free < need { BLOCKED } else { with_toll };
+                    *price = if free < least { BLOCKED } else { with_toll };
                 }
+                add_overdraft(out, free, need, pool.over[kind]);
                 let near = self
                     .reserve_from
                     .saturating_sub(slots.start)
@@ -330,26 +343,64 @@ impl Table {
         }
     }
 
-    /// Tolls and reserve prices of the runs.
-    fn dues_of(&self, choice: &Choice, runs: &[Run]) -> i64 {
+    /// Lets more be used than there is, up to as much again, at so many thousandths of what a unit's share of the power
+    /// cap costs on grid power; 0 ends that.
+    pub(super) fn set_overdraft(&mut self, problem: &Problem, permille: i64) {
+        // All overdrafts of a slot together cost no more than a slot without room.
+        let price = |capacity: i32, unit: i64| {
+            let most = BLOCKED / 8 / i64::from(capacity.max(1));
+            (unit * permille / 1_000).min(most)
+        };
+        let floor = |capacity: i32| if 0 < permille { -capacity } else { 0 };
+        for (row, site) in self.sites.iter_mut().zip(&problem.sites) {
+            let weight = i64::from(site.weight.first().copied().unwrap_or(0));
+            row.power_floor = floor(site.power_cap_w);
+            row.power_over = price(site.power_cap_w, weight);
+        }
+        for (row, pool) in self.pools.iter_mut().zip(&problem.pools) {
+            let site = &problem.sites[pool.site];
+            let weight = i64::from(site.weight.first().copied().unwrap_or(0));
+            for (kind, capacity) in pool.capacity.into_iter().enumerate() {
+                let unit = i64::from(site.power_cap_w) * weight / i64::from(capacity.max(1));
+                row.floor[kind] = floor(capacity);
+                row.over[kind] = price(capacity, unit);
+            }
+        }
+    }
+
+    /// Whether the runs stand where something that they need is overdrawn.
+    pub(super) fn is_overdrawn(&self, site: usize, choice: &Choice, runs: &[Run]) -> bool {
+        let pool = &self.pools[choice.pool];
+        let rows = pool.free.iter().zip(choice.need);
+        let needed = rows.filter(|&(_, need)| need != 0).map(|(free, _)| free);
+        needed.chain([&self.sites[site].power_free]).any(|free| {
+            let mut slots = runs.iter().flat_map(|run| &free[run.start..run.end()]);
+            slots.any(|&free| free < 0)
+        })
+    }
+
+    /// Tolls, reserve and overdraft prices of the runs.
+    fn dues_of(&self, site: usize, choice: &Choice, runs: &[Run]) -> i64 {
         let mut sum = 0;
         for run in runs {
             let units = i64::try_from(run.units).unwrap_or(0);
             for slot in run.start..run.end() {
-                sum += self.dues_at(choice, slot, units);
+                sum += self.dues_at(site, choice, slot, units);
             }
         }
         sum
     }
 
-    /// Tolls and reserve price of some units in a slot.
-    pub(super) fn dues_at(&self, choice: &Choice, slot: usize, units: i64) -> i64 {
-        let pool = &self.pools[choice.pool];
-        let mut sum = 0;
+    /// Tolls, reserve and overdraft price of some units in a slot.
+    pub(super) fn dues_at(&self, site: usize, choice: &Choice, slot: usize, units: i64) -> i64 {
+        let (row, pool) = (&self.sites[site], &self.pools[choice.pool]);
+        let watts = units * i64::from(choice.watts);
+        let mut sum = lack(row.power_free[slot], watts) * row.power_over;
         for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
                 let need = units * i64::from(need);
                 sum += pool.toll[kind][slot] * need;
+                sum += lack(pool.free[kind][slot], need) * pool.over[kind];
                 if self.reserve_from <= slot {
                     sum += pool.reserve[kind].price(pool.free[kind][slot], need);
                 }
@@ -366,7 +417,7 @@ impl Table {
         runs: &[Run],
         ramp: Ramp,
     ) -> i64 {
-        self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.dues_of(choice, runs)
+        self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.dues_of(site, choice, runs)
     }
 
     /// Raises the tolls of full resources in slots with green power to spare, and lowers all others.
@@ -388,6 +439,21 @@ impl Table {
                     }
                 }
             }
+        }
+    }
+}
+
+/// How much of the need is beyond what is free.
+fn lack(free: i32, need: i64) -> i64 {
+    (need - i64::from(free)).clamp(0, need)
+}
+
+/// Adds to the prices of slots what the part of the need costs that is beyond what is free there.
+fn add_overdraft(prices: &mut [i64], free: &[i32], need: i32, over: i64) {
+    if 0 < over {
+        for (price, &free) in prices.iter_mut().zip(free) {
+            let lack = need.wrapping_sub(free).clamp(0, need);
+            *price = price.wrapping_add(i64::from(lack).wrapping_mul(over));
         }
     }
 }
@@ -434,45 +500,6 @@ impl SiteRow {
     }
 }
 
-/// Bandwidth that is free on every link in every slot.
-#[derive(Debug, Clone)]
-pub(super) struct Links {
-    free: Vec<Vec<i32>>,
-}
-
-impl Links {
-    pub(super) fn new(problem: &Problem) -> Self {
-        let n = problem.n_slots;
-        let free = problem.links.iter().map(|link| vec![link.capacity_mbps; n]);
-        Self {
-            free: free.collect(),
-        }
-    }
-
-    /// The earliest start of the job's stage-in from a slot on that ends by `end_by`.
-    pub(super) fn earliest(&self, job: &Job, from: usize, end_by: usize) -> Option<usize> {
-        let stage_in = job.stage_in?;
-        let free = &self.free[stage_in.link];
-        let mut start = from;
-        while start + stage_in.n_slots <= end_by {
-            let slots = &free[start..start + stage_in.n_slots];
-            match slots.iter().rposition(|&free| free < stage_in.mbps) {
-                None => return Some(start),
-                Some(blocked) => start += blocked + 1,
-            }
-        }
-        None
-    }
-
-    pub(super) fn take(&mut self, job: &Job, start: usize) {
-        if let Some(stage_in) = job.stage_in {
-            for free in &mut self.free[stage_in.link][start..start + stage_in.n_slots] {
-                *free -= stage_in.mbps;
-            }
-        }
-    }
-}
-
 /// The price of the delay of an assignment.
 pub(super) fn delay_cost(job: &Job, assignment: &Assignment) -> i64 {
     delay_until(job, assignment.end())
@@ -481,4 +508,61 @@ pub(super) fn delay_cost(job: &Job, assignment: &Assignment) -> i64 {
 /// The price of ending at a slot.
 pub(super) fn delay_until(job: &Job, end: usize) -> i64 {
     job.delay_price * i64::try_from(end.saturating_sub(job.release)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::problem::{Pool, Site},
+        *,
+    };
+
+    #[test]
+    fn what_is_overdrawn_has_a_price_and_a_limit_and_ends() {
+        let problem = Problem {
+            n_slots: 1,
+            sites: vec![Site {
+                id: "s".into(),
+                power_cap_w: 1_000,
+                green_w: vec![1_000],
+                weight: vec![10],
+            }],
+            pools: vec![Pool {
+                site: 0,
+                capacity: [10, 0, 0],
+            }],
+            ..Problem::default()
+        };
+        let choice = Choice {
+            pool: 0,
+            need: [8, 0, 0],
+            watts: 100,
+        };
+        let run = [Run {
+            start: 0,
+            len: 1,
+            units: 1,
+        }];
+        let mut table = Table::new(&problem);
+        let price = |table: &Table| {
+            let mut prices = Vec::new();
+            table.prices(0, &choice, 0..1, Ramp::STEP, &mut prices);
+            prices[0]
+        };
+        table.add(0, &choice, &run);
+        assert_eq!(price(&table), BLOCKED);
+        assert!(!table.fits(0, &choice, &run));
+        table.set_overdraft(&problem, 500);
+        // Six cores too many, each at half of a tenth of 1,000 W at weight 10.
+        assert_eq!(price(&table), 6 * 500);
+        assert_eq!(table.soft_cost_of(0, &choice, &run, Ramp::STEP), 6 * 500);
+        assert!(table.fits(0, &choice, &run));
+        table.add(0, &choice, &run);
+        assert!(BLOCKED <= price(&table), "as much again, not more");
+        assert!(table.is_overdrawn(0, &choice, &run));
+        table.set_overdraft(&problem, 0);
+        table.give_back(0, &choice, &run);
+        assert_eq!(price(&table), BLOCKED);
+        assert!(!table.is_overdrawn(0, &choice, &run));
+    }
 }

@@ -74,16 +74,16 @@ impl Units {
                 done = speed;
                 power -= choice.watts;
                 load += choice.watts;
-                let mut fits = 0 <= power;
-                for (free, need) in free.iter_mut().zip(choice.need) {
+                let mut fits = row.power_floor <= power;
+                for ((free, floor), need) in free.iter_mut().zip(pool.floor).zip(choice.need) {
                     *free -= need;
-                    fits &= need == 0 || 0 <= *free;
+                    fits &= need == 0 || floor <= *free;
                 }
                 if gain == 0 || !fits {
                     break;
                 }
                 let above = ask.ramp.above(load);
-                let dues = table.dues_at(choice, slot, i64::from(units));
+                let dues = table.dues_at(site, choice, slot, i64::from(units));
                 let energy = row.energy_price(slot, above - paid, i64::from(choice.watts));
                 let price = energy + dues - due;
                 (paid, due) = (above, dues);

@@ -1,6 +1,6 @@
 //! A policy decides each job when it arrives and knows nothing of later ones.
 //!
-//! What has begun never moves; what has not begun may, until the slot in which it begins.
+//! A run that has begun never moves; others may, until the slot in which they begin.
 
 use crate::solver::{Job, Online, Problem, Schedule};
 
@@ -9,7 +9,7 @@ use crate::solver::{Job, Online, Problem, Schedule};
 /// The driver calls `advance` for every slot in rising order, then `arrive` for each job of that slot in order of id,
 /// and `finish` after the last slot.
 pub trait Policy {
-    /// A slot begins: every job whose first run begins before `slot` is fixed as far as it has run.
+    /// A slot begins: every run that begins before `slot` is fixed to its end.
     fn advance(&mut self, slot: usize);
 
     /// The job at this position of the instance arrives in the current slot.

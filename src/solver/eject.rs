@@ -6,11 +6,12 @@ use std::cmp::Reverse;
 
 use super::{
     noise::Noise,
+    places::Places,
     plan::shuffle,
-    problem::{Job, Problem, RESOURCES},
-    respond::Responder,
+    problem::{Choice, Problem, RESOURCES},
+    respond::{FEW, Responder},
     schedule::{Assignment, Run},
-    state::{State, slack},
+    state::State,
     table::{BLOCKED, Table},
 };
 
@@ -18,6 +19,8 @@ use super::{
 const TRIES: usize = 8;
 /// Most jobs moved for one.
 const MOVED_MAX: usize = 24;
+/// Most jobs looked at for one chain.
+const SEEN_MAX: usize = 512;
 /// Missed jobs that a round of a plan tries to place.
 const MISSED_MAX: usize = 64;
 
@@ -30,81 +33,24 @@ pub(super) fn place_missed(problem: &Problem, state: &mut State, heat: i64, nois
         .collect();
     shuffle(&mut missed, noise);
     let mut responder = Responder::default();
-    let mut by_site = by_site(problem, state, all.clone());
+    let mut room = Room::new(problem);
+    room.places.renew(problem, state, all);
     for position in missed.into_iter().take(MISSED_MAX) {
-        let placed = state.place(problem, position, &mut responder, noise)
-            || make_room(problem, state, position, &by_site, heat, noise);
-        if placed {
-            by_site = self::by_site(problem, state, all.clone());
+        if state.place(problem, position, &mut responder, noise) {
+            room.places.note(problem, state, position);
+        } else {
+            room.make(problem, state, position, TRIES, (heat, noise));
         }
     }
 }
 
-/// The jobs that have a place, by its site.
-pub(super) fn by_site(
-    problem: &Problem,
-    state: &State,
-    jobs: impl IntoIterator<Item = usize>,
-) -> Vec<Vec<usize>> {
-    let mut by_site = vec![Vec::new(); problem.sites.len()];
-    for position in jobs {
-        if let Some(assignment) = &state.assignments[position] {
-            let choice = &problem.jobs[position].choices[assignment.choice];
-            by_site[problem.site_of(choice)].push(position);
-        }
-    }
-    by_site
-}
-
-/// Places a job by moving some of those named, if that pays; `false` when nothing was found.
-pub(super) fn make_room(
-    problem: &Problem,
-    state: &mut State,
-    position: usize,
-    by_site: &[Vec<usize>],
-    heat: i64,
-    noise: &mut Noise,
-) -> bool {
-    let job = &problem.jobs[position];
-    let Some(from) = state.ready[position] else {
-        return false;
-    };
-    let is_choice = |site| {
-        job.choices
-            .iter()
-            .any(|choice| problem.site_of(choice) == site)
-    };
-    let mut empty = state.table.copy_of(problem, is_choice);
-    for site in (0..problem.sites.len()).filter(|&site| is_choice(site)) {
-        for &other in &by_site[site] {
-            if let Some(there) = &state.assignments[other] {
-                let choice = &problem.jobs[other].choices[there.choice];
-                empty.give_back(site, choice, &there.runs);
-            }
-        }
-    }
-    let mut chain = Chain {
-        problem,
-        empty: &empty,
-        by_site,
-        responder: Responder::default(),
-        prices: Vec::new(),
-    };
-    for _ in 0..TRIES {
-        match chain.eject(state, position, from, heat, noise) {
-            Some(true) => return true,
-            Some(false) => {}
-            None => return false,
-        }
-    }
-    false
-}
-
-struct Chain<'a> {
-    problem: &'a Problem,
-    /// The table without any job that may move.
-    empty: &'a Table,
-    by_site: &'a [Vec<usize>],
+/// What a chain may move, and what it must leave.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Room {
+    /// Only what cannot move.
+    pub(super) fixed: Table,
+    /// Where jobs are; those that are not ready do not move.
+    pub(super) places: Places,
     responder: Responder,
     prices: Vec<i64>,
 }
@@ -112,49 +58,58 @@ struct Chain<'a> {
 /// Price of a slot in which others must go, against the noise of one try.
 const CONFLICT: i64 = 1_000;
 
-impl Chain<'_> {
-    /// Tries one chain; `None` when no chain can help.
-    fn eject(
+impl Room {
+    /// Everything may move.
+    pub(super) fn new(problem: &Problem) -> Self {
+        Self {
+            fixed: Table::new(problem),
+            places: Places::new(problem),
+            ..Self::default()
+        }
+    }
+
+    /// Places a job by moving others, if that pays; `false` when nothing was found.
+    pub(super) fn make(
         &mut self,
+        problem: &Problem,
         state: &mut State,
         position: usize,
-        from: usize,
-        heat: i64,
-        noise: &mut Noise,
-    ) -> Option<bool> {
-        let problem = self.problem;
-        let job = &problem.jobs[position];
-        let target = self.target(&state.table, job, from, noise)?;
-        let choice = &job.choices[target.choice];
-        let site = problem.site_of(choice);
-        let (start, end) = (target.start(), target.end());
-        let short = state.table.short_of(site, choice, &target.runs);
-        let in_the_way = |&other: &usize| {
-            let Some(there) = &state.assignments[other] else {
+        n_tries: usize,
+        (heat, noise): (i64, &mut Noise),
+    ) -> bool {
+        let Some(from) = state.ready[position] else {
+            return false;
+        };
+        for _ in 0..n_tries {
+            let Some(target) = self.target(problem, &state.table, position, from, noise) else {
                 return false;
             };
-            let needs = problem.jobs[other].choices[there.choice];
-            let overlaps = |run: &Run| run.start < end && start < run.end();
-            (short[RESOURCES]
-                || needs
-                    .need
-                    .iter()
-                    .zip(short)
-                    .any(|(&need, short)| short && 0 < need))
-                && there.runs.iter().any(overlaps)
-        };
-        let mut others: Vec<usize> = self.by_site[site]
-            .iter()
-            .copied()
-            .filter(in_the_way)
-            .collect();
+            if self.eject(problem, state, position, target, (heat, &mut *noise)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Tries one chain.
+    fn eject(
+        &mut self,
+        problem: &Problem,
+        state: &mut State,
+        position: usize,
+        target: Assignment,
+        (heat, noise): (i64, &mut Noise),
+    ) -> bool {
+        let choice = &problem.jobs[position].choices[target.choice];
+        let site = problem.site_of(choice);
+        let mut others = self.in_the_way(problem, state, (site, choice), &target);
         shuffle(&mut others, noise);
         // Those with most slack find another place most easily.
-        others.sort_by_key(|&other| Reverse(slack(problem, other).min(64) / 8));
-        let before = state.objective();
+        others.sort_by_key(|&other| Reverse(state.spare(problem, other).min(64) / 8));
+        let before = state.objective().saturating_add(noise.exponential(heat));
         let mut lifted: Vec<(usize, Assignment)> = Vec::new();
-        for other in others.into_iter().take(MOVED_MAX) {
-            if state.table.fits(site, choice, &target.runs) {
+        for other in others {
+            if lifted.len() == MOVED_MAX || state.table.fits(site, choice, &target.runs) {
                 break;
             }
             if let Some(assignment) = state.lift(problem, other) {
@@ -163,12 +118,23 @@ impl Chain<'_> {
         }
         if state.table.fits(site, choice, &target.runs) {
             state.put(problem, position, target);
-            lifted.sort_by_key(|&(other, _)| (slack(problem, other), other));
+            lifted.sort_by_key(|&(other, _)| (state.spare(problem, other), other));
+            // What the objective is at least once those still without a place have one.
+            let penalty = |other: usize| problem.jobs[other].miss_penalty;
+            let mut open: i64 = lifted.iter().map(|&(other, _)| penalty(other)).sum();
             for &(other, _) in &lifted {
+                if before <= state.objective() - open {
+                    break;
+                }
                 state.place(problem, other, &mut self.responder, noise);
+                open -= penalty(other);
             }
-            if state.objective() < before.saturating_add(noise.exponential(heat)) {
-                return Some(true);
+            if state.objective() < before {
+                for &(other, _) in &lifted {
+                    self.places.note(problem, state, other);
+                }
+                self.places.note(problem, state, position);
+                return true;
             }
             state.lift(problem, position);
         }
@@ -178,27 +144,63 @@ impl Chain<'_> {
         for (other, assignment) in lifted {
             state.put(problem, other, assignment);
         }
-        Some(false)
+        false
+    }
+
+    /// Jobs that may move and take something that the target lacks.
+    fn in_the_way(
+        &self,
+        problem: &Problem,
+        state: &State,
+        (site, choice): (usize, &Choice),
+        target: &Assignment,
+    ) -> Vec<usize> {
+        let (start, end) = (target.start(), target.end());
+        let short = state.table.short_of(site, choice, &target.runs);
+        let is_in_the_way = |&other: &usize| {
+            let Some(there) = &state.assignments[other] else {
+                return false;
+            };
+            let needs = problem.jobs[other].choices[there.choice];
+            let mut lacking = needs.need.iter().zip(short);
+            state.ready[other].is_some()
+                && problem.site_of(&needs) == site
+                && (short[RESOURCES] || lacking.any(|(&need, short)| short && 0 < need))
+                && there
+                    .runs
+                    .iter()
+                    .any(|run| run.start < end && start < run.end())
+        };
+        let near = self.places.near(site, start..end);
+        near.filter(is_in_the_way).take(SEEN_MAX).collect()
     }
 
     /// A place in one piece that others who may move would leave free, with few of them in it.
     fn target(
         &mut self,
+        problem: &Problem,
         table: &Table,
-        job: &Job,
+        position: usize,
         from: usize,
         noise: &mut Noise,
     ) -> Option<Assignment> {
+        let job = &problem.jobs[position];
         let len = job.len_in_one();
         let slots = from..job.deadline.max(from);
         let n_starts = (slots.len() + 1).checked_sub(len)?;
         let mut best: Option<(i64, usize, usize)> = None;
-        for (position, choice) in job.choices.iter().enumerate() {
-            let site = self.problem.site_of(choice);
+        let n = job.choices.len();
+        let first = if FEW < n { noise.below(n) } else { 0 };
+        for (n_tried, position) in (first..n).chain(0..first).enumerate() {
+            if FEW <= n_tried && best.is_some() {
+                break;
+            }
+            let choice = &job.choices[position];
+            let site = problem.site_of(choice);
             let units = i32::try_from(job.units_in_one()).unwrap_or(1);
             self.prices.clear();
             self.prices.extend(slots.clone().map(|slot| {
-                if self.empty.has_room(site, choice, slot, units) {
+                if self.fixed.has_room(site, choice, slot, units) {
                     CONFLICT * i64::from(!table.has_room(site, choice, slot, units))
                 } else {
                     BLOCKED

@@ -1,18 +1,19 @@
-//! Each job at once, from what is known when it arrives; what has not begun is arranged anew from time to time.
+//! Each job at once, from what is known when it arrives; runs that have not begun are arranged anew from time to time.
 //!
-//! What has begun never moves. For jobs still to come, the last of every resource is kept dear, and green power ahead has
-//! a worth that is learned from how often it was used up.
+//! A run that has begun never moves, and its job stays where it is and is ended; later runs of it may move. For jobs
+//! still to come, the last of every resource is kept dear, and green power ahead has a worth that is learned from how
+//! often it was used up.
 
 use super::{
-    eject,
+    eject::Room,
     links::Links,
     noise::Noise,
     plan::{Part, count, mean_weight},
-    problem::{Job, Problem},
-    respond::Responder,
-    schedule::{Assignment, Schedule},
+    problem::{Class, JOB_PRICE_MAX, Job, Problem},
+    ramp::Ramp,
+    respond::{Responder, join},
+    schedule::{Assignment, Run, Schedule},
     state::State,
-    table::Ramp,
 };
 
 /// How jobs are decided as they arrive; the defaults were found by trying on instances of several families and seeds.
@@ -22,7 +23,9 @@ pub struct OnlineOptions {
     pub seed: u64,
     /// Slots between rearrangements.
     pub every_slots: usize,
-    /// Sweeps over all jobs that have not begun in one rearrangement.
+    /// Chains of moves tried at a time for a job without room.
+    pub n_chains: usize,
+    /// Sweeps over all jobs with runs that have not begun in one rearrangement.
     pub n_sweeps: usize,
     /// Heat of the first sweep, thousandths of the mean price of a job on grid power.
     pub heat_permille: i64,
@@ -47,13 +50,14 @@ impl Default for OnlineOptions {
     fn default() -> Self {
         Self {
             seed: 0,
-            every_slots: 4,
+            every_slots: 2,
+            n_chains: 8,
             n_sweeps: 1,
             heat_permille: 20,
             ramp_permille: 10,
             toll_permille: 30,
             reserve_permille: 250,
-            reserve_after_slots: 3,
+            reserve_after_slots: 2,
             green_permille: 700,
             green_half_slots: 12,
             green_memory_slots: 48,
@@ -73,14 +77,36 @@ pub struct Online {
     names: Vec<usize>,
     /// How often the green power of each site has been used up, thousandths.
     scarcity: Vec<i64>,
+    /// By slots ahead: part of its scarcity that green power is worth, so that a thousandth of it is in parts of `FADE`.
+    fade: Vec<i64>,
     /// First slot of each stage-in.
     stage_in: Vec<Option<usize>>,
-    /// Jobs that have not begun.
+    /// Jobs with runs that have not begun.
     pending: Vec<usize>,
+    /// Runs that have begun, of jobs with others that have not; such a job is only as long as the rest of it.
+    begun: Vec<Begun>,
     now: usize,
     price_sum: i64,
     noise: Noise,
     responder: Responder,
+    room: Room,
+}
+
+/// What has begun of a job.
+#[derive(Debug, Clone, Default)]
+struct Begun {
+    /// Where it is; nothing where it has no runs.
+    choice: usize,
+    runs: Vec<Run>,
+}
+
+const FADE_BITS: u32 = 12;
+const FADE: i64 = 1 << FADE_BITS;
+
+/// What is far ahead is worth all of its scarcity, `half` slots ahead one half, and what is now nothing.
+fn fade(n_slots: usize, half: usize) -> Vec<i64> {
+    let far = (1..n_slots).map(|ahead| FADE * FADE / 1_000 * count(ahead) / count(ahead + half));
+    std::iter::once(0).chain(far).collect()
 }
 
 /// Jobs without a place that are tried again at a time.
@@ -106,13 +132,16 @@ impl Online {
         state.table.set_reserves(&problem, options.reserve_permille);
         Self {
             options,
+            fade: fade(sites.n_slots, options.green_half_slots),
             state,
             links: Links::new(&problem),
+            room: Room::new(&problem),
             problem,
             scarcity: vec![options.green_permille; sites.sites.len()],
             names: Vec::new(),
             stage_in: Vec::new(),
             pending: Vec::new(),
+            begun: Vec::new(),
             now: 0,
             price_sum: 0,
             noise: Noise::new(options.seed, 5),
@@ -154,6 +183,7 @@ impl Online {
         self.names.push(name);
         self.stage_in.push(start);
         self.pending.push(position);
+        self.begun.push(Begun::default());
         self.place(position)
     }
 
@@ -162,10 +192,17 @@ impl Online {
     pub fn finish(mut self, n_jobs: usize) -> Schedule {
         let mut assignments = vec![None; n_jobs];
         for (position, &name) in self.names.iter().enumerate() {
-            let assignment = self.state.assignments[position].take();
-            assignments[name] = assignment.map(|assignment| Assignment {
+            let Some(rest) = self.state.assignments[position].take() else {
+                continue;
+            };
+            let Begun { choice, mut runs } = std::mem::take(&mut self.begun[position]);
+            let choice = if runs.is_empty() { rest.choice } else { choice };
+            runs.extend(rest.runs);
+            join(&mut runs);
+            assignments[name] = Some(Assignment {
                 stage_in: self.stage_in[position],
-                ..assignment
+                choice,
+                runs,
             });
         }
         Schedule { assignments }
@@ -176,31 +213,59 @@ impl Online {
         let placed = self
             .state
             .place(&self.problem, position, &mut self.responder, noise);
-        if placed || self.state.ready[position].is_none() {
-            return placed;
+        if placed {
+            self.room.places.note(&self.problem, &self.state, position);
+            return true;
         }
-        let movable = self.pending.iter().copied();
-        let by_site = eject::by_site(&self.problem, &self.state, movable);
-        eject::make_room(&self.problem, &mut self.state, position, &by_site, 0, noise)
+        let n_chains = self.options.n_chains;
+        self.room.make(
+            &self.problem,
+            &mut self.state,
+            position,
+            n_chains,
+            (0, noise),
+        )
     }
 
-    /// Lets go of what has begun, and of what can no longer run.
+    /// Lets go of runs that have begun, and of jobs that have no other or can no longer run.
     fn settle(&mut self) {
         let now = self.now;
-        let (problem, state) = (&self.problem, &mut self.state);
+        let (jobs, pools) = (&mut self.problem.jobs, &self.problem.pools);
+        let (state, begun) = (&mut self.state, &mut self.begun);
+        let fixed = &mut self.room.fixed;
         self.pending.retain(|&position| {
-            let job = &problem.jobs[position];
-            let stays = match &state.assignments[position] {
-                Some(assignment) => now <= assignment.start(),
-                None => now + job.len_in_one() <= job.deadline,
+            let job = &mut jobs[position];
+            let Some(assignment) = &mut state.assignments[position] else {
+                let stays = now + job.len_in_one() <= job.deadline;
+                if !stays {
+                    state.forget(job);
+                }
+                return stays;
             };
-            if stays {
-                let ready = &mut state.ready[position];
+            let ready = &mut state.ready[position];
+            let n_begun = count_begun(begun[position].runs.last(), &assignment.runs, now);
+            if n_begun == 0 {
                 *ready = ready.map(|ready| ready.max(now));
-            } else {
-                state.forget(job);
+                return true;
             }
-            stays
+            let choice = job.choices[assignment.choice];
+            let site = pools[choice.pool].site;
+            fixed.take(site, &choice, &assignment.runs[..n_begun]);
+            if n_begun == assignment.runs.len() {
+                *ready = None;
+                return false;
+            }
+            let past: Vec<Run> = assignment.runs.drain(..n_begun).collect();
+            let begun = &mut begun[position];
+            *ready = Some(shorten(job, &past, begun.runs.is_empty()).max(now));
+            if begun.runs.is_empty() {
+                // It stays where it is.
+                begun.choice = assignment.choice;
+                job.choices = Box::new([choice]);
+                assignment.choice = 0;
+            }
+            begun.runs.extend(past);
+            true
         });
     }
 
@@ -228,19 +293,23 @@ impl Online {
 
     /// Sets what green power is worth in each slot to come.
     fn price_green(&mut self) {
-        let half = self.options.green_half_slots.max(1);
         for (row, scarcity) in self.state.table.sites.iter_mut().zip(&self.scarcity) {
-            let (prices, weights) = (&mut row.green_price[self.now..], &row.weight[self.now..]);
-            for (ahead, (price, weight)) in prices.iter_mut().zip(weights).enumerate() {
-                let full = i64::from(*weight) * scarcity / 1_000;
-                let worth = full * count(ahead) / count(ahead + half);
-                *price = i32::try_from(if ahead == 0 { 0 } else { worth }).unwrap_or(*weight);
+            let cells = row.green_price[self.now..].iter_mut();
+            let cells = cells.zip(&row.weight[self.now..]).zip(&self.fade);
+            for ((price, &weight), fade) in cells {
+                let part = (scarcity * fade) >> FADE_BITS;
+                let worth = (i64::from(weight) * part) >> FADE_BITS;
+                *price = i32::try_from(worth).unwrap_or(weight);
             }
+            row.set_price_floor(self.now);
         }
     }
 
-    /// Moves what has not begun.
+    /// Moves runs that have not begun.
     fn rearrange(&mut self) {
+        if self.options.n_sweeps == 0 {
+            return self.place_missed();
+        }
         let mean_price = self.price_sum / count(self.names.len()) * mean_weight(&self.problem);
         let heat = mean_price / 1_000 * self.options.heat_permille;
         let jobs = self.pending.iter().copied();
@@ -255,9 +324,13 @@ impl Online {
             } else {
                 heat * left / count(n_sweeps)
             };
-            part.run_at(heat, ramp, self.options.toll_permille);
+            part.run_at(heat, ramp);
         }
         part.end(&mut self.state);
+        let toll = self.options.toll_permille;
+        self.state.table.set_tolls(&self.problem, self.now, toll);
+        let movable = self.pending.iter().copied();
+        self.room.places.renew(&self.problem, &self.state, movable);
         self.place_missed();
     }
 
@@ -272,6 +345,46 @@ impl Online {
             .collect();
         for position in missed {
             self.place(position);
+        }
+    }
+}
+
+/// How many of the runs have begun: a run that goes on without a change is one, whenever it was decided.
+fn count_begun(last: Option<&Run>, runs: &[Run], now: usize) -> usize {
+    let mut last = last;
+    runs.iter()
+        .take_while(|run| {
+            let goes_on =
+                last.is_some_and(|last| last.end() == run.start && last.units == run.units);
+            last = Some(run);
+            run.start < now || goes_on
+        })
+        .count()
+}
+
+/// Leaves of a job what runs that have begun do not do; the first slot in which the rest may run.
+///
+/// The rest of an interruptible job is again one: its first run pays for its resumption in slots of work, and the least
+/// useful slots of a run cover that. What runs has energy that is spent, so it must be ended whatever its value is.
+fn shorten(job: &mut Job, past: &[Run], is_first: bool) -> usize {
+    job.miss_penalty = JOB_PRICE_MAX;
+    let end = past.last().map_or(0, Run::end);
+    match &mut job.class {
+        Class::Rigid => end,
+        Class::Interruptible { min_chunk, resume } => {
+            let slots: usize = past.iter().map(|run| run.len).sum();
+            // Each run but the very first resumes once; the rest already counts the resumption of its first run.
+            let n_resumed = past.len();
+            job.duration = job.duration + *resume * n_resumed - slots;
+            if is_first {
+                *min_chunk += *resume;
+            }
+            end + usize::from(0 < *resume)
+        }
+        Class::Malleable { speed, work } => {
+            let done = past.iter().map(|run| speed[run.units - 1] * count(run.len));
+            *work -= done.sum::<i64>();
+            end
         }
     }
 }

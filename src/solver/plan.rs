@@ -7,10 +7,11 @@ use super::{
     eject,
     noise::Noise,
     problem::{Class, Job, Problem},
+    ramp::Ramp,
     respond::{Ask, Responder},
     schedule::{Assignment, Run, Schedule},
     state::State,
-    table::{Ramp, Table, delay_cost},
+    table::{BLOCKED, Table, delay_cost},
 };
 
 /// How a plan is searched; the defaults were found by trying on instances of several families and seeds.
@@ -167,7 +168,7 @@ pub fn plan(
         let fading = i64::from(900_u32.saturating_sub(used));
         state
             .table
-            .set_tolls(problem, options.toll_permille * fading / 900);
+            .set_tolls(problem, 0, options.toll_permille * fading / 900);
         if !is_overdrawn && state.objective() < best_objective {
             best_objective = state.objective();
             best.clone_from(&state.assignments);
@@ -341,10 +342,9 @@ impl<'a> Part<'a> {
     }
 
     /// Moves every job once at this heat.
-    pub(super) fn run_at(&mut self, heat: i64, ramp: Ramp, toll_permille: i64) {
+    pub(super) fn run_at(&mut self, heat: i64, ramp: Ramp) {
         (self.heat, self.ramp) = (heat, ramp);
         self.run();
-        self.table.set_tolls(self.problem, toll_permille);
     }
 
     /// Gives everything back.
@@ -406,6 +406,11 @@ impl<'a> Part<'a> {
             from,
             heat: self.heat,
             ramp: self.ramp,
+            beat: if self.heat == 0 {
+                old.min(BLOCKED)
+            } else {
+                BLOCKED
+            },
         };
         let noise = &mut self.noise;
         let responder = &mut self.responder;

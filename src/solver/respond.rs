@@ -9,11 +9,19 @@ use super::{
     nudge,
     pieces::{Pieces, Shape},
     problem::{Choice, Class, Job, Problem},
+    ramp::Ramp,
     schedule::{Assignment, Run},
-    table::{BLOCKED, Ramp, Table, delay_until},
+    table::{BLOCKED, Table, delay_until},
     units::Units,
 };
 
+/// Starts that are priced at once.
+const STARTS: usize = 32;
+/// Of more choices than this, so many in a row from one drawn by chance are tried, and others only if none of them has
+/// room: the best of many differs little from the best of a few, and another sweep draws others.
+pub(super) const FEW: usize = 16;
+/// Slots that are offered at first.
+const SLOTS: usize = 16;
 /// Noise beyond this many times the heat never turns up in practice.
 const NOISE_REACH: i64 = 8;
 
@@ -38,6 +46,8 @@ pub(super) struct Ask<'a> {
     pub(super) heat: i64,
     /// How grid power is priced.
     pub(super) ramp: Ramp,
+    /// Only an answer with a smaller price is of use; `BLOCKED` for any.
+    pub(super) beat: i64,
 }
 
 /// An answer; its runs are with the caller.
@@ -62,20 +72,30 @@ impl Responder {
     ) -> Option<Answer> {
         let mut best: Option<Answer> = None;
         let job = ask.job;
-        for (position, choice) in job.choices.iter().enumerate() {
+        let n = job.choices.len();
+        // With heat every choice has its odds.
+        let few = ask.heat == 0 && FEW < n;
+        let first = if few { noise.below(n) } else { 0 };
+        let mut n_tried = 0;
+        for position in (first..n).chain(0..first) {
+            if few && FEW <= n_tried && (best.is_some() || ask.beat < BLOCKED) {
+                break;
+            }
+            let choice = &job.choices[position];
             let site = ask.problem.site_of(choice);
             if !allowed(site) || job.deadline < ask.from {
                 continue;
             }
-            let beat = best.map_or(BLOCKED, |best| best.key);
+            n_tried += 1;
+            let beat = best.map_or(ask.beat, |best| best.key);
             let found = match &job.class {
                 Class::Rigid => self.rigid(ask, table, choice, site, noise, beat),
                 Class::Interruptible { min_chunk, resume } => {
                     let shape = (*min_chunk, *resume);
-                    self.interruptible(ask, table, choice, site, noise, shape)
+                    self.interruptible(ask, table, choice, site, (noise, beat), shape)
                 }
                 Class::Malleable { speed, work } => {
-                    self.malleable(ask, table, choice, site, noise, (speed, *work))
+                    self.malleable(ask, table, choice, site, (noise, beat), (speed, *work))
                 }
             };
             if let Some((key, cost)) = found
@@ -155,32 +175,47 @@ impl Responder {
         beat: i64,
     ) -> Option<(i64, i64)> {
         let job = ask.job;
-        let slots = ask.from..job.deadline;
-        let n_starts = (slots.len() + 1).checked_sub(job.duration)?;
-        table.prices(site, choice, slots.clone(), ask.ramp, &mut self.prices);
+        let n_slots = job.deadline - ask.from;
+        let n_starts = (n_slots + 1).checked_sub(job.duration)?;
+        self.prices.clear();
         self.prefix.clear();
         self.prefix.push(0);
-        let mut sum = 0_i64;
-        self.prefix.extend(self.prices.iter().map(|price| {
-            sum = sum.wrapping_add(*price);
-            sum
-        }));
-        let mut delay = delay_until(job, ask.from + job.duration);
         let (mut best, mut found) = (beat, None);
-        let ends = &self.prefix[job.duration..];
-        for (i, (begin, end)) in self.prefix[..n_starts].iter().zip(ends).enumerate() {
-            let cost = (end - begin).wrapping_add(delay);
-            delay = delay.wrapping_add(job.delay_price);
-            if ask.heat == 0 {
-                if cost < best {
-                    (best, found) = (cost, Some((i, cost)));
-                }
-            } else if cost.wrapping_sub(ask.heat * NOISE_REACH) < best {
-                let key = cost - noise.gumbel(ask.heat);
-                if cost < BLOCKED && key < best {
-                    (best, found) = (key, Some((i, cost)));
+        let mut first = 0;
+        while first < n_starts {
+            // What green power is held to be worth never falls with time: later starts cost at least this.
+            let at = ask.from + first;
+            let mut delay = delay_until(job, at + job.duration);
+            let least = delay + table.price_floor(site, choice.watts, at..at + job.duration);
+            if best.saturating_add(ask.heat * NOISE_REACH) <= least {
+                break;
+            }
+            let last = n_starts.min(first + STARTS);
+            let slots = ask.from + self.prices.len()..ask.from + last - 1 + job.duration;
+            table.prices(site, choice, slots, ask.ramp, &mut self.prices);
+            let mut sum = self.prefix.last().copied().unwrap_or(0);
+            let new = &self.prices[self.prefix.len() - 1..];
+            self.prefix.extend(new.iter().map(|price| {
+                sum = sum.wrapping_add(*price);
+                sum
+            }));
+            let begins = self.prefix[first..last].iter();
+            let ends = &self.prefix[first + job.duration..];
+            for (i, (begin, end)) in begins.zip(ends).enumerate() {
+                let cost = (end - begin).wrapping_add(delay);
+                delay = delay.wrapping_add(job.delay_price);
+                if ask.heat == 0 {
+                    if cost < best {
+                        (best, found) = (cost, Some((first + i, cost)));
+                    }
+                } else if cost.wrapping_sub(ask.heat * NOISE_REACH) < best {
+                    let key = cost - noise.gumbel(ask.heat);
+                    if cost < BLOCKED && key < best {
+                        (best, found) = (key, Some((first + i, cost)));
+                    }
                 }
             }
+            first = last;
         }
         let (i, cost) = found?;
         self.runs.clear();
@@ -198,7 +233,7 @@ impl Responder {
         table: &Table,
         choice: &Choice,
         site: usize,
-        noise: &mut Noise,
+        (noise, beat): (&mut Noise, i64),
         (min_chunk, resume): (usize, usize),
     ) -> Option<(i64, i64)> {
         let job = ask.job;
@@ -206,6 +241,12 @@ impl Responder {
         if slots.len() < job.duration {
             return None;
         }
+        let soonest = ask.from + job.duration;
+        let delay = delay_until(job, soonest);
+        if beat <= delay + table.price_floor(site, choice.watts, ask.from..soonest) {
+            return None;
+        }
+        self.prices.clear();
         table.prices(site, choice, slots.clone(), ask.ramp, &mut self.prices);
         shake(&mut self.prices, ask.heat, job.duration, noise);
         let shape = Shape {
@@ -214,9 +255,9 @@ impl Responder {
             resume,
         };
         let delay = |end: usize| delay_until(job, slots.start + end);
-        let key =
-            self.pieces
-                .search(&self.prices, shape, job.delay_price, delay, &mut self.runs)?;
+        let found = &mut self.runs;
+        let (search, prices) = (&mut self.pieces, &self.prices);
+        let key = search.search(prices, shape, (job.delay_price, delay), beat, found)?;
         for run in &mut self.runs {
             run.start += slots.start;
         }
@@ -231,12 +272,20 @@ impl Responder {
         table: &Table,
         choice: &Choice,
         site: usize,
-        noise: &mut Noise,
+        (noise, beat): (&mut Noise, i64),
         (speed, work): (&[i64], i64),
     ) -> Option<(i64, i64)> {
         let job = ask.job;
         let latest = job.deadline;
         let span = latest.checked_sub(ask.from)?;
+        // At full speed a slot does most; what it does costs least where every unit works as well as the first.
+        let most = speed.last().copied()?.max(1);
+        let n_full = usize::try_from(work / most).unwrap_or(usize::MAX).min(span);
+        let least = table.price_floor(site, choice.watts, ask.from..ask.from + n_full);
+        let units = most / speed.first().copied()?.max(1);
+        if beat.saturating_add(ask.heat * NOISE_REACH) <= least * units {
+            return None;
+        }
         let mut best = None;
         // A price of delay is not part of the greedy choice: earlier ends are tried instead.
         let n_ends = if job.delay_price == 0 { 1 } else { 5 };
@@ -245,7 +294,19 @@ impl Responder {
             let slots = ask.from..latest.min(ask.from + (span >> halvings));
             self.units.clear(&slots);
             let place = (table, site, choice);
-            self.units.offer(place, slots, speed, ask, noise);
+            let mut first = slots.start;
+            let mut n = SLOTS;
+            while first < slots.end {
+                let last = slots.end.min(first + n);
+                self.units.offer(place, first..last, speed, ask, noise);
+                (first, n) = (last, 2 * n);
+                if first < slots.end {
+                    let price = table.price_floor(site, 1, first..first + 1);
+                    if self.units.is_enough((speed, work), (choice.watts, price)) {
+                        break;
+                    }
+                }
+            }
             if !self.units.choose(speed, work) {
                 break;
             }

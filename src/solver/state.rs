@@ -6,9 +6,10 @@ use super::{
     links::Links,
     noise::Noise,
     problem::{Job, Problem},
+    ramp::Ramp,
     respond::{Ask, Responder},
     schedule::Assignment,
-    table::{PoolRow, Ramp, SiteRow, Table, delay_cost},
+    table::{BLOCKED, PoolRow, SiteRow, Table, delay_cost},
 };
 
 #[derive(Debug, Clone, Default)]
@@ -92,6 +93,7 @@ impl State {
             from,
             heat: 0,
             ramp: self.ramp,
+            beat: BLOCKED,
         };
         let mut runs = Vec::new();
         let Some(answer) = responder.respond(ask, &self.table, noise, |_| true, &mut runs) else {
@@ -130,6 +132,13 @@ impl State {
             - self.table.remove(site, choice, &assignment.runs)
             - delay_cost(job, &assignment);
         Some(assignment)
+    }
+
+    /// Slots that a job has to spare from now on.
+    pub(super) fn spare(&self, problem: &Problem, position: usize) -> usize {
+        let job = &problem.jobs[position];
+        let from = self.ready[position].unwrap_or(job.release);
+        job.deadline.saturating_sub(from + job.duration)
     }
 
     /// A job more, without a place.

@@ -3,8 +3,11 @@
 //! A row is exactly its capacity less the sum of what was added and not removed; it is below 0 only while a search lets
 //! it be overdrawn.
 
+use std::ops::Range;
+
 use super::{
     problem::{Choice, JOB_PRICE_MAX, Job, Problem, RESOURCES},
+    ramp::Ramp,
     schedule::{Assignment, Run},
 };
 
@@ -14,47 +17,30 @@ pub(super) const BLOCKED: i64 = 2 * JOB_PRICE_MAX;
 /// A toll rises to so many times what a unit's share of the site's power would cost.
 const TOLL_MAX: i64 = 4;
 
-/// How the price of a watt rises from nothing to its weight around the green power of a slot: over twice 2^bits watts.
-///
-/// A step prices what is; a wide ramp spreads load over slots while all of them still have green power to spare, so
-/// that less of it is left over where no job fits any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ramp {
-    bits: u32,
+/// Tolls, reserve and overdraft prices of units of a job in one slot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Dues {
+    /// Of one unit.
+    toll: i64,
+    /// By kind of resource: reserve, what is free, and what one unit needs.
+    reserves: [(Reserve, i32, i64); RESOURCES],
+    /// Where there may be overdrafts, by kind of resource and power at the end: price of a unit too many, what is free,
+    /// and what one unit needs.
+    overdrafts: Option<[(i64, i32, i64); RESOURCES + 1]>,
 }
 
-impl Default for Ramp {
-    fn default() -> Self {
-        Self::STEP
-    }
-}
-
-impl Ramp {
-    pub(super) const STEP: Self = Self { bits: 0 };
-
-    /// Of at most `watts` on either side.
-    pub(super) fn of(watts: i64) -> Self {
-        let bits = u64::try_from(watts)
-            .unwrap_or(0)
-            .checked_ilog2()
-            .unwrap_or(0);
-        Self { bits: bits.min(28) }
-    }
-
-    fn is_a_step(self) -> bool {
-        self.bits == 0
-    }
-
-    /// The price of an excess in watts: the integral of the ramp.
+impl Dues {
+    /// Of some units.
     #[inline]
-    pub(super) fn above(self, excess: i32) -> i64 {
-        let excess = i64::from(excess);
-        if self.is_a_step() {
-            return excess.max(0);
+    pub(super) fn of(&self, units: i64) -> i64 {
+        let mut sum = self.toll * units;
+        for (reserve, free, need) in self.reserves {
+            sum += reserve.price(free, units * need);
         }
-        let half = 1_i64 << self.bits;
-        let inside = (excess + half).clamp(0, 2 * half);
-        (inside.wrapping_mul(inside) >> (self.bits + 2)) + (excess - half).max(0)
+        for (over, free, need) in self.overdrafts.iter().flatten() {
+            sum += over * lack(*free, units * need);
+        }
+        sum
     }
 }
 
@@ -83,13 +69,15 @@ pub(super) struct SiteRow {
     pub(super) weight: Vec<i32>,
     /// What a watt-slot of green power is held to be worth: it may be the last one for somebody still to come.
     pub(super) green_price: Vec<i32>,
+    /// Sums of the least that a watt costs in any slot from one on, over that slot and all later ones.
+    pub(super) floor_sums: Vec<i64>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct PoolRow {
     pub(super) free: [Vec<i32>; RESOURCES],
     /// How far below 0 each resource may go, and what a unit of it costs.
-    pub(super) floor: [i32; RESOURCES],
+    pub(super) free_floor: [i32; RESOURCES],
     over: [i64; RESOURCES],
     /// Price of one unit of a resource, in weighted watts, where it keeps green power from being used.
     pub(super) toll: [Vec<i64>; RESOURCES],
@@ -122,6 +110,7 @@ impl Table {
             power_free: vec![site.power_cap_w; n],
             weight: site.weight.clone(),
             green_price: vec![0; n],
+            floor_sums: vec![0; n + 1],
             ..SiteRow::default()
         });
         let pools = problem.pools.iter().map(|pool| PoolRow {
@@ -149,39 +138,9 @@ impl Table {
         self.sites[site].cost_of(choice.watts, runs)
     }
 
-    /// What is in use at some sites, without prices.
-    pub(super) fn copy_of(&self, problem: &Problem, is_wanted: impl Fn(usize) -> bool) -> Self {
-        let sites = self.sites.iter().enumerate().map(|(site, row)| {
-            if is_wanted(site) {
-                SiteRow {
-                    excess: row.excess.clone(),
-                    power_free: row.power_free.clone(),
-                    ..SiteRow::default()
-                }
-            } else {
-                SiteRow::default()
-            }
-        });
-        let pools = self.pools.iter().zip(&problem.pools).map(|(row, pool)| {
-            if is_wanted(pool.site) {
-                PoolRow {
-                    free: row.free.clone(),
-                    ..PoolRow::default()
-                }
-            } else {
-                PoolRow::default()
-            }
-        });
-        Self {
-            sites: sites.collect(),
-            pools: pools.collect(),
-            reserve_from: 0,
-        }
-    }
-
-    /// Gives back what the runs took.
-    pub(super) fn give_back(&mut self, site: usize, choice: &Choice, runs: &[Run]) {
-        self.book(site, choice, runs, -1);
+    /// Takes what the runs need.
+    pub(super) fn take(&mut self, site: usize, choice: &Choice, runs: &[Run]) {
+        self.book(site, choice, runs, 1);
     }
 
     /// Whether some units fit in a slot.
@@ -254,7 +213,7 @@ impl Table {
                         .all(|&free| least <= i64::from(free))
             };
             let (row, pool) = (&self.sites[site], &self.pools[choice.pool]);
-            let rows = pool.free.iter().zip(pool.floor).zip(choice.need);
+            let rows = pool.free.iter().zip(pool.free_floor).zip(choice.need);
             has(&row.power_free, row.power_floor, choice.watts)
                 && rows
                     .into_iter()
@@ -262,58 +221,70 @@ impl Table {
         })
     }
 
-    /// What one unit costs in each of the slots, `BLOCKED` where it does not fit.
+    /// Appends what one unit costs in each of the slots, `BLOCKED` or more where it does not fit.
     pub(super) fn prices(
         &self,
         site: usize,
         choice: &Choice,
-        slots: std::ops::Range<usize>,
+        slots: Range<usize>,
         ramp: Ramp,
         out: &mut Vec<i64>,
     ) {
         let row = &self.sites[site];
         let watts = choice.watts;
-        let all = i64::from(watts);
-        let least = watts + row.power_floor;
+        let room = (watts, watts + row.power_floor);
         let excess = &row.excess[slots.clone()];
         let weight = &row.weight[slots.clone()];
         let green = &row.green_price[slots.clone()];
         let power = &row.power_free[slots.clone()];
-        out.clear();
+        let first = out.len();
         let cells = excess.iter().zip(weight).zip(green).zip(power);
-        if ramp.is_a_step() {
-            out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
-                let grid = i64::from(excess.wrapping_add(watts).clamp(0, watts));
-                let price = energy_price(grid, all, weight, green);
-                if free < least { BLOCKED } else { price }
-            }));
-        } else {
-            out.extend(cells.map(|(((&excess, &weight), &green), &free)| {
-                let grid = ramp.above(excess.wrapping_add(watts)) - ramp.above(excess);
-                let price = energy_price(grid, all, weight, green);
-                if free < least { BLOCKED } else { price }
-            }));
+        let cells =
+            cells.map(|(((&excess, &weight), &green), &free)| (excess, weight, green, free));
+        match ramp.small() {
+            _ if ramp.is_a_step() => {
+                fill(
+                    room,
+                    cells,
+                    |excess| excess.wrapping_add(watts).max(0).min(watts),
+                    out,
+                );
+            }
+            Some(ramp) => fill(
+                room,
+                cells,
+                |excess| {
+                    ramp.above(excess.wrapping_add(watts))
+                        .wrapping_sub(ramp.above(excess))
+                },
+                out,
+            ),
+            None => fill(
+                room,
+                cells,
+                |excess| {
+                    let grid = ramp.above(excess.wrapping_add(watts)) - ramp.above(excess);
+                    i32::try_from(grid).unwrap_or(watts)
+                },
+                out,
+            ),
         }
+        let out = &mut out[first..];
         add_overdraft(out, power, watts, row.power_over);
+        let near = self.reserve_from.saturating_sub(slots.start).min(out.len());
         let pool = &self.pools[choice.pool];
         for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
-                let (free, toll) = (
-                    &pool.free[kind][slots.clone()],
-                    &pool.toll[kind][slots.clone()],
-                );
-                let reserve = pool.reserve[kind];
+                let free = &pool.free[kind][slots.clone()];
+                let toll = &pool.toll[kind][slots.clone()];
                 let n = i64::from(need);
-                let least = need + pool.floor[kind];
+                let least = need + pool.free_floor[kind];
                 for (price, (&free, &toll)) in out.iter_mut().zip(free.iter().zip(toll)) {
                     let with_toll = price.wrapping_add(toll.wrapping_mul(n));
                     *price = if free < least { BLOCKED } else { with_toll };
                 }
                 add_overdraft(out, free, need, pool.over[kind]);
-                let near = self
-                    .reserve_from
-                    .saturating_sub(slots.start)
-                    .min(free.len());
+                let reserve = pool.reserve[kind];
                 if 0 < reserve.amount {
                     for (price, &free) in out[near..].iter_mut().zip(&free[near..]) {
                         *price = price.wrapping_add(reserve.price(free, n));
@@ -321,6 +292,12 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// The least that so many watts can cost in slots in a row, or in any as many from the first of them on.
+    pub(super) fn price_floor(&self, site: usize, watts: i32, slots: Range<usize>) -> i64 {
+        let sums = &self.sites[site].floor_sums;
+        i64::from(watts) * (sums[slots.start] - sums[slots.end])
     }
 
     /// Keeps a share of every resource for those who have no other slot: its last unit costs as much as all power of
@@ -362,7 +339,7 @@ impl Table {
             let weight = i64::from(site.weight.first().copied().unwrap_or(0));
             for (kind, capacity) in pool.capacity.into_iter().enumerate() {
                 let unit = i64::from(site.power_cap_w) * weight / i64::from(capacity.max(1));
-                row.floor[kind] = floor(capacity);
+                row.free_floor[kind] = floor(capacity);
                 row.over[kind] = price(capacity, unit);
             }
         }
@@ -381,35 +358,59 @@ impl Table {
 
     /// Tolls, reserve and overdraft prices of the runs.
     fn dues_of(&self, site: usize, choice: &Choice, runs: &[Run]) -> i64 {
-        let mut sum = 0;
-        for run in runs {
-            let units = i64::try_from(run.units).unwrap_or(0);
-            for slot in run.start..run.end() {
-                sum += self.dues_at(site, choice, slot, units);
+        let (row, pool) = (&self.sites[site], &self.pools[choice.pool]);
+        let mut sum = 0_i64;
+        for (kind, need) in choice.need.into_iter().enumerate() {
+            if need == 0 {
+                continue;
             }
+            let reserve = pool.reserve[kind];
+            for run in runs {
+                let need = i64::try_from(run.units).unwrap_or(0) * i64::from(need);
+                let slots = run.start..run.end();
+                let tolls = pool.toll[kind][slots.clone()].iter().copied();
+                sum += tolls.fold(0, i64::wrapping_add) * need;
+                let far = self.reserve_from.max(slots.start)..slots.end;
+                if 0 < reserve.amount && !far.is_empty() {
+                    for &free in &pool.free[kind][far] {
+                        sum = sum.wrapping_add(reserve.price(free, need));
+                    }
+                }
+            }
+            sum += overdraft_of(&pool.free[kind], need, pool.over[kind], runs);
         }
-        sum
+        sum + overdraft_of(&row.power_free, choice.watts, row.power_over, runs)
     }
 
-    /// Tolls, reserve and overdraft price of some units in a slot.
-    pub(super) fn dues_at(&self, site: usize, choice: &Choice, slot: usize, units: i64) -> i64 {
+    /// Tolls, reserve and overdraft prices in a slot.
+    pub(super) fn dues_in(&self, site: usize, choice: &Choice, slot: usize) -> Dues {
         let (row, pool) = (&self.sites[site], &self.pools[choice.pool]);
-        let watts = units * i64::from(choice.watts);
-        let mut sum = lack(row.power_free[slot], watts) * row.power_over;
+        let mut dues = Dues::default();
         for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
-                let need = units * i64::from(need);
-                sum += pool.toll[kind][slot] * need;
-                sum += lack(pool.free[kind][slot], need) * pool.over[kind];
+                let need = i64::from(need);
+                dues.toll += pool.toll[kind][slot] * need;
                 if self.reserve_from <= slot {
-                    sum += pool.reserve[kind].price(pool.free[kind][slot], need);
+                    dues.reserves[kind] = (pool.reserve[kind], pool.free[kind][slot], need);
                 }
             }
         }
-        sum
+        if row.power_floor < 0 {
+            let mut overdrafts = [(
+                row.power_over,
+                row.power_free[slot],
+                i64::from(choice.watts),
+            ); RESOURCES + 1];
+            for (kind, overdraft) in overdrafts[..RESOURCES].iter_mut().enumerate() {
+                let need = i64::from(choice.need[kind]);
+                *overdraft = (pool.over[kind], pool.free[kind][slot], need);
+            }
+            dues.overdrafts = Some(overdrafts);
+        }
+        dues
     }
 
-    /// What the runs would cost in the eyes of a search: grid energy on the ramp, and tolls.
+    /// What the runs would cost in the eyes of a search: grid energy on the ramp, tolls, reserves and overdrafts.
     pub(super) fn soft_cost_of(
         &self,
         site: usize,
@@ -420,13 +421,13 @@ impl Table {
         self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.dues_of(site, choice, runs)
     }
 
-    /// Raises the tolls of full resources in slots with green power to spare, and lowers all others.
-    pub(super) fn set_tolls(&mut self, problem: &Problem, rate_permille: i64) {
+    /// Raises the tolls of full resources in slots from one on with green power to spare, and lowers all others.
+    pub(super) fn set_tolls(&mut self, problem: &Problem, from: usize, rate_permille: i64) {
         for (row, pool) in self.pools.iter_mut().zip(&problem.pools) {
             let site = &self.sites[pool.site];
             let cap = i64::from(problem.sites[pool.site].power_cap_w);
             for ((free, toll), capacity) in row.free.iter().zip(&mut row.toll).zip(pool.capacity) {
-                for (slot, toll) in toll.iter_mut().enumerate() {
+                for (slot, toll) in toll.iter_mut().enumerate().skip(from) {
                     let gap = i64::from((-site.excess[slot]).min(site.power_free[slot]));
                     let is_full = i64::from(free[slot]) * FULL_SHARE < i64::from(capacity);
                     if 0 < gap && is_full {
@@ -448,6 +449,20 @@ fn lack(free: i32, need: i64) -> i64 {
     (need - i64::from(free)).clamp(0, need)
 }
 
+/// What the part of the runs' need costs that is beyond what is free.
+fn overdraft_of(free: &[i32], need: i32, over: i64, runs: &[Run]) -> i64 {
+    if over == 0 {
+        return 0;
+    }
+    let lacks = runs.iter().flat_map(|run| {
+        let need = i64::try_from(run.units).unwrap_or(0) * i64::from(need);
+        free[run.start..run.end()]
+            .iter()
+            .map(move |&free| lack(free, need))
+    });
+    lacks.sum::<i64>() * over
+}
+
 /// Adds to the prices of slots what the part of the need costs that is beyond what is free there.
 fn add_overdraft(prices: &mut [i64], free: &[i32], need: i32, over: i64) {
     if 0 < over {
@@ -458,6 +473,25 @@ fn add_overdraft(prices: &mut [i64], free: &[i32], need: i32, over: i64) {
     }
 }
 
+/// What a unit costs in each cell of excess, weight, price of green power and free power; `grid` tells how much of it is
+/// from the grid by the excess before, and it fits where at least `least` is free.
+#[inline(always)]
+fn fill(
+    (watts, least): (i32, i32),
+    cells: impl Iterator<Item = (i32, i32, i32, i32)>,
+    grid: impl Fn(i32) -> i32,
+    out: &mut Vec<i64>,
+) {
+    // Nothing here is negative; products of two unsigned halves are what vector units have.
+    let product =
+        |a: i32, b: i32| u64::from(a.cast_unsigned()).wrapping_mul(b.cast_unsigned().into());
+    out.extend(cells.map(|(excess, weight, green, free)| {
+        let more = product(grid(excess), weight.wrapping_sub(green));
+        let price = more.wrapping_add(product(watts, green)).cast_signed();
+        if free < least { BLOCKED } else { price }
+    }));
+}
+
 /// The price of so much power, of which some is from the grid.
 fn energy_price(grid: i64, all: i64, weight: i32, green: i32) -> i64 {
     let more = i64::from(weight) - i64::from(green);
@@ -466,6 +500,17 @@ fn energy_price(grid: i64, all: i64, weight: i32, green: i32) -> i64 {
 }
 
 impl SiteRow {
+    /// Takes over prices of green power that have changed from a slot on.
+    pub(super) fn set_price_floor(&mut self, from: usize) {
+        let (mut least, mut sum) = (i32::MAX, 0);
+        let prices = self.green_price[from..].iter().rev();
+        for (floor_sum, &price) in self.floor_sums[from..].iter_mut().rev().skip(1).zip(prices) {
+            least = least.min(price);
+            sum += i64::from(least);
+            *floor_sum = sum;
+        }
+    }
+
     /// What the runs would cost on top of the load there is, on a ramp and with the price of green power.
     fn soft_cost_of(&self, watts: i32, runs: &[Run], ramp: Ramp) -> i64 {
         let mut cost = 0;
@@ -556,12 +601,14 @@ mod tests {
         // Six cores too many, each at half of a tenth of 1,000 W at weight 10.
         assert_eq!(price(&table), 6 * 500);
         assert_eq!(table.soft_cost_of(0, &choice, &run, Ramp::STEP), 6 * 500);
+        // Of two units, fourteen cores; there is power for both.
+        assert_eq!(table.dues_in(0, &choice, 0).of(2), 14 * 500);
         assert!(table.fits(0, &choice, &run));
         table.add(0, &choice, &run);
         assert!(BLOCKED <= price(&table), "as much again, not more");
         assert!(table.is_overdrawn(0, &choice, &run));
         table.set_overdraft(&problem, 0);
-        table.give_back(0, &choice, &run);
+        table.remove(0, &choice, &run);
         assert_eq!(price(&table), BLOCKED);
         assert!(!table.is_overdrawn(0, &choice, &run));
     }

@@ -18,6 +18,8 @@ pub(super) struct Units {
     first_slot: usize,
     /// Price of each further unit of each slot by its work, in rising order after `choose`.
     offers: Vec<Offer>,
+    /// Offers of this density or more are of no use.
+    limit: i64,
     /// Units chosen in each slot.
     pub(super) chosen: Vec<usize>,
 }
@@ -33,6 +35,14 @@ struct Offer {
     price: i64,
 }
 
+impl Offer {
+    /// Work of this unit.
+    fn gain(&self, speed: &[i64]) -> i64 {
+        let units = index(self.units);
+        speed[units - 1] - if units == 1 { 0 } else { speed[units - 2] }
+    }
+}
+
 /// Scale of a price for each unit of work.
 const DENSITY: i64 = 256;
 
@@ -41,6 +51,7 @@ impl Units {
     pub(super) fn clear(&mut self, slots: &Range<usize>) {
         self.first_slot = slots.start;
         self.offers.clear();
+        self.limit = i64::MAX;
         self.chosen.clear();
         self.chosen.resize(slots.len(), 0);
     }
@@ -63,32 +74,37 @@ impl Units {
             } else {
                 noise.exponential(scale)
             };
-            let mut power = row.power_free[slot];
-            let mut free = [0, 1, 2].map(|kind| pool.free[kind][slot]);
+            let mut fit = (row.power_free[slot] - row.power_floor) / choice.watts;
+            let rows = pool.free.iter().zip(pool.free_floor);
+            for ((free, floor), need) in rows.zip(choice.need) {
+                if need != 0 {
+                    fit = fit.min((free[slot] - floor) / need);
+                }
+            }
+            let fit = usize::try_from(fit).unwrap_or(0);
+            let dues = table.dues_in(site, choice, slot);
             let mut done = 0;
             let mut due = 0;
             let mut load = row.excess[slot];
             let mut paid = ask.ramp.above(load);
-            for (units, &speed) in (1..).zip(speed) {
+            for (units, &speed) in (1..).zip(speed).take(fit) {
                 let gain = speed - done;
                 done = speed;
-                power -= choice.watts;
                 load += choice.watts;
-                let mut fits = row.power_floor <= power;
-                for ((free, floor), need) in free.iter_mut().zip(pool.floor).zip(choice.need) {
-                    *free -= need;
-                    fits &= need == 0 || floor <= *free;
-                }
-                if gain == 0 || !fits {
+                if gain == 0 {
                     break;
                 }
                 let above = ask.ramp.above(load);
-                let dues = table.dues_at(site, choice, slot, i64::from(units));
+                let dues = dues.of(units.into());
                 let energy = row.energy_price(slot, above - paid, i64::from(choice.watts));
                 let price = energy + dues - due;
                 (paid, due) = (above, dues);
+                let density = (price + shaken) * DENSITY / gain;
+                if self.limit <= density {
+                    break;
+                }
                 self.offers.push(Offer {
-                    density: (price + shaken) * DENSITY / gain,
+                    density,
                     slot: u32::try_from(slot - self.first_slot).unwrap_or(u32::MAX),
                     units,
                     price,
@@ -97,19 +113,37 @@ impl Units {
         }
     }
 
-    /// Chooses units until the work is done; `false` when there are too few.
-    pub(super) fn choose(&mut self, speed: &[i64], work: i64) -> bool {
-        let gain = |offer: &Offer| {
-            let units = index(offer.units);
-            speed[units - 1] - if units == 1 { 0 } else { speed[units - 2] }
+    /// Drops offers that would not be chosen for the work; whether none at this price for a watt-slot, or a higher one,
+    /// would be.
+    pub(super) fn is_enough(
+        &mut self,
+        (speed, work): (&[i64], i64),
+        (watts, price): (i32, i64),
+    ) -> bool {
+        let least = i64::from(watts) * price * DENSITY / speed.first().copied().unwrap_or(1).max(1);
+        // Where green power has no worth, nothing is known of later slots.
+        if least == 0 {
+            return false;
+        }
+        let (taken, _) = self.cut(speed, work);
+        let Some(dearest) = self.offers.get(taken) else {
+            return false;
         };
+        self.limit = dearest.density;
+        self.offers.truncate(taken + 1);
+        self.limit <= least
+    }
+
+    /// Puts the cheapest offers for the work first; how many are less than enough, and the work that they leave.
+    fn cut(&mut self, speed: &[i64], work: i64) -> (usize, i64) {
         // Offers before `low` are taken, those from `high` on are not: halving by their work.
         let (mut low, mut high) = (0, self.offers.len());
         let mut left = work;
         while low < high {
             let middle = usize::midpoint(low, high);
             self.offers[low..high].select_nth_unstable(middle - low);
-            let sum: i64 = self.offers[low..=middle].iter().map(gain).sum();
+            let gains = self.offers[low..=middle].iter();
+            let sum: i64 = gains.map(|offer| offer.gain(speed)).sum();
             if sum < left {
                 left -= sum;
                 low = middle + 1;
@@ -117,6 +151,13 @@ impl Units {
                 high = middle;
             }
         }
+        (low, left)
+    }
+
+    /// Chooses units until the work is done; `false` when there are too few.
+    pub(super) fn choose(&mut self, speed: &[i64], work: i64) -> bool {
+        let gain = |offer: &Offer| offer.gain(speed);
+        let (low, left) = self.cut(speed, work);
         let chosen = &mut self.chosen;
         for offer in &self.offers[..low] {
             let units = &mut chosen[index(offer.slot)];

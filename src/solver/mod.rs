@@ -7,6 +7,8 @@ mod noise;
 mod problem;
 mod schedule;
 mod score;
+mod links;
+mod ramp;
 mod table;
 mod nudge;
 mod pieces;

@@ -1,17 +1,19 @@
 //! Each job at once, from what is known when it arrives; runs that have not begun are arranged anew from time to time.
 //!
-//! A run that has begun never moves, and its job stays where it is and is ended; later runs of it may move. For jobs still to come, the last of every resource is kept dear, and green power ahead has
-//! a worth that is learned from how often it was used up.
+//! A run that has begun never moves, and its job stays where it is and is ended; later runs of it may move. For jobs
+//! still to come, the last of every resource is kept dear, and green power ahead has a worth that is learned from how
+//! often it was used up.
 
 use super::{
     eject::Room,
+    links::Links,
     noise::Noise,
     plan::{Part, count, mean_weight},
     problem::{Class, JOB_PRICE_MAX, Job, Problem},
+    ramp::Ramp,
     respond::{Responder, join},
     schedule::{Assignment, Run, Schedule},
     state::State,
-    table::{Links, Ramp},
 };
 
 /// How jobs are decided as they arrive; the defaults were found by trying on instances of several families and seeds.
@@ -299,7 +301,7 @@ impl Online {
                 let worth = (i64::from(weight) * part) >> FADE_BITS;
                 *price = i32::try_from(worth).unwrap_or(weight);
             }
-            row.set_floor(self.now);
+            row.set_price_floor(self.now);
         }
     }
 

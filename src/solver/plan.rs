@@ -7,10 +7,11 @@ use super::{
     eject,
     noise::Noise,
     problem::{Class, Job, Problem},
+    ramp::Ramp,
     respond::{Ask, Responder},
     schedule::{Assignment, Run, Schedule},
     state::State,
-    table::{BLOCKED, Ramp, Table, delay_cost},
+    table::{BLOCKED, Table, delay_cost},
 };
 
 /// How a plan is searched; the defaults were found by trying on instances of several families and seeds.
@@ -33,10 +34,10 @@ impl Default for PlanOptions {
     fn default() -> Self {
         Self {
             seed: 0,
-            heat_permille: 250,
+            heat_permille: 180,
             ramp_permille: 1_000,
-            toll_permille: 60,
-            ramp_halvings: 5,
+            toll_permille: 20,
+            ramp_halvings: 10,
         }
     }
 }
@@ -73,6 +74,45 @@ pub struct Part<'a> {
 /// Sites of one part.
 const SITES_PER_PART: usize = 4;
 
+/// Thousandths of the budget after which grid power has its true price.
+const STEP_FROM: u32 = 930;
+/// Thousandths of the budget after which nothing is overdrawn.
+const SOLID_FROM: u32 = 850;
+
+/// The price of an overdraft doubles five times, from an eighth of what a unit's share of the power cap costs; 0 when
+/// there is none any more.
+fn overdraft_permille(used_permille: u32) -> i64 {
+    const FIRST: i64 = 125;
+    const DOUBLINGS: u32 = 5;
+    if SOLID_FROM <= used_permille {
+        return 0;
+    }
+    let (doublings, rest) = (
+        used_permille * DOUBLINGS / SOLID_FROM,
+        used_permille * DOUBLINGS % SOLID_FROM,
+    );
+    let price = FIRST << doublings;
+    price + price * i64::from(rest) / i64::from(SOLID_FROM)
+}
+
+/// Takes out jobs until nothing is overdrawn, the cheapest first, and places them anew, the dearest first.
+fn settle(problem: &Problem, state: &mut State, noise: &mut Noise) {
+    let mut order: Vec<usize> = (0..problem.jobs.len()).collect();
+    order.sort_by_key(|&i| (problem.jobs[i].miss_penalty, i));
+    order.retain(|&i| {
+        let is_in_the_way = state.assignments[i].as_ref().is_some_and(|there| {
+            let choice = &problem.jobs[i].choices[there.choice];
+            let site = problem.site_of(choice);
+            state.table.is_overdrawn(site, choice, &there.runs)
+        });
+        is_in_the_way && state.lift(problem, i).is_some()
+    });
+    let mut responder = Responder::default();
+    for i in order.into_iter().rev() {
+        state.place(problem, i, &mut responder, noise);
+    }
+}
+
 /// The best schedule found within the budget.
 ///
 /// `run` carries out the parts it is given, in any order or at once; `budget` is asked after every round how many
@@ -102,19 +142,26 @@ pub fn plan(
         best: best_objective,
         n_missed: state.n_missed(),
     };
+    let mut is_overdrawn = false;
     loop {
         let used = budget(&progress).min(1_000);
         if used == 1_000 {
             break;
         }
         let heat = cooled(first_heat, used);
-        let ramp = if 850 < used {
+        let ramp = if STEP_FROM < used {
             Ramp::STEP
         } else {
-            Ramp::of(first_ramp >> (u64::from(used) * options.ramp_halvings / 850))
+            Ramp::of(first_ramp >> (u64::from(used) * options.ramp_halvings / u64::from(STEP_FROM)))
         };
+        let overdraft = overdraft_permille(used);
+        state.table.set_overdraft(problem, overdraft);
+        if is_overdrawn && overdraft == 0 {
+            settle(problem, &mut state, &mut noise);
+        }
+        is_overdrawn = 0 < overdraft;
         round(problem, &mut state, heat, ramp, &mut noise, run);
-        if progress.n_rounds.is_multiple_of(4) && 0 < state.n_missed() {
+        if !is_overdrawn && 0 < state.n_missed() {
             eject::place_missed(problem, &mut state, heat, &mut noise);
         }
         progress.n_rounds += 1;
@@ -122,7 +169,7 @@ pub fn plan(
         state
             .table
             .set_tolls(problem, 0, options.toll_permille * fading / 900);
-        if state.objective() < best_objective {
+        if !is_overdrawn && state.objective() < best_objective {
             best_objective = state.objective();
             best.clone_from(&state.assignments);
             progress.best = best_objective;

@@ -139,6 +139,13 @@ impl Problem {
     pub fn site_of(&self, choice: &Choice) -> usize {
         self.pools[choice.pool].site
     }
+
+    /// Whether one unit would fit if nothing else ran.
+    pub(super) fn could_hold(&self, choice: &Choice) -> bool {
+        let pool = &self.pools[choice.pool];
+        let mut pairs = choice.need.iter().zip(&pool.capacity);
+        choice.watts <= self.sites[pool.site].power_cap_w && pairs.all(|(need, have)| need <= have)
+    }
 }
 
 impl Job {

@@ -9,8 +9,9 @@ use super::{
     nudge,
     pieces::{Pieces, Shape},
     problem::{Choice, Class, Job, Problem},
+    ramp::Ramp,
     schedule::{Assignment, Run},
-    table::{BLOCKED, Ramp, Table, delay_until},
+    table::{BLOCKED, Table, delay_until},
     units::Units,
 };
 
@@ -185,7 +186,7 @@ impl Responder {
             // What green power is held to be worth never falls with time: later starts cost at least this.
             let at = ask.from + first;
             let mut delay = delay_until(job, at + job.duration);
-            let least = delay + table.floor(site, choice.watts, at..at + job.duration);
+            let least = delay + table.price_floor(site, choice.watts, at..at + job.duration);
             if best.saturating_add(ask.heat * NOISE_REACH) <= least {
                 break;
             }
@@ -242,7 +243,7 @@ impl Responder {
         }
         let soonest = ask.from + job.duration;
         let delay = delay_until(job, soonest);
-        if beat <= delay + table.floor(site, choice.watts, ask.from..soonest) {
+        if beat <= delay + table.price_floor(site, choice.watts, ask.from..soonest) {
             return None;
         }
         self.prices.clear();
@@ -280,7 +281,7 @@ impl Responder {
         // At full speed a slot does most; what it does costs least where every unit works as well as the first.
         let most = speed.last().copied()?.max(1);
         let n_full = usize::try_from(work / most).unwrap_or(usize::MAX).min(span);
-        let least = table.floor(site, choice.watts, ask.from..ask.from + n_full);
+        let least = table.price_floor(site, choice.watts, ask.from..ask.from + n_full);
         let units = most / speed.first().copied()?.max(1);
         if beat.saturating_add(ask.heat * NOISE_REACH) <= least * units {
             return None;
@@ -300,7 +301,7 @@ impl Responder {
                 self.units.offer(place, first..last, speed, ask, noise);
                 (first, n) = (last, 2 * n);
                 if first < slots.end {
-                    let price = table.floor(site, 1, first..first + 1);
+                    let price = table.price_floor(site, 1, first..first + 1);
                     if self.units.is_enough((speed, work), (choice.watts, price)) {
                         break;
                     }

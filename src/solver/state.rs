@@ -3,11 +3,13 @@
 //! The table and the objective are exactly those of the assignments.
 
 use super::{
+    links::Links,
     noise::Noise,
     problem::{Job, Problem},
+    ramp::Ramp,
     respond::{Ask, Responder},
     schedule::Assignment,
-    table::{BLOCKED, Links, PoolRow, Ramp, SiteRow, Table, delay_cost},
+    table::{BLOCKED, PoolRow, SiteRow, Table, delay_cost},
 };
 
 #[derive(Debug, Clone, Default)]
@@ -15,7 +17,8 @@ pub(super) struct State {
     pub(super) table: Table,
     /// By position of the job.
     pub(super) assignments: Vec<Option<Assignment>>,
-    /// First slot in which each job may run, its stage-in done; none when that never ends in time.
+    /// First slot in which each job may run, its stage-in done; none when that never ends in time, or the job is larger
+    /// than every site.
     pub(super) ready: Vec<Option<usize>>,
     /// How grid power is priced when a job is placed.
     pub(super) ramp: Ramp,
@@ -31,6 +34,9 @@ impl State {
         let mut ready = vec![None; problem.jobs.len()];
         for i in order {
             let job = &problem.jobs[i];
+            if !job.choices.iter().any(|choice| problem.could_hold(choice)) {
+                continue;
+            }
             ready[i] = match job.stage_in {
                 None => Some(job.release),
                 Some(stage_in) => links.earliest(job, job.arrival, job.deadline).map(|start| {

@@ -1,11 +1,13 @@
 //! What is free at every site, pool and link in every slot, and what one more unit would cost there.
 //!
-//! A row is exactly its capacity less the sum of what was added and not removed.
+//! A row is exactly its capacity less the sum of what was added and not removed; it is below 0 only while a search lets
+//! it be overdrawn.
 
 use std::ops::Range;
 
 use super::{
     problem::{Choice, JOB_PRICE_MAX, Job, Problem, RESOURCES},
+    ramp::Ramp,
     schedule::{Assignment, Run},
 };
 
@@ -15,64 +17,16 @@ pub(super) const BLOCKED: i64 = 2 * JOB_PRICE_MAX;
 /// A toll rises to so many times what a unit's share of the site's power would cost.
 const TOLL_MAX: i64 = 4;
 
-/// How the price of a watt rises from nothing to its weight around the green power of a slot: over twice 2^bits watts.
-///
-/// A step prices what is; a wide ramp spreads load over slots while all of them still have green power to spare, so
-/// that less of it is left over where no job fits any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ramp {
-    bits: u32,
-}
-
-impl Default for Ramp {
-    fn default() -> Self {
-        Self::STEP
-    }
-}
-
-impl Ramp {
-    pub(super) const STEP: Self = Self { bits: 0 };
-
-    /// Of at most `watts` on either side.
-    pub(super) fn of(watts: i64) -> Self {
-        let bits = u64::try_from(watts)
-            .unwrap_or(0)
-            .checked_ilog2()
-            .unwrap_or(0);
-        Self { bits: bits.min(28) }
-    }
-
-    fn small(self) -> Option<SmallRamp> {
-        (self.bits <= 14).then_some(SmallRamp {
-            half: 1 << self.bits,
-            shift: self.bits + 2,
-        })
-    }
-
-    fn is_a_step(self) -> bool {
-        self.bits == 0
-    }
-
-    /// The price of an excess in watts: the integral of the ramp.
-    #[inline]
-    pub(super) fn above(self, excess: i32) -> i64 {
-        let excess = i64::from(excess);
-        if self.is_a_step() {
-            return excess.max(0);
-        }
-        let half = 1_i64 << self.bits;
-        let inside = (excess + half).clamp(0, 2 * half);
-        (inside.wrapping_mul(inside) >> (self.bits + 2)) + (excess - half).max(0)
-    }
-}
-
-/// Tolls and reserve prices of units of a job in one slot.
+/// Tolls, reserve and overdraft prices of units of a job in one slot.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Dues {
     /// Of one unit.
     toll: i64,
     /// By kind of resource: reserve, what is free, and what one unit needs.
     reserves: [(Reserve, i32, i64); RESOURCES],
+    /// Where there may be overdrafts, by kind of resource and power at the end: price of a unit too many, what is free,
+    /// and what one unit needs.
+    overdrafts: Option<[(i64, i32, i64); RESOURCES + 1]>,
 }
 
 impl Dues {
@@ -83,24 +37,10 @@ impl Dues {
         for (reserve, free, need) in self.reserves {
             sum += reserve.price(free, units * need);
         }
+        for (over, free, need) in self.overdrafts.iter().flatten() {
+            sum += over * lack(*free, units * need);
+        }
         sum
-    }
-}
-
-/// A ramp whose squares fit into 32 bits; without checks, so that many slots are priced at once.
-#[derive(Debug, Clone, Copy)]
-struct SmallRamp {
-    half: i32,
-    shift: u32,
-}
-
-impl SmallRamp {
-    #[inline]
-    fn above(self, excess: i32) -> i32 {
-        let twice = self.half.wrapping_mul(2);
-        let inside = excess.wrapping_add(self.half).max(0).min(twice);
-        let below = inside.wrapping_mul(inside).wrapping_shr(self.shift);
-        below.wrapping_add(excess.wrapping_sub(self.half).max(0))
     }
 }
 
@@ -123,6 +63,9 @@ pub(super) struct SiteRow {
     /// Load less green power, watts.
     pub(super) excess: Vec<i32>,
     pub(super) power_free: Vec<i32>,
+    /// How far below 0 power may go, watts, and what a watt-slot of it costs.
+    pub(super) power_floor: i32,
+    power_over: i64,
     pub(super) weight: Vec<i32>,
     /// What a watt-slot of green power is held to be worth: it may be the last one for somebody still to come.
     pub(super) green_price: Vec<i32>,
@@ -133,6 +76,9 @@ pub(super) struct SiteRow {
 #[derive(Debug, Clone, Default)]
 pub(super) struct PoolRow {
     pub(super) free: [Vec<i32>; RESOURCES],
+    /// How far below 0 each resource may go, and what a unit of it costs.
+    pub(super) free_floor: [i32; RESOURCES],
+    over: [i64; RESOURCES],
     /// Price of one unit of a resource, in weighted watts, where it keeps green power from being used.
     pub(super) toll: [Vec<i64>; RESOURCES],
     /// The last of each resource, kept for those who have no other slot.
@@ -165,11 +111,12 @@ impl Table {
             weight: site.weight.clone(),
             green_price: vec![0; n],
             floor_sums: vec![0; n + 1],
+            ..SiteRow::default()
         });
         let pools = problem.pools.iter().map(|pool| PoolRow {
             free: pool.capacity.map(|capacity| vec![capacity; n]),
             toll: [(); RESOURCES].map(|()| vec![0; n]),
-            reserve: [Reserve::default(); RESOURCES],
+            ..PoolRow::default()
         });
         Self {
             sites: sites.collect(),
@@ -258,18 +205,19 @@ impl Table {
         runs.iter().all(|run| {
             let units = i64::try_from(run.units).unwrap_or(i64::MAX);
             let slots = run.start..run.end();
-            let has = |free: &[i32], need: i32| {
+            let has = |free: &[i32], floor: i32, need: i32| {
+                let least = units * i64::from(need) + i64::from(floor);
                 need == 0
                     || free[slots.clone()]
                         .iter()
-                        .all(|&free| units * i64::from(need) <= i64::from(free))
+                        .all(|&free| least <= i64::from(free))
             };
-            has(&self.sites[site].power_free, choice.watts)
-                && self.pools[choice.pool]
-                    .free
-                    .iter()
-                    .zip(choice.need)
-                    .all(|(free, need)| has(free, need))
+            let (row, pool) = (&self.sites[site], &self.pools[choice.pool]);
+            let rows = pool.free.iter().zip(pool.free_floor).zip(choice.need);
+            has(&row.power_free, row.power_floor, choice.watts)
+                && rows
+                    .into_iter()
+                    .all(|((free, floor), need)| has(free, floor, need))
         })
     }
 
@@ -284,6 +232,7 @@ impl Table {
     ) {
         let row = &self.sites[site];
         let watts = choice.watts;
+        let room = (watts, watts + row.power_floor);
         let excess = &row.excess[slots.clone()];
         let weight = &row.weight[slots.clone()];
         let green = &row.green_price[slots.clone()];
@@ -295,14 +244,14 @@ impl Table {
         match ramp.small() {
             _ if ramp.is_a_step() => {
                 fill(
-                    watts,
+                    room,
                     cells,
                     |excess| excess.wrapping_add(watts).max(0).min(watts),
                     out,
                 );
             }
             Some(ramp) => fill(
-                watts,
+                room,
                 cells,
                 |excess| {
                     ramp.above(excess.wrapping_add(watts))
@@ -311,7 +260,7 @@ impl Table {
                 out,
             ),
             None => fill(
-                watts,
+                room,
                 cells,
                 |excess| {
                     let grid = ramp.above(excess.wrapping_add(watts)) - ramp.above(excess);
@@ -321,6 +270,7 @@ impl Table {
             ),
         }
         let out = &mut out[first..];
+        add_overdraft(out, power, watts, row.power_over);
         let near = self.reserve_from.saturating_sub(slots.start).min(out.len());
         let pool = &self.pools[choice.pool];
         for (kind, need) in choice.need.into_iter().enumerate() {
@@ -328,10 +278,12 @@ impl Table {
                 let free = &pool.free[kind][slots.clone()];
                 let toll = &pool.toll[kind][slots.clone()];
                 let n = i64::from(need);
+                let least = need + pool.free_floor[kind];
                 for (price, (&free, &toll)) in out.iter_mut().zip(free.iter().zip(toll)) {
                     let with_toll = price.wrapping_add(toll.wrapping_mul(n));
-                    *price = if free < need { BLOCKED } else { with_toll };
+                    *price = if free < least { BLOCKED } else { with_toll };
                 }
+                add_overdraft(out, free, need, pool.over[kind]);
                 let reserve = pool.reserve[kind];
                 if 0 < reserve.amount {
                     for (price, &free) in out[near..].iter_mut().zip(&free[near..]) {
@@ -343,7 +295,7 @@ impl Table {
     }
 
     /// The least that so many watts can cost in slots in a row, or in any as many from the first of them on.
-    pub(super) fn floor(&self, site: usize, watts: i32, slots: Range<usize>) -> i64 {
+    pub(super) fn price_floor(&self, site: usize, watts: i32, slots: Range<usize>) -> i64 {
         let sums = &self.sites[site].floor_sums;
         i64::from(watts) * (sums[slots.start] - sums[slots.end])
     }
@@ -368,9 +320,45 @@ impl Table {
         }
     }
 
-    /// Tolls and reserve prices of the runs.
-    fn dues_of(&self, choice: &Choice, runs: &[Run]) -> i64 {
+    /// Lets more be used than there is, up to as much again, at so many thousandths of what a unit's share of the power
+    /// cap costs on grid power; 0 ends that.
+    pub(super) fn set_overdraft(&mut self, problem: &Problem, permille: i64) {
+        // All overdrafts of a slot together cost no more than a slot without room.
+        let price = |capacity: i32, unit: i64| {
+            let most = BLOCKED / 8 / i64::from(capacity.max(1));
+            (unit * permille / 1_000).min(most)
+        };
+        let floor = |capacity: i32| if 0 < permille { -capacity } else { 0 };
+        for (row, site) in self.sites.iter_mut().zip(&problem.sites) {
+            let weight = i64::from(site.weight.first().copied().unwrap_or(0));
+            row.power_floor = floor(site.power_cap_w);
+            row.power_over = price(site.power_cap_w, weight);
+        }
+        for (row, pool) in self.pools.iter_mut().zip(&problem.pools) {
+            let site = &problem.sites[pool.site];
+            let weight = i64::from(site.weight.first().copied().unwrap_or(0));
+            for (kind, capacity) in pool.capacity.into_iter().enumerate() {
+                let unit = i64::from(site.power_cap_w) * weight / i64::from(capacity.max(1));
+                row.free_floor[kind] = floor(capacity);
+                row.over[kind] = price(capacity, unit);
+            }
+        }
+    }
+
+    /// Whether the runs stand where something that they need is overdrawn.
+    pub(super) fn is_overdrawn(&self, site: usize, choice: &Choice, runs: &[Run]) -> bool {
         let pool = &self.pools[choice.pool];
+        let rows = pool.free.iter().zip(choice.need);
+        let needed = rows.filter(|&(_, need)| need != 0).map(|(free, _)| free);
+        needed.chain([&self.sites[site].power_free]).any(|free| {
+            let mut slots = runs.iter().flat_map(|run| &free[run.start..run.end()]);
+            slots.any(|&free| free < 0)
+        })
+    }
+
+    /// Tolls, reserve and overdraft prices of the runs.
+    fn dues_of(&self, site: usize, choice: &Choice, runs: &[Run]) -> i64 {
+        let (row, pool) = (&self.sites[site], &self.pools[choice.pool]);
         let mut sum = 0_i64;
         for (kind, need) in choice.need.into_iter().enumerate() {
             if need == 0 {
@@ -389,13 +377,14 @@ impl Table {
                     }
                 }
             }
+            sum += overdraft_of(&pool.free[kind], need, pool.over[kind], runs);
         }
-        sum
+        sum + overdraft_of(&row.power_free, choice.watts, row.power_over, runs)
     }
 
-    /// Tolls and reserve prices in a slot.
-    pub(super) fn dues_in(&self, choice: &Choice, slot: usize) -> Dues {
-        let pool = &self.pools[choice.pool];
+    /// Tolls, reserve and overdraft prices in a slot.
+    pub(super) fn dues_in(&self, site: usize, choice: &Choice, slot: usize) -> Dues {
+        let (row, pool) = (&self.sites[site], &self.pools[choice.pool]);
         let mut dues = Dues::default();
         for (kind, need) in choice.need.into_iter().enumerate() {
             if need != 0 {
@@ -406,10 +395,22 @@ impl Table {
                 }
             }
         }
+        if row.power_floor < 0 {
+            let mut overdrafts = [(
+                row.power_over,
+                row.power_free[slot],
+                i64::from(choice.watts),
+            ); RESOURCES + 1];
+            for (kind, overdraft) in overdrafts[..RESOURCES].iter_mut().enumerate() {
+                let need = i64::from(choice.need[kind]);
+                *overdraft = (pool.over[kind], pool.free[kind][slot], need);
+            }
+            dues.overdrafts = Some(overdrafts);
+        }
         dues
     }
 
-    /// What the runs would cost in the eyes of a search: grid energy on the ramp, and tolls.
+    /// What the runs would cost in the eyes of a search: grid energy on the ramp, tolls, reserves and overdrafts.
     pub(super) fn soft_cost_of(
         &self,
         site: usize,
@@ -417,7 +418,7 @@ impl Table {
         runs: &[Run],
         ramp: Ramp,
     ) -> i64 {
-        self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.dues_of(choice, runs)
+        self.sites[site].soft_cost_of(choice.watts, runs, ramp) + self.dues_of(site, choice, runs)
     }
 
     /// Raises the tolls of full resources in slots from one on with green power to spare, and lowers all others.
@@ -443,11 +444,40 @@ impl Table {
     }
 }
 
+/// How much of the need is beyond what is free.
+fn lack(free: i32, need: i64) -> i64 {
+    (need - i64::from(free)).clamp(0, need)
+}
+
+/// What the part of the runs' need costs that is beyond what is free.
+fn overdraft_of(free: &[i32], need: i32, over: i64, runs: &[Run]) -> i64 {
+    if over == 0 {
+        return 0;
+    }
+    let lacks = runs.iter().flat_map(|run| {
+        let need = i64::try_from(run.units).unwrap_or(0) * i64::from(need);
+        free[run.start..run.end()]
+            .iter()
+            .map(move |&free| lack(free, need))
+    });
+    lacks.sum::<i64>() * over
+}
+
+/// Adds to the prices of slots what the part of the need costs that is beyond what is free there.
+fn add_overdraft(prices: &mut [i64], free: &[i32], need: i32, over: i64) {
+    if 0 < over {
+        for (price, &free) in prices.iter_mut().zip(free) {
+            let lack = need.wrapping_sub(free).clamp(0, need);
+            *price = price.wrapping_add(i64::from(lack).wrapping_mul(over));
+        }
+    }
+}
+
 /// What a unit costs in each cell of excess, weight, price of green power and free power; `grid` tells how much of it is
-/// from the grid by the excess before.
+/// from the grid by the excess before, and it fits where at least `least` is free.
 #[inline(always)]
 fn fill(
-    watts: i32,
+    (watts, least): (i32, i32),
     cells: impl Iterator<Item = (i32, i32, i32, i32)>,
     grid: impl Fn(i32) -> i32,
     out: &mut Vec<i64>,
@@ -458,7 +488,7 @@ fn fill(
     out.extend(cells.map(|(excess, weight, green, free)| {
         let more = product(grid(excess), weight.wrapping_sub(green));
         let price = more.wrapping_add(product(watts, green)).cast_signed();
-        if free < watts { BLOCKED } else { price }
+        if free < least { BLOCKED } else { price }
     }));
 }
 
@@ -471,7 +501,7 @@ fn energy_price(grid: i64, all: i64, weight: i32, green: i32) -> i64 {
 
 impl SiteRow {
     /// Takes over prices of green power that have changed from a slot on.
-    pub(super) fn set_floor(&mut self, from: usize) {
+    pub(super) fn set_price_floor(&mut self, from: usize) {
         let (mut least, mut sum) = (i32::MAX, 0);
         let prices = self.green_price[from..].iter().rev();
         for (floor_sum, &price) in self.floor_sums[from..].iter_mut().rev().skip(1).zip(prices) {
@@ -515,45 +545,6 @@ impl SiteRow {
     }
 }
 
-/// Bandwidth that is free on every link in every slot.
-#[derive(Debug, Clone)]
-pub(super) struct Links {
-    free: Vec<Vec<i32>>,
-}
-
-impl Links {
-    pub(super) fn new(problem: &Problem) -> Self {
-        let n = problem.n_slots;
-        let free = problem.links.iter().map(|link| vec![link.capacity_mbps; n]);
-        Self {
-            free: free.collect(),
-        }
-    }
-
-    /// The earliest start of the job's stage-in from a slot on that ends by `end_by`.
-    pub(super) fn earliest(&self, job: &Job, from: usize, end_by: usize) -> Option<usize> {
-        let stage_in = job.stage_in?;
-        let free = &self.free[stage_in.link];
-        let mut start = from;
-        while start + stage_in.n_slots <= end_by {
-            let slots = &free[start..start + stage_in.n_slots];
-            match slots.iter().rposition(|&free| free < stage_in.mbps) {
-                None => return Some(start),
-                Some(blocked) => start += blocked + 1,
-            }
-        }
-        None
-    }
-
-    pub(super) fn take(&mut self, job: &Job, start: usize) {
-        if let Some(stage_in) = job.stage_in {
-            for free in &mut self.free[stage_in.link][start..start + stage_in.n_slots] {
-                *free -= stage_in.mbps;
-            }
-        }
-    }
-}
-
 /// The price of the delay of an assignment.
 pub(super) fn delay_cost(job: &Job, assignment: &Assignment) -> i64 {
     delay_until(job, assignment.end())
@@ -562,4 +553,63 @@ pub(super) fn delay_cost(job: &Job, assignment: &Assignment) -> i64 {
 /// The price of ending at a slot.
 pub(super) fn delay_until(job: &Job, end: usize) -> i64 {
     job.delay_price * i64::try_from(end.saturating_sub(job.release)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::problem::{Pool, Site},
+        *,
+    };
+
+    #[test]
+    fn what_is_overdrawn_has_a_price_and_a_limit_and_ends() {
+        let problem = Problem {
+            n_slots: 1,
+            sites: vec![Site {
+                id: "s".into(),
+                power_cap_w: 1_000,
+                green_w: vec![1_000],
+                weight: vec![10],
+            }],
+            pools: vec![Pool {
+                site: 0,
+                capacity: [10, 0, 0],
+            }],
+            ..Problem::default()
+        };
+        let choice = Choice {
+            pool: 0,
+            need: [8, 0, 0],
+            watts: 100,
+        };
+        let run = [Run {
+            start: 0,
+            len: 1,
+            units: 1,
+        }];
+        let mut table = Table::new(&problem);
+        let price = |table: &Table| {
+            let mut prices = Vec::new();
+            table.prices(0, &choice, 0..1, Ramp::STEP, &mut prices);
+            prices[0]
+        };
+        table.add(0, &choice, &run);
+        assert_eq!(price(&table), BLOCKED);
+        assert!(!table.fits(0, &choice, &run));
+        table.set_overdraft(&problem, 500);
+        // Six cores too many, each at half of a tenth of 1,000 W at weight 10.
+        assert_eq!(price(&table), 6 * 500);
+        assert_eq!(table.soft_cost_of(0, &choice, &run, Ramp::STEP), 6 * 500);
+        // Of two units, fourteen cores; there is power for both.
+        assert_eq!(table.dues_in(0, &choice, 0).of(2), 14 * 500);
+        assert!(table.fits(0, &choice, &run));
+        table.add(0, &choice, &run);
+        assert!(BLOCKED <= price(&table), "as much again, not more");
+        assert!(table.is_overdrawn(0, &choice, &run));
+        table.set_overdraft(&problem, 0);
+        table.remove(0, &choice, &run);
+        assert_eq!(price(&table), BLOCKED);
+        assert!(!table.is_overdrawn(0, &choice, &run));
+    }
 }

@@ -74,14 +74,15 @@ impl Units {
             } else {
                 noise.exponential(scale)
             };
-            let mut fit = row.power_free[slot] / choice.watts;
-            for (free, need) in pool.free.iter().zip(choice.need) {
+            let mut fit = (row.power_free[slot] - row.power_floor) / choice.watts;
+            let rows = pool.free.iter().zip(pool.free_floor);
+            for ((free, floor), need) in rows.zip(choice.need) {
                 if need != 0 {
-                    fit = fit.min(free[slot] / need);
+                    fit = fit.min((free[slot] - floor) / need);
                 }
             }
             let fit = usize::try_from(fit).unwrap_or(0);
-            let dues = table.dues_in(choice, slot);
+            let dues = table.dues_in(site, choice, slot);
             let mut done = 0;
             let mut due = 0;
             let mut load = row.excess[slot];

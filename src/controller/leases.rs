@@ -3,9 +3,12 @@
 //! After a start every site counts as just heard, and while most sites are silent at once nothing is given up: then the
 //! fault is more likely here than there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::domain::ids::SiteId;
+use crate::{
+    domain::{ids::SiteId, job::Job},
+    state::State,
+};
 
 /// For how long an agent may be silent, milliseconds; each longer than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +62,21 @@ impl Leases {
             heard_ms: BTreeMap::new(),
             orphaned_ms: BTreeMap::new(),
         }
+    }
+
+    /// The leases after a start: every agent counts as just heard, also one that was replaced and may still run something.
+    pub(super) fn of(state: &State, times: LeaseTimes, mono_ms: u64) -> Self {
+        let mut leases = Self::new(times, mono_ms);
+        for agent in state.agents().values() {
+            let is_earlier = |job: &Arc<Job>| {
+                let last = job.work.as_deref().and_then(|work| work.last());
+                last.is_some_and(|last| last.fence.site_epoch < agent.epoch)
+            };
+            if state.active_at(&agent.site).any(is_earlier) {
+                leases.replace(&agent.site, mono_ms);
+            }
+        }
+        leases
     }
 
     pub(super) fn hear(&mut self, site: &SiteId, mono_ms: u64) {

@@ -200,7 +200,8 @@ impl Writer {
         }
         let agents = self.core.state().agents().values();
         let sites: Vec<SiteId> = agents
-            .filter(|agent| agent.member.is_some())
+            // One that was given up is no sign of anything any more.
+            .filter(|agent| agent.is_usable())
             .map(|agent| agent.site.clone())
             .collect();
         let judged = self.leases.judge(&sites, mono_ms);

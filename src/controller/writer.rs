@@ -60,7 +60,7 @@ impl Writer {
     ) -> Self {
         let plan = Plan::new(core.state(), options, now);
         let mut writer = Self {
-            leases: Leases::new(options.leases, mono_ms),
+            leases: Leases::of(core.state(), options.leases, mono_ms),
             agenda: Agenda::new(core.state()),
             core,
             plan,

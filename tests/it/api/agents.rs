@@ -401,11 +401,15 @@ async fn while_most_sites_are_silent_none_is_given_up() {
     }
     assert_eq!(server.state_of(&jobs[0]).await, JobState::Running);
     assert_ne!(server.state_of(&jobs[2]).await, JobState::Unreachable);
+    // A site that was given up no longer counts among them.
+    server.pass(&mut agents[0], 620).await;
+    let lost = server.get(&jobs[1].job_id).await;
+    assert_eq!(lost.attempts[0].end(), v1::AttemptEnd::SiteLost);
 }
 
 #[tokio::test]
 async fn another_agent_takes_over_only_when_the_first_has_stopped() {
-    let (server, mut agents) = TestServer::with_agents(&["dli"]).await;
+    let (mut server, mut agents) = TestServer::with_agents(&["dli"]).await;
     let first = &mut agents[0];
     let job = server.submit("one", runs(1)).await;
     server.settle().await;
@@ -421,11 +425,14 @@ async fn another_agent_takes_over_only_when_the_first_has_stopped() {
     // The new one is told nothing of what the old one may still run.
     assert_eq!(server.poll(&mut second).await.attempts, []);
     assert_eq!(server.state_of(&job).await, JobState::Unreachable);
+    // A server that was away waits anew.
+    server.pass(&mut second, 100).await;
+    server.reopen().await;
     server.pass(&mut second, 599).await;
     assert_eq!(server.state_of(&job).await, JobState::Unreachable);
     server.advance(Duration::from_secs(1)).await;
     assert_eq!(server.state_of(&job).await, JobState::Planned);
-    let order = only(&server.pass(&mut second, 300).await);
+    let order = only(&server.pass(&mut second, 200).await);
     let expected = v1::Fence {
         site_epoch: 2,
         attempt: 2,

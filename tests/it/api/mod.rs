@@ -5,6 +5,7 @@
 mod checks;
 mod client;
 mod history;
+mod site_agent;
 mod world;
 
 mod agents;

@@ -68,23 +68,6 @@ impl Lease {
     }
 }
 
-/// Where an attempt stands in a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Taken, not begun.
-    Accepted,
-    /// Runs.
-    Running,
-    /// Paused.
-    Suspended,
-    /// Being stopped.
-    Stopping,
-    /// Ended.
-    Ended,
-    /// The engine cannot say.
-    Unknown,
-}
-
 /// What is known of an attempt for as long as the agent lives.
 #[derive(Debug, Clone, Default)]
 struct Live {
@@ -166,24 +149,6 @@ impl Core {
         [lease.soft_end(), lease.end()]
             .into_iter()
             .find(|&end| end > now)
-    }
-
-    /// Where each attempt stands.
-    pub fn phases(&self) -> impl Iterator<Item = (AttemptKey, Phase)> {
-        self.book.attempts().iter().map(|(&key, held)| {
-            let live = self.live.get(&key);
-            let phase = match held {
-                Held { ended: Some(_), .. } => Phase::Ended,
-                _ if live.is_some_and(|live| live.kill_at.is_some()) => Phase::Stopping,
-                _ if live.is_some_and(|live| live.seen == Some(Seen::Unknown)) => Phase::Unknown,
-                Held { began: false, .. } => Phase::Accepted,
-                Held {
-                    suspended: true, ..
-                } => Phase::Suspended,
-                _ => Phase::Running,
-            };
-            (key, phase)
-        })
     }
 
     /// What the engine knows, at the start of the agent: all of it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{
     agent::{
         attempt::{AttemptKey, End, Event, EventKind, How, StopCause, shorten},
-        core::{Core, Phase},
+        core::Core,
         spool::Identity,
     },
     limits,
@@ -17,10 +17,9 @@ use crate::{
 /// Everything the agent has to say now; its number is given when it is sent.
 #[must_use]
 pub fn report(core: &Core, identity: &Identity) -> v1::AgentReport {
-    let held = core.phases().map(|(key, phase)| v1::HeldAttempt {
+    let held = core.book().attempts().keys().map(|&key| v1::HeldAttempt {
         job_id: key.job_id.to_string(),
         fence: Some(fence(key)),
-        phase: held_phase(phase).into(),
     });
     let events = core.book().events().iter();
     v1::AgentReport {
@@ -41,17 +40,6 @@ fn fence(key: AttemptKey) -> v1::Fence {
     v1::Fence {
         site_epoch: key.site_epoch,
         attempt: key.attempt,
-    }
-}
-
-fn held_phase(phase: Phase) -> v1::HeldPhase {
-    match phase {
-        Phase::Accepted => v1::HeldPhase::Accepted,
-        Phase::Running => v1::HeldPhase::Running,
-        Phase::Suspended => v1::HeldPhase::Suspended,
-        Phase::Stopping => v1::HeldPhase::Stopping,
-        Phase::Ended => v1::HeldPhase::Ended,
-        Phase::Unknown => v1::HeldPhase::Unknown,
     }
 }
 

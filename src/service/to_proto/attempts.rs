@@ -2,7 +2,7 @@
 //!
 //! Orders are made of the published state alone: what is not durable cannot be ordered.
 
-use super::{duration, placements::run, spec::task_resources, time};
+use super::{duration, spec::task_resources, time};
 use crate::{
     controller::LeaseTimes,
     domain::{
@@ -12,7 +12,7 @@ use crate::{
         job::{Active, Job, Phase},
     },
     proto::v1,
-    slot::{SlotGrid, TimeMs},
+    slot::TimeMs,
     state::State,
 };
 
@@ -114,7 +114,6 @@ pub(in crate::service) fn orders(
 ) -> v1::AgentOrders {
     let agent = state.agent(site);
     let member = agent.and_then(|agent| agent.member.as_ref());
-    let grid = state.settings().grid;
     let epoch = agent.map_or(0, |agent| agent.epoch);
     v1::AgentOrders {
         site_epoch: epoch,
@@ -127,12 +126,12 @@ pub(in crate::service) fn orders(
         answered_report: 0,
         attempts: state
             .active_at(site)
-            .filter_map(|job| order(job, job.state.active()?, epoch, grid))
+            .filter_map(|job| order(job, job.state.active()?, epoch))
             .collect(),
     }
 }
 
-fn order(job: &Job, active: &Active, epoch: u64, grid: SlotGrid) -> Option<v1::AttemptOrder> {
+fn order(job: &Job, active: &Active, epoch: u64) -> Option<v1::AttemptOrder> {
     // What an earlier agent was offered is not this one's to run.
     let last = job.work.as_deref()?.last()?;
     if last.fence.site_epoch != epoch {
@@ -144,20 +143,15 @@ fn order(job: &Job, active: &Active, epoch: u64, grid: SlotGrid) -> Option<v1::A
         (_, None) => v1::AttemptWish::Run,
     };
     let execution_of = job.spec.execution.as_deref()?;
-    let offer = (active.phase == Phase::Assigned).then(|| {
-        let runs = active.placement.runs.iter();
-        v1::AttemptOffer {
-            name: job.spec.name.to_string(),
-            pool_id: active.placement.pool.to_string(),
-            task_resources: Some(task_resources(&job.spec.task)),
-            task_count: job.spec.task_count,
-            execution: Some(execution(execution_of)),
-            max_run_time: Some(duration(
-                execution_of.max_run_ms(job.spec.timing.runtime_ms),
-            )),
-            runs: runs.map(|one| run(one, grid)).collect(),
-            it_power_watts: job.spec.it_watts(),
-        }
+    let offer = (active.phase == Phase::Assigned).then(|| v1::AttemptOffer {
+        name: job.spec.name.to_string(),
+        pool_id: active.placement.pool.to_string(),
+        task_resources: Some(task_resources(&job.spec.task)),
+        task_count: job.spec.task_count,
+        execution: Some(execution(execution_of)),
+        max_run_time: Some(duration(
+            execution_of.max_run_ms(job.spec.timing.runtime_ms),
+        )),
     });
     Some(v1::AttemptOrder {
         job_id: job.id.to_string(),

@@ -47,7 +47,7 @@ pub(in crate::service) fn placement(placement: &Placement, grid: SlotGrid) -> v1
 }
 
 /// A piece of a job's run.
-pub(super) fn run(run: &Run, grid: SlotGrid) -> v1::Run {
+fn run(run: &Run, grid: SlotGrid) -> v1::Run {
     v1::Run {
         start_time: Some(time(grid.start_of(run.slots.start))),
         end_time: Some(time(grid.start_of(run.slots.end))),

@@ -179,8 +179,6 @@ pub(super) fn program(argv: &[&str]) -> v1::AttemptOffer {
             seconds: 600,
             nanos: 0,
         }),
-        runs: Vec::new(),
-        it_power_watts: 100,
     }
 }
 

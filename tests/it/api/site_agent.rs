@@ -168,7 +168,6 @@ impl Agent {
         self.held.push(v1::HeldAttempt {
             job_id: order.job_id.clone(),
             fence: order.fence,
-            phase: v1::HeldPhase::Running.into(),
         });
         self.say(order, Kind::Accepted(v1::AttemptAccepted {}));
         let engine_id = "pid 7".into();

@@ -103,7 +103,6 @@ impl<'a> Agent<'a> {
                 self.held.push(json!({
                     "job_id": order["jobId"],
                     "fence": order["fence"],
-                    "phase": "HELD_PHASE_RUNNING",
                 }));
                 self.poll();
                 return (job, order.clone());

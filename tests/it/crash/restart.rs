@@ -17,8 +17,8 @@ use crate::support::{process::ServerProcess, samples::slot_start};
 
 mod contents;
 
-/// Turns of the writer without a change after which nothing more is due.
-const QUIET_TURNS: usize = 5;
+/// Turns of the writer without a change after which nothing more is due: under load it lets 32 go before it plans anew.
+const QUIET_TURNS: usize = 40;
 
 /// Turns of the writer within which it becomes quiet, or a snapshot is written.
 const TURNS_MAX: usize = 500;

@@ -277,6 +277,8 @@ impl World {
                 ][usize::from(kind % 3)],
                 at_most_once: kind & 8 != 0,
                 stop_grace_ms: 0,
+                pause_mode: crate::domain::execution::PauseMode::Suspend,
+                checkpoint: None,
             })),
             ..testing::spec()
         });

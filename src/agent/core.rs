@@ -328,7 +328,10 @@ impl Core {
             return;
         };
         let stop_grace = held.task.stop_grace;
-        let saving = held.task.checkpoint.map_or(Duration::ZERO, |checkpoint| checkpoint.grace);
+        let saving = held
+            .task
+            .checkpoint
+            .map_or(Duration::ZERO, |checkpoint| checkpoint.grace);
         match wishes.get(&key) {
             None => self.stop(key, Duration::ZERO, StopCause::Ordered, now, effects),
             Some(&Wish::Stop { grace, goes_on }) => {

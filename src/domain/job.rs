@@ -263,7 +263,8 @@ impl JobSpec {
             let wrong = execution.violations(self.timing.runtime_ms, horizon_ms);
             found.extend_under("execution", wrong);
             found.check(
-                execution.pause_mode == PauseMode::Suspend || self.flexibility != Flexibility::Rigid,
+                execution.pause_mode == PauseMode::Suspend
+                    || self.flexibility != Flexibility::Rigid,
                 "execution.pause_mode",
                 || "is REQUEUE only for jobs that run in pieces".into(),
             );

@@ -68,7 +68,9 @@ fn failed(job: &Job) -> String {
         Some(AttemptEnd::StartFailed) => "it could not be started".into(),
         Some(AttemptEnd::SelfFenced | AttemptEnd::SiteLost) => "its site was lost".into(),
         Some(AttemptEnd::EngineLost) => "its engine lost it".into(),
-        Some(AttemptEnd::Stopped | AttemptEnd::Paused | AttemptEnd::Declined) | None => "no attempt is left".into(),
+        Some(AttemptEnd::Stopped | AttemptEnd::Paused | AttemptEnd::Declined) | None => {
+            "no attempt is left".into()
+        }
     };
     let message = ended.map_or("", |ended| &ended.message);
     let more = if message.is_empty() {

@@ -228,7 +228,8 @@ impl Core {
                 .last()
                 .is_some_and(|last| last.fence.site_epoch < agent.epoch);
             let waits = job.spec.execution.as_deref().is_some_and(|execution| {
-                let is_ending = matches!(active.phase, Phase::Stopping(cause) if cause != StopCause::Pause);
+                let is_ending =
+                    matches!(active.phase, Phase::Stopping(cause) if cause != StopCause::Pause);
                 execution.on_site_lost == SiteLostPolicy::Wait && !is_ending
             });
             if !active.is_silent || (only_earlier && !is_earlier) || (waits && !is_earlier) {

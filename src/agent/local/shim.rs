@@ -193,7 +193,12 @@ impl<'a> Shim<'a> {
         let ask_at = match (self.stop, saving) {
             // It was asked before.
             (Some(Stop { ask_at: None, .. }), _) => None,
-            (Some(Stop { ask_at: Some(at), .. }), Some(_)) => Some(at),
+            (
+                Some(Stop {
+                    ask_at: Some(at), ..
+                }),
+                Some(_),
+            ) => Some(at),
             (None, Some(checkpoint)) => {
                 self.save(payload, checkpoint);
                 payload.signal(Signal::CONT);

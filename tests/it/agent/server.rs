@@ -138,6 +138,7 @@ impl ScriptedServer {
             wish: AttemptWish::Run.into(),
             offer: Some(offer),
             stop_grace: None,
+            goes_on: false,
         };
         self.change(|state| state.orders.insert(key, order));
     }
@@ -149,6 +150,12 @@ impl ScriptedServer {
             order.wish = wish.into();
             order.stop_grace = grace.map(|grace| grace.try_into().unwrap());
         });
+    }
+
+    /// Orders that an attempt be stopped whose job goes on later.
+    pub(super) fn pause(&self, key: Key, grace: Duration) {
+        self.wish(key, AttemptWish::Stop, Some(grace));
+        self.change(|state| state.orders.get_mut(&key).unwrap().goes_on = true);
     }
 
     /// Waits until the server has heard what it should.

@@ -89,7 +89,10 @@ fn between_runs(job: &Job, plan: &Placement, grid: SlotGrid) -> String {
     let paused = moment(job.state_since);
     let now = grid.slot_at(job.state_since);
     let next = plan.runs.iter().find(|run| now < run.slots.end);
-    let next = next.map_or("soon".into(), |run| moment(grid.start_of(run.slots.start)));
+    let next = next.map_or_else(
+        || "soon".into(),
+        |run| moment(grid.start_of(run.slots.start)),
+    );
     format!(
         "paused since {paused}, between two runs at {}; it goes on from {next} (UTC) in another attempt",
         plan.site

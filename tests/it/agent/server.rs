@@ -154,8 +154,12 @@ impl ScriptedServer {
 
     /// Orders that an attempt be stopped whose job goes on later.
     pub(super) fn pause(&self, key: Key, grace: Duration) {
-        self.wish(key, AttemptWish::Stop, Some(grace));
-        self.change(|state| state.orders.get_mut(&key).unwrap().goes_on = true);
+        self.change(|state| {
+            let order = state.orders.get_mut(&key).unwrap();
+            order.wish = AttemptWish::Stop.into();
+            order.stop_grace = Some(grace.try_into().unwrap());
+            order.goes_on = true;
+        });
     }
 
     /// Waits until the server has heard what it should.

@@ -126,6 +126,14 @@ pub const STOP_GRACE_MS_DEFAULT: u64 = 30_000;
 pub const CHECKPOINT_GRACE_MS_MAX: u64 = 3_600_000;
 /// Time between a checkpoint signal and the pause or stop where a job names none, milliseconds.
 pub const CHECKPOINT_GRACE_MS_DEFAULT: u64 = 30_000;
+/// Files and directories that are brought in for a job, and as many that are brought out: more belongs into a directory.
+pub const TRANSFERS_MAX: usize = 64;
+/// Bytes of a name in a staging area: with the root before it, what Linux takes for a path.
+pub const STAGED_NAME_BYTES_MAX: usize = 1_024;
+/// Bytes of one part of such a name: what file systems take.
+pub const STAGED_PART_BYTES_MAX: usize = 255;
+/// Tries to copy one file or directory: what fails three times fails again.
+pub const STAGE_TRIES_MAX: u32 = 3;
 /// Program and arguments of a job: more belongs into its input.
 pub const ARGV_MAX: usize = 256;
 /// Bytes of program and arguments, half of what Linux takes for one argument.

@@ -73,6 +73,24 @@ pub struct Task {
     /// How it is told to save what it has done.
     #[serde(default)]
     pub checkpoint: Option<Checkpoint>,
+    /// What is copied from the staging area before it begins.
+    #[serde(default)]
+    pub inputs: Vec<Transfer>,
+    /// What is copied to the staging area after it has succeeded.
+    #[serde(default)]
+    pub outputs: Vec<Transfer>,
+    /// Bandwidth for the inputs, bits per second; 0 for no limit.
+    #[serde(default)]
+    pub stage_bits_per_second: u64,
+}
+
+/// A file or directory that is copied, by relative names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// From where.
+    pub source: String,
+    /// To where.
+    pub destination: String,
 }
 
 /// How a program is told to save what it has done.
@@ -101,6 +119,8 @@ pub enum CheckpointSignal {
 pub enum Seen {
     /// The engine has not begun it: it can be started.
     NotStarted,
+    /// Its input is brought in, or is there and it waits for its start.
+    Staging,
     /// Runs.
     Running {
         /// What the engine calls it.
@@ -145,6 +165,8 @@ pub enum How {
     OutOfMemory,
     /// Could not be started.
     StartFailed,
+    /// Its input could not be brought in, or its output not out.
+    StageFailed,
     /// Whether it ran to its end is not known.
     EngineLost,
 }

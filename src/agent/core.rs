@@ -23,6 +23,8 @@ const FENCE_GRACE_MAX: Duration = Duration::from_secs(10);
 pub enum Action {
     /// Start it.
     Start(AttemptKey, Task),
+    /// Bring its input in, and do not begin it.
+    Stage(AttemptKey, Task),
     /// Pause it.
     Suspend(AttemptKey),
     /// Let it go on.
@@ -79,6 +81,7 @@ struct Live {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
+    Stage,
     Start,
     Suspend,
     Resume,
@@ -292,7 +295,11 @@ impl Core {
             Seen::Ended(end) => {
                 return self.tell(key, EventKind::Ended(end.clone()), now, effects);
             }
-            Seen::NotStarted | Seen::Unknown | Seen::Running { .. } | Seen::Suspended => {}
+            Seen::NotStarted
+            | Seen::Staging
+            | Seen::Unknown
+            | Seen::Running { .. }
+            | Seen::Suspended => {}
         }
         let live = self.live.entry(key).or_default();
         if seen == Seen::NotStarted {
@@ -343,6 +350,7 @@ impl Core {
                 self.stop(key, grace, cause, now, effects);
             }
             Some(Wish::Run) if has_lease => self.run(key, effects),
+            Some(Wish::Suspend) if has_lease && !held.started => self.stage(key, effects),
             Some(Wish::Suspend) => self.suspend(key, effects),
             Some(Wish::Run | Wish::Unknown) => {}
         }
@@ -372,12 +380,35 @@ impl Core {
                 }
                 effects.actions.push(Action::Start(key, task));
             }
-            (Some(Asked::Suspend), _) | (None, Some(Seen::Suspended)) => {
+            (Some(Asked::Stage), _) => {
+                live.asked = Some(Asked::Start);
+                effects.actions.push(Action::Start(key, held.task.clone()));
+            }
+            (Some(Asked::Suspend), _) | (None, Some(Seen::Suspended | Seen::Staging)) => {
                 live.asked = Some(Asked::Resume);
                 effects.actions.push(Action::Resume(key));
             }
             _ => {}
         }
+    }
+
+    /// Has the input of one brought in that is not to begin yet.
+    fn stage(&mut self, key: AttemptKey, effects: &mut Effects) {
+        let Some(held) = self.book.attempts().get(&key) else {
+            return;
+        };
+        let of_job = self.book.of_job(key.job_id);
+        let waits = of_job
+            .into_iter()
+            .any(|(other, held)| other != key && runs(held));
+        let task = held.task.clone();
+        if task.inputs.is_empty() || waits {
+            return;
+        }
+        self.live.entry(key).or_default().asked = Some(Asked::Stage);
+        // A command of the site runs from now on: only the engine can say that nothing does.
+        self.record(Record::Start { key }, effects);
+        effects.actions.push(Action::Stage(key, task));
     }
 
     fn suspend(&mut self, key: AttemptKey, effects: &mut Effects) {
@@ -388,7 +419,8 @@ impl Core {
             .is_some_and(|held| held.started);
         let live = self.live.entry(key).or_default();
         let is_asked = match (live.asked, &live.seen) {
-            (Some(Asked::Suspend), _) | (None, Some(Seen::Suspended | Seen::NotStarted)) => true,
+            (Some(Asked::Stage | Asked::Suspend), _)
+            | (None, Some(Seen::Suspended | Seen::NotStarted)) => true,
             (Some(Asked::Start | Asked::Resume) | None, _) => false,
         };
         if started && live.kill_at.is_none() && !is_asked {

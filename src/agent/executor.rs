@@ -38,6 +38,15 @@ pub trait Executor: Send {
     /// When the engine cannot take the request.
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError>;
 
+    /// Brings the input of an attempt in and does not begin it; `start` follows. An engine that cannot do so does nothing
+    /// here and brings it in at the start.
+    ///
+    /// # Errors
+    /// When the engine cannot take the request.
+    fn stage(&mut self, _key: AttemptKey, _task: &Task) -> Result<(), ExecutorError> {
+        Ok(())
+    }
+
     /// Pauses it.
     ///
     /// # Errors

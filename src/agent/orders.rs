@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    agent::attempt::{AttemptKey, Checkpoint, CheckpointSignal, Task},
+    agent::attempt::{AttemptKey, Checkpoint, CheckpointSignal, Task, Transfer},
     clock::Mono,
-    domain::ids::JobId,
+    domain::{execution::is_staged_name, ids::JobId},
     limits,
     proto::v1,
 };
@@ -135,6 +135,8 @@ fn read_offer(offer: v1::AttemptOffer) -> Result<Task, String> {
         None => Duration::from_millis(limits::STOP_GRACE_MS_DEFAULT),
     };
     let checkpoint = execution.checkpoint.map(read_checkpoint).transpose()?;
+    let inputs = read_transfers(execution.inputs)?;
+    let outputs = read_transfers(execution.outputs)?;
     let resources = offer.task_resources.ok_or("task_resources is missing")?;
     if !(1..=limits::TASKS_MAX).contains(&offer.task_count) {
         return Err("task_count is out of range".to_owned());
@@ -149,7 +151,28 @@ fn read_offer(offer: v1::AttemptOffer) -> Result<Task, String> {
         max_run_time,
         stop_grace: stop_grace.min(Duration::from_millis(limits::STOP_GRACE_MS_MAX)),
         checkpoint,
+        inputs,
+        outputs,
+        stage_bits_per_second: offer.stage_bits_per_second,
     })
+}
+
+fn read_transfers(transfers: Vec<v1::Transfer>) -> Result<Vec<Transfer>, String> {
+    if transfers.len() > limits::TRANSFERS_MAX {
+        return Err("there are too many files to copy".to_owned());
+    }
+    let read = |transfer: v1::Transfer| {
+        for name in [&transfer.source, &transfer.destination] {
+            if !is_staged_name(name) {
+                return Err(format!("{name:?} is no relative path of a file to copy"));
+            }
+        }
+        Ok(Transfer {
+            source: transfer.source,
+            destination: transfer.destination,
+        })
+    };
+    transfers.into_iter().map(read).collect()
 }
 
 fn read_checkpoint(checkpoint: v1::Checkpoint) -> Result<Checkpoint, String> {

@@ -77,6 +77,7 @@ fn ended(end: &End) -> v1::AttemptEnded {
         How::Stopped(StopCause::TimedOut) => (v1::AttemptEnd::TimedOut, 0, 0),
         How::OutOfMemory => (v1::AttemptEnd::OutOfMemory, 0, 0),
         How::StartFailed => (v1::AttemptEnd::StartFailed, 0, 0),
+        How::StageFailed => (v1::AttemptEnd::StageFailed, 0, 0),
         How::EngineLost => (v1::AttemptEnd::EngineLost, 0, 0),
     };
     v1::AttemptEnded {

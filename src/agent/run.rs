@@ -16,7 +16,7 @@ use crate::{
         core::{Action, Core, Effects, Lease, Now},
         executor::{EngineEvent, Executor, ExecutorError},
         files::FileError,
-        local::{LocalError, LocalExecutor, SandboxChoice},
+        local::{LocalError, LocalExecutor, SandboxChoice, Staging},
         report::report,
         session::{Session, SessionEvent},
         spool::{Secret, Spool, read_lease},
@@ -45,6 +45,8 @@ pub struct Settings {
     pub token: Option<Secret>,
     /// What programs see of the machine.
     pub sandbox: SandboxChoice,
+    /// Where its staging area is; without one it copies nothing.
+    pub staging: Option<Staging>,
     /// This program, which has the shim as a subcommand.
     pub program: PathBuf,
 }
@@ -165,7 +167,15 @@ impl Agent {
         let lease = read_lease(spool.dir())?;
         let program = settings.program.clone();
         let name = &spool.identity().instance_id;
-        let executor = LocalExecutor::new(spool.dir(), name, program, settings.sandbox, events)?;
+        let staging = settings.staging.clone();
+        let executor = LocalExecutor::new(
+            spool.dir(),
+            name,
+            program,
+            settings.sandbox,
+            staging,
+            events,
+        )?;
         let core = Core::new(book, lease);
         let first = Arc::new(report(&core, spool.identity()));
         let (reports, newest) = watch::channel(first);
@@ -248,6 +258,7 @@ impl Agent {
         tracing::debug!(?action, "asking the engine");
         let (key, asked) = match action {
             Action::Start(key, task) => (key, self.executor.start(key, &task)),
+            Action::Stage(key, task) => (key, self.executor.stage(key, &task)),
             Action::Suspend(key) => (key, self.executor.suspend(key)),
             Action::Resume(key) => (key, self.executor.resume(key)),
             Action::Stop(key, grace, cause) => (key, self.executor.stop(key, grace, cause)),

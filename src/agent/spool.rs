@@ -339,6 +339,9 @@ mod tests {
                 max_run_time: Duration::from_secs(1),
                 stop_grace: Duration::ZERO,
                 checkpoint: None,
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                stage_bits_per_second: 0,
             },
         }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::{
     agent::{
-        local::{self, SandboxChoice},
+        local::{self, SandboxChoice, Staging},
         run::{self, AgentError, Settings},
         session,
         spool::Secret,
@@ -61,6 +61,14 @@ pub(crate) struct AgentArgs {
     /// What programs see of the machine: everything (none), or their own directory to write to and the rest to read (bwrap).
     #[arg(long, value_enum, default_value_t = Sandbox::Auto)]
     sandbox: Sandbox,
+    /// Staging area from which inputs of jobs are copied and to which outputs go: a directory, or what the staging
+    /// command makes of it. Without one, jobs with either fail here.
+    #[arg(long, value_name = "DIR")]
+    stage_root: Option<String>,
+    /// What copies: words split at spaces, read by no shell, with the marks {source}, {destination} and
+    /// {kib_per_second} (0 for no limit); without it rsync.
+    #[arg(long, value_name = "COMMAND", requires = "stage_root")]
+    stage_command: Option<String>,
     /// How log lines look: text or json.
     #[arg(long, value_name = "FORM", default_value = "text", value_parser = super::serve::parse_log_format)]
     log_format: LogFormat,
@@ -102,6 +110,11 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
         path: "/proc/self/exe".into(),
         source,
     })?;
+    let staging = args
+        .stage_root
+        .map(|root| Staging::new(&root, args.stage_command.as_deref()))
+        .transpose()
+        .map_err(Failure::Usage)?;
     let settings = Settings {
         site_id: args.site,
         endpoint: session::over_bad_lines(args.tls.endpoint(&args.server)?),
@@ -112,6 +125,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
             Sandbox::None => SandboxChoice::None,
             Sandbox::Bwrap => SandboxChoice::Bwrap,
         },
+        staging,
         program,
     };
     run::run(settings).await.map_err(|error| match error {

@@ -27,6 +27,7 @@ use crate::{
     server, telemetry,
 };
 
+mod agents;
 mod jobs;
 
 const EXAMPLES: &str = "\
@@ -34,6 +35,8 @@ Examples:
   lancang load                                  64 callers, one job a call, against a server of its own
   lancang load --mode stream --jobs 100000      one stream
   lancang load --server http://127.0.0.1:50051  against a running server that has the sites of the starter data
+  lancang load --agents 10 --starts-per-second 1000   simulated agents and jobs that start at once
+  lancang load --agents 200 --seconds 60              what idle agents cost the server
 Without --server a server is started in a temporary directory, with the sites and forecasts of the starter data.";
 
 /// Most submissions without an answer on one stream.
@@ -58,6 +61,20 @@ pub(crate) struct LoadArgs {
     /// Callers at once (unary, batch) or streams (stream) [default: 64, 4, 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     callers: Option<u32>,
+    /// Simulate so many agents, each of a site of its own, against a server of its own in another process.
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with_all = ["server", "mode", "jobs", "callers"],
+        value_parser = clap::value_parser!(u32).range(1..=256)
+    )]
+    agents: Option<u32>,
+    /// Jobs a second that start at once at those agents; 0 leaves them idle.
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "agents", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    starts_per_second: u32,
+    /// For how long.
+    #[arg(long, default_value_t = 20, value_name = "N", requires = "agents", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
     /// Number that the jobs follow from.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
@@ -87,6 +104,9 @@ struct Tally {
 
 /// Runs the load.
 pub(crate) async fn run(args: LoadArgs) -> Result<(), Failure> {
+    if let Some(n_agents) = args.agents {
+        return agents::run(&args, n_agents).await;
+    }
     if let Some(server) = &args.server {
         if args.starter_data {
             send_starter_data(server).await?;

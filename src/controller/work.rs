@@ -56,12 +56,14 @@ pub struct Enrollment {
 /// Jobs by the moment at which the clock concerns them; exactly those of the state.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    /// Planned jobs with something to run, by site and first slot.
+    /// Planned jobs with something to run, by site and the slot from which they are offered.
     starts: BTreeMap<SiteId, BTreeSet<(Slot, JobId)>>,
     /// Active jobs by the end of their placement.
     ends: BTreeSet<(Slot, JobId)>,
     /// Jobs whose overrun found no room in the slot.
     unbooked: (Slot, BTreeSet<JobId>),
+    /// Jobs that were not offered in the slot, because rules forbid it by now.
+    forbidden: (Slot, BTreeSet<JobId>),
     /// The last slot in which plans were followed.
     followed: Slot,
 }
@@ -88,7 +90,7 @@ impl Agenda {
         match &job.state {
             JobState::Planned(placement) if job.spec.execution.is_some() => {
                 let starts = self.starts.entry(placement.site.clone()).or_default();
-                starts.insert((placement.start(), job.id));
+                starts.insert((job.offered_from(placement), job.id));
             }
             JobState::Active(active) => {
                 self.ends.insert((active.placement.end(), job.id));
@@ -101,7 +103,7 @@ impl Agenda {
         match &job.state {
             JobState::Planned(placement) if job.spec.execution.is_some() => {
                 if let Some(starts) = self.starts.get_mut(&placement.site) {
-                    starts.remove(&(placement.start(), job.id));
+                    starts.remove(&(job.offered_from(placement), job.id));
                 }
             }
             JobState::Active(active) => {
@@ -253,10 +255,40 @@ impl Writer {
             let up_to = (slot, JobId(u128::MAX));
             due.extend(starts.range(..=up_to).map(|(_, id)| *id));
         }
+        self.drop_forbidden(&mut due, slot);
         for ids in due.chunks(limits::REPLAN_CANDIDATES_MAX) {
             if let Some(record) = self.core.decide_starts(ids, now) {
                 self.commit_work(record, batch);
             }
+        }
+    }
+
+    /// Takes out what the data rules forbid by now, whatever they allowed when it was planned, and has it planned anew.
+    fn drop_forbidden(&mut self, due: &mut Vec<JobId>, slot: Slot) {
+        if self.agenda.forbidden.0 != slot {
+            self.agenda.forbidden = (slot, BTreeSet::new());
+        }
+        let state = self.core.state();
+        let mut sites = BTreeSet::new();
+        due.retain(|id| {
+            let Some(job) = state.job(*id) else {
+                return false;
+            };
+            let is_allowed = job
+                .placement()
+                .is_none_or(|placement| self.plan.timetable.allows_data(&job.spec, placement));
+            if !is_allowed && self.agenda.forbidden.1.insert(*id) {
+                warn!(job = %id, "it is not offered: the data rules forbid its place by now");
+                sites.extend(job.placement().map(|placement| placement.site.clone()));
+            }
+            is_allowed
+        });
+        for site in sites {
+            self.replanning.note(Due {
+                cause: ChangeCause::SiteChanged,
+                trigger: site.as_str().into(),
+                scope: self.all_of(&site, false),
+            });
         }
     }
 

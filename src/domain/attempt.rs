@@ -83,6 +83,8 @@ pub enum AttemptEnd {
     Declined,
     /// Its site was given up.
     SiteLost,
+    /// Its input could not be brought in, or its output not out.
+    StageFailed,
 }
 
 /// All attempts of a job that are kept, and what follows from those before.
@@ -113,6 +115,7 @@ impl AttemptEnd {
             Self::OutOfMemory => Some(FailureClass::OutOfMemory),
             Self::StartFailed => Some(FailureClass::Start),
             Self::EngineLost => Some(FailureClass::Engine),
+            Self::StageFailed => Some(FailureClass::Stage),
         }
     }
 }
@@ -122,7 +125,10 @@ impl Attempt {
     #[must_use]
     pub fn may_have_begun(&self) -> bool {
         let never = self.ended.as_ref().is_some_and(|ended| {
-            matches!(ended.end, AttemptEnd::Declined | AttemptEnd::StartFailed)
+            matches!(
+                ended.end,
+                AttemptEnd::Declined | AttemptEnd::StartFailed | AttemptEnd::StageFailed
+            )
         });
         self.started_at.is_some() || !never
     }

@@ -30,6 +30,20 @@ pub struct Execution {
     pub pause_mode: PauseMode,
     /// How the program is told to save what it has done, before it is paused or stopped to go on later.
     pub checkpoint: Option<Checkpoint>,
+    /// What is copied from the site's staging area into the program's directory before it begins.
+    pub inputs: Box<[Transfer]>,
+    /// What is copied from there to the staging area after it has succeeded.
+    pub outputs: Box<[Transfer]>,
+}
+
+/// A file or directory that is copied. Both names are relative: one to the site's staging area, one to the directory in
+/// which the program starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// From where.
+    pub source: Arc<str>,
+    /// To where.
+    pub destination: Arc<str>,
 }
 
 /// What becomes of a program between two runs of its job.
@@ -99,6 +113,8 @@ pub enum FailureClass {
     Start,
     /// The engine lost it.
     Engine,
+    /// Its input could not be brought in, or its output not out.
+    Stage,
 }
 
 impl Execution {
@@ -142,6 +158,8 @@ impl Execution {
                 || "is at most 1 hour".into(),
             );
         }
+        check_transfers(&mut found, "inputs", &self.inputs);
+        check_transfers(&mut found, "outputs", &self.outputs);
         found.check(
             self.pause_mode == PauseMode::Suspend || !self.at_most_once,
             "pause_mode",
@@ -228,6 +246,41 @@ impl RetryPolicy {
     }
 }
 
+/// Whether a name leads to something below its root, whatever the root, and no program can take it for an option.
+#[must_use]
+pub fn is_staged_name(name: &str) -> bool {
+    let is_part = |part: &str| {
+        (1..=limits::STAGED_PART_BYTES_MAX).contains(&part.len())
+            && part != "."
+            && part != ".."
+            && !part.starts_with('-')
+            && !part.chars().any(char::is_control)
+    };
+    name.len() <= limits::STAGED_NAME_BYTES_MAX && name.split('/').all(is_part)
+}
+
+fn check_transfers(found: &mut Violations, field: &str, transfers: &[Transfer]) {
+    found.check(transfers.len() <= limits::TRANSFERS_MAX, field, || {
+        format!("has at most {} entries", limits::TRANSFERS_MAX)
+    });
+    let mut destinations = BTreeSet::new();
+    for (i, transfer) in transfers.iter().enumerate().take(limits::TRANSFERS_MAX) {
+        for (name, text) in [
+            ("source", &transfer.source),
+            ("destination", &transfer.destination),
+        ] {
+            found.check(is_staged_name(text), &format!("{field}[{i}].{name}"), || {
+                "is a relative path without `.`, `..`, empty parts, parts that begin with `-`, or control characters".into()
+            });
+        }
+        found.check(
+            destinations.insert(&transfer.destination),
+            &format!("{field}[{i}].destination"),
+            || "is no destination of another entry".into(),
+        );
+    }
+}
+
 fn is_variable_name(name: &str) -> bool {
     let mut chars = name.chars();
     let begins = chars
@@ -262,6 +315,8 @@ mod tests {
             stop_grace_ms: 0,
             pause_mode: PauseMode::Suspend,
             checkpoint: None,
+            inputs: Box::default(),
+            outputs: Box::default(),
         }
     }
 
@@ -319,6 +374,46 @@ mod tests {
         paused.checkpoint = Some(checkpoint(limits::CHECKPOINT_GRACE_MS_MAX + 1));
         paused.at_most_once = true;
         assert_eq!(fields(&paused), ["checkpoint.grace", "pause_mode"]);
+    }
+
+    #[test]
+    fn names_of_staged_files_stay_below_their_root() {
+        let transfer = |source: &str, destination: &str| Transfer {
+            source: source.into(),
+            destination: destination.into(),
+        };
+        let with = |transfers: Vec<Transfer>| {
+            let mut staged = execution(&["run"], &[]);
+            staged.inputs = transfers.into();
+            fields(&staged)
+        };
+        let part = "p".repeat(limits::STAGED_PART_BYTES_MAX);
+        let longest = format!("{part}/{part}/{part}/{part}/");
+        let longest = &longest[..limits::STAGED_NAME_BYTES_MAX];
+        assert!(longest.ends_with('/'));
+        let longest = &format!("{}x", &longest[..limits::STAGED_NAME_BYTES_MAX - 2]);
+        for good in [
+            "a", "a/b.c", "...", "a b", "{source}", "$(id)", "é", longest,
+        ] {
+            assert_eq!(with(vec![transfer(good, "x")]), [""; 0], "{good:?}");
+        }
+        let long_part = format!("{part}p");
+        let long = format!("{part}/{part}/{part}/{part}/x");
+        for wrong in [
+            "", "/", "/a", "a/", "a//b", ".", "a/.", "..", "a/../b", "-a", "a/-b", "a\0", "a\nb",
+            &long_part, &long,
+        ] {
+            assert_eq!(
+                with(vec![transfer(wrong, "x")]),
+                ["inputs[0].source"],
+                "{wrong:?}"
+            );
+        }
+        let twice = vec![transfer("a", "x"), transfer("b", "x")];
+        assert_eq!(with(twice), ["inputs[1].destination"]);
+        let many = |n: usize| (0..n).map(|i| transfer("a", &i.to_string())).collect();
+        assert_eq!(with(many(limits::TRANSFERS_MAX)), [""; 0]);
+        assert_eq!(with(many(limits::TRANSFERS_MAX + 1)), ["inputs"]);
     }
 
     #[test]

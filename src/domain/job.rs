@@ -469,6 +469,18 @@ impl Job {
         self.state.placement()
     }
 
+    /// The slot in which it is offered to the agent of its placement: that of its first run, or before it that of the
+    /// transfer in which the agent brings its input in.
+    #[must_use]
+    pub fn offered_from(&self, placement: &Placement) -> Slot {
+        let stages = self.spec.execution.as_deref();
+        let stages = stages.is_some_and(|execution| !execution.inputs.is_empty());
+        let transfer = placement.stage_in.as_ref().filter(|_| stages);
+        transfer.map_or(placement.start(), |transfer| {
+            transfer.slots.start.min(placement.start())
+        })
+    }
+
     /// Whether it is between two runs of its placement, its last attempt ended by the pause: it stays where it is and
     /// goes on with the next run.
     #[must_use]

@@ -126,7 +126,7 @@ pub(super) trait Sink {
 /// Only remembers that something was refused.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    refused: bool,
+    pub(super) refused: bool,
 }
 
 /// Keeps all refusals.

@@ -9,12 +9,14 @@ use thiserror::Error;
 use crate::{
     domain::{
         ids::SiteId,
+        job::JobSpec,
         placement::{Placement, Run},
         refusal::{Outcome, SiteVerdict},
     },
     planner::{
         Request, Timetable,
         cost::{Aim, Bill, Meter, Score, Sums},
+        data_rules::JobRules,
         explain::refusals,
         feasibility::{Ask, Offer, Tally, Work, examine, pool_position},
         interruptible, malleable, rigid,
@@ -70,6 +72,26 @@ impl Timetable {
         let mut ask = Ask::new(self, request, &work);
         ask.aim = Aim::Soonest;
         self.place_by(&ask)
+    }
+
+    /// Whether the data rules allow a job where it is placed, to the end of its last run, as its site is now.
+    #[must_use]
+    pub fn allows_data(&self, spec: &JobSpec, placement: &Placement) -> bool {
+        let Ok(site) = self.position(&placement.site) else {
+            return false;
+        };
+        let site = &self.sites[site].site;
+        let rules = JobRules::new(&spec.data_policy);
+        let mut tally = Tally::default();
+        let valid_until = rules.check(site, &mut tally);
+        let end = self.grid.start_of(placement.end());
+        let pool = site.pool(&placement.pool);
+        let is_pool_fit = pool.is_some_and(|(_, pool)| {
+            let mixes = rules.needs_no_mix && !pool.no_domestic_mix;
+            let is_open = spec.data_policy.require.encrypted_in_use && !pool.encrypted_in_use;
+            !mixes && !is_open
+        });
+        !tally.refused && valid_until.is_none_or(|until| end <= until) && is_pool_fit
     }
 
     /// The same site, pool and runs under the present outlook and reservations; `None` when they no longer fit or

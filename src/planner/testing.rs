@@ -134,6 +134,8 @@ pub(super) fn execution() -> Execution {
         stop_grace_ms: 0,
         pause_mode: crate::domain::execution::PauseMode::Suspend,
         checkpoint: None,
+        inputs: Box::default(),
+        outputs: Box::default(),
     }
 }
 

@@ -67,6 +67,7 @@ fn failed(job: &Job) -> String {
         Some(AttemptEnd::OutOfMemory) => "it took more memory than it had asked for".into(),
         Some(AttemptEnd::StartFailed) => "it could not be started".into(),
         Some(AttemptEnd::SelfFenced | AttemptEnd::SiteLost) => "its site was lost".into(),
+        Some(AttemptEnd::StageFailed) => "its input or output could not be copied".into(),
         Some(AttemptEnd::EngineLost) => "its engine lost it".into(),
         Some(AttemptEnd::Stopped | AttemptEnd::Paused | AttemptEnd::Declined) | None => {
             "no attempt is left".into()

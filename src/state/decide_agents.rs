@@ -13,7 +13,7 @@ use crate::{
         attempt::{Attempt, AttemptEnd, Ended, Fence},
         execution::{PauseMode, SiteLostPolicy},
         ids::{JobId, SiteId},
-        job::{Active, ChangeCause, Job, JobState, Phase, StopCause},
+        job::{Active, ChangeCause, Job, JobState, Pause, Phase, StopCause},
     },
     limits,
     slot::TimeMs,
@@ -175,7 +175,7 @@ impl Core {
             let is_due = if job.goes_on() {
                 placement.runs.iter().any(|run| run.slots.contains(slot))
             } else {
-                placement.start() <= slot
+                job.offered_from(placement) <= slot
             };
             if job.spec.execution.is_none() || !is_due || agent.member.is_none() {
                 continue;
@@ -198,7 +198,8 @@ impl Core {
                 state: JobState::Active(Active {
                     placement: placement.clone(),
                     phase: Phase::Assigned,
-                    pause: None,
+                    // Before its first run only its input is brought in.
+                    pause: (slot < placement.start()).then_some(Pause::Plan),
                     is_silent: false,
                 }),
                 work: Some(Arc::new(work.with(attempt))),

@@ -284,6 +284,8 @@ impl World {
                     _ => PauseMode::Suspend,
                 },
                 checkpoint: None,
+                inputs: Box::default(),
+                outputs: Box::default(),
             })),
             ..testing::spec()
         });

@@ -27,6 +27,9 @@ fn task() -> Task {
         max_run_time: Duration::from_secs(600),
         stop_grace: Duration::from_secs(5),
         checkpoint: None,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        stage_bits_per_second: 0,
     }
 }
 

@@ -16,7 +16,11 @@ use crate::{
     agent::{
         attempt::{AttemptKey, End, StopCause, Task},
         files::{self, Durability, FileError, io_error},
-        local::{cgroup::Cgroups, sandbox::Sandbox},
+        local::{
+            cgroup::Cgroups,
+            sandbox::Sandbox,
+            staging::{self, Staging},
+        },
     },
     clock::Mono,
 };
@@ -34,6 +38,8 @@ pub(super) struct Plan {
     pub(super) task: Task,
     pub(super) sandbox: Sandbox,
     pub(super) cgroups: Cgroups,
+    #[serde(default)]
+    pub(super) staging: Option<Staging>,
 }
 
 /// What the agent wants; the newest counts.
@@ -52,11 +58,14 @@ pub(super) enum Wanted {
 /// Where the shim says that the attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Status {
-    /// Process of the program; it leads the group of the same number.
+    /// Process of the program, which leads the group of the same number; that of the shim while it stages.
     pub(super) pid: u32,
     /// When it began, in the kernel's ticks: tells it from a later process with its number.
     pub(super) start_ticks: u64,
     pub(super) suspended: bool,
+    /// The program has not begun: its input is brought in, or it waits for its start.
+    #[serde(default)]
+    pub(super) staging: bool,
 }
 
 /// How it ended.
@@ -100,9 +109,17 @@ impl AttemptDir {
         if !from.is_dir() || to.exists() {
             return Ok(());
         }
+        if earlier.is_staged() {
+            staging::note_staged(self)?;
+        }
         fs::rename(&from, &to).map_err(io_error("take over", &from))?;
         files::sync_dir(&self.path)?;
         files::sync_dir(&earlier.path)
+    }
+
+    /// Whether its input is in its directory.
+    pub(super) fn is_staged(&self) -> bool {
+        self.path.join("staged").exists()
     }
 
     /// Makes the directory with what shim and program find in it.

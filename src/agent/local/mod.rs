@@ -27,13 +27,14 @@ mod payload;
 mod process;
 mod sandbox;
 mod shim;
+mod staging;
 
 use self::{
     attempt_dir::{AttemptDir, Outcome, Plan, Wanted},
     cgroup::Cgroups,
     sandbox::Sandbox,
 };
-pub use self::{sandbox::SandboxChoice, shim::run as run_shim};
+pub use self::{sandbox::SandboxChoice, shim::run as run_shim, staging::Staging};
 use crate::{
     agent::{
         attempt::{AttemptKey, End, How, Seen, StopCause, Task, shorten},
@@ -71,6 +72,7 @@ pub struct LocalExecutor {
     program: PathBuf,
     sandbox: Sandbox,
     cgroups: Cgroups,
+    staging: Option<Staging>,
     watched: Arc<Mutex<Watched>>,
     /// Attempts that are over and only kept for their logs.
     kept: BTreeSet<AttemptKey>,
@@ -105,6 +107,7 @@ impl LocalExecutor {
         name: &str,
         program: PathBuf,
         choice: SandboxChoice,
+        staging: Option<Staging>,
         events: mpsc::Sender<EngineEvent>,
     ) -> Result<Self, LocalError> {
         // Shims get paths from here whatever directory they run in.
@@ -129,6 +132,7 @@ impl LocalExecutor {
             program,
             sandbox,
             cgroups,
+            staging,
             watched,
             kept: BTreeSet::new(),
             paused: BTreeMap::new(),
@@ -184,6 +188,52 @@ impl LocalExecutor {
         }
         Ok(())
     }
+
+    /// Starts a shim for an attempt.
+    fn launch(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
+        let dir = self.dir(key);
+        if let Some(earlier) = self.paused.get(&key.job_id).copied() {
+            dir.inherit(&self.dir(earlier))?;
+            self.paused.remove(&key.job_id);
+            self.keep_logs(earlier)?;
+        }
+        dir.prepare(&Plan {
+            key,
+            task: task.clone(),
+            sandbox: self.sandbox.clone(),
+            cgroups: self.cgroups.clone(),
+            staging: self.staging.clone(),
+        })?;
+        let log = dir.log("shim.log");
+        let log = files::private()
+            .create(true)
+            .truncate(false)
+            .open(&log)
+            .map_err(io_error("open", &log))?;
+        let shim = Command::new(&self.program)
+            .arg("agent-shim")
+            .arg(dir.path())
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(io_error("start", &self.program))?;
+        self.watch(key, Some(shim));
+        Ok(())
+    }
+
+    /// Whether a shim lives or has settled the attempt.
+    fn has_shim(&self, key: AttemptKey) -> Result<bool, FileError> {
+        let mut watched = lock(&self.watched);
+        let shim = watched
+            .attempts
+            .get_mut(&key)
+            .and_then(|watch| watch.shim.as_mut());
+        let lives = shim.is_some_and(|shim| matches!(shim.try_wait(), Ok(None)));
+        Ok(lives || self.dir(key).is_claimed())
+    }
 }
 
 impl Drop for LocalExecutor {
@@ -214,37 +264,23 @@ impl Executor for LocalExecutor {
         Ok(known)
     }
 
+    fn stage(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
+        let dir = self.dir(key);
+        files::make_dir(dir.path())?;
+        // First the wish: a shim that has brought the input in reads it before it begins.
+        dir.want(Wanted::Suspend)?;
+        self.launch(key, task)
+    }
+
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
         let dir = self.dir(key);
-        if let Some(earlier) = self.paused.get(&key.job_id).copied() {
-            dir.inherit(&self.dir(earlier))?;
-            self.paused.remove(&key.job_id);
-            self.keep_logs(earlier)?;
+        if dir.path().is_dir() && dir.wanted()? == Wanted::Suspend {
+            dir.want(Wanted::Run)?;
+            if self.has_shim(key)? {
+                return Ok(());
+            }
         }
-        dir.prepare(&Plan {
-            key,
-            task: task.clone(),
-            sandbox: self.sandbox.clone(),
-            cgroups: self.cgroups.clone(),
-        })?;
-        let log = dir.log("shim.log");
-        let log = files::private()
-            .create(true)
-            .truncate(false)
-            .open(&log)
-            .map_err(io_error("open", &log))?;
-        let shim = Command::new(&self.program)
-            .arg("agent-shim")
-            .arg(dir.path())
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(io_error("start", &self.program))?;
-        self.watch(key, Some(shim));
-        Ok(())
+        self.launch(key, task)
     }
 
     fn suspend(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
@@ -394,12 +430,15 @@ fn inspect(dir: &AttemptDir) -> Result<Option<Seen>, FileError> {
     }
     let Some(_shim_is_dead) = dir.try_lock()? else {
         let status = dir.status()?;
-        return Ok(status.map(|status| match status.suspended {
-            true => Seen::Suspended,
-            false => Seen::Running {
-                engine_id: status.pid.to_string(),
-            },
-        }));
+        return Ok(
+            status.map(|status| match (status.staging, status.suspended) {
+                (true, _) => Seen::Staging,
+                (false, true) => Seen::Suspended,
+                (false, false) => Seen::Running {
+                    engine_id: status.pid.to_string(),
+                },
+            }),
+        );
     };
     // It may have ended in good order between the two looks.
     if let Some(outcome) = dir.outcome()? {

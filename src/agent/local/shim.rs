@@ -17,7 +17,8 @@ use crate::{
         local::{
             attempt_dir::{self, AttemptDir, Outcome, Plan, Status, Wanted},
             payload::{Exit, Payload},
-            process,
+            process::{self, Process},
+            staging::{self, Staged, Stager, Way},
         },
         spool::read_lease,
     },
@@ -45,10 +46,19 @@ pub fn run(path: &Path) -> Result<(), FileError> {
     if !dir.claim()? {
         return Ok(());
     }
-    let outcome = match unwanted(&dir)? {
-        Some(cause) => ended(How::Stopped(cause), "never begun".to_owned()),
+    let stager = Stager {
+        dir: &dir,
+        plan: &plan,
+        control: &control,
+        unwanted: &|| unwanted(&dir),
+    };
+    let outcome = match prepare(&stager)? {
+        Some(over) => over,
         None => match Payload::start(&dir, &plan) {
-            Ok(payload) => Shim::new(&dir, &plan, &control).watch(payload)?,
+            Ok(payload) => {
+                let outcome = Shim::new(&dir, &plan, &control).watch(payload)?;
+                finish(&stager, outcome)?
+            }
             Err(error) => {
                 // What failed may be something after the start itself.
                 process::end_descendants(std::process::id());
@@ -57,6 +67,57 @@ pub fn run(path: &Path) -> Result<(), FileError> {
         },
     };
     dir.set_outcome(&outcome)
+}
+
+/// Brings the input in and waits for the start, if there is anything to wait for; says how it ended if it did.
+fn prepare(stager: &Stager<'_>) -> Result<Option<Outcome>, FileError> {
+    let dir = stager.dir;
+    let stopped = |cause| Some(ended(How::Stopped(cause), "never begun".to_owned()));
+    if let Some(cause) = unwanted(dir)? {
+        return Ok(stopped(cause));
+    }
+    if stager.plan.task.inputs.is_empty() {
+        return Ok(None);
+    }
+    let own = Process::read(std::process::id());
+    dir.set_status(Status {
+        pid: std::process::id(),
+        start_ticks: own.map_or(0, |own| own.start_ticks),
+        suspended: false,
+        staging: true,
+    })?;
+    if !dir.is_staged() {
+        match stager.run(Way::In)? {
+            Staged::Done => staging::note_staged(dir)?,
+            Staged::Failed(said) => return Ok(Some(ended(How::StageFailed, said))),
+            Staged::Stopped(cause) => return Ok(stopped(cause)),
+        }
+    }
+    Ok(stager.hold()?.and_then(stopped))
+}
+
+/// Brings the output out of a program that has succeeded.
+fn finish(stager: &Stager<'_>, outcome: Outcome) -> Result<Outcome, FileError> {
+    let has_output = !stager.plan.task.outputs.is_empty();
+    if !has_output || outcome.end.how != (How::Exited { code: 0 }) {
+        return Ok(outcome);
+    }
+    let (how, said) = match stager.run(Way::Out)? {
+        Staged::Done => return Ok(outcome),
+        Staged::Failed(said) => (How::StageFailed, said),
+        Staged::Stopped(cause) => (
+            How::Stopped(cause),
+            "while its output was copied".to_owned(),
+        ),
+    };
+    Ok(Outcome {
+        end: End {
+            how,
+            message: shorten(format!("{said}; {}", outcome.end.message)),
+            ..outcome.end
+        },
+        ..outcome
+    })
 }
 
 fn ended(how: How, message: String) -> Outcome {
@@ -151,6 +212,7 @@ impl<'a> Shim<'a> {
             pid: payload.leader.pid,
             start_ticks: payload.leader.start_ticks,
             suspended: self.paused.is_some(),
+            staging: false,
         })
     }
 

@@ -8,19 +8,20 @@ use super::fields::Fields;
 use crate::{
     domain::execution::{
         Checkpoint, CheckpointSignal, Execution, FailureClass, PauseMode, RetryPolicy,
-        SiteLostPolicy,
+        SiteLostPolicy, Transfer,
     },
     limits,
     proto::v1,
 };
 
-const CLASSES: [(v1::FailureClass, FailureClass); 6] = [
+const CLASSES: [(v1::FailureClass, FailureClass); 7] = [
     (v1::FailureClass::ExitCode, FailureClass::ExitCode),
     (v1::FailureClass::Signal, FailureClass::Signal),
     (v1::FailureClass::Timeout, FailureClass::Timeout),
     (v1::FailureClass::OutOfMemory, FailureClass::OutOfMemory),
     (v1::FailureClass::Start, FailureClass::Start),
     (v1::FailureClass::Engine, FailureClass::Engine),
+    (v1::FailureClass::Stage, FailureClass::Stage),
 ];
 
 const SITE_LOST: [(v1::SiteLostPolicy, SiteLostPolicy); 3] = [
@@ -83,8 +84,20 @@ pub(super) fn execution(
                 |mode| mode.as_str_name(),
             ),
             checkpoint: checkpoint(fields, execution.checkpoint.as_ref()),
+            inputs: transfers(&execution.inputs),
+            outputs: transfers(&execution.outputs),
         }
     }))
+}
+
+/// No more than one above the bound is needed to be refused.
+fn transfers(transfers: &[v1::Transfer]) -> Box<[Transfer]> {
+    let transfers = transfers.iter().take(limits::TRANSFERS_MAX + 1);
+    let transfer = |transfer: &v1::Transfer| Transfer {
+        source: transfer.source.as_str().into(),
+        destination: transfer.destination.as_str().into(),
+    };
+    transfers.map(transfer).collect()
 }
 
 fn checkpoint(fields: &mut Fields, checkpoint: Option<&v1::Checkpoint>) -> Option<Checkpoint> {

@@ -7,7 +7,9 @@ use crate::{
     controller::LeaseTimes,
     domain::{
         attempt::{Attempt, AttemptEnd, Fence},
-        execution::{CheckpointSignal, Execution, FailureClass, PauseMode, SiteLostPolicy},
+        execution::{
+            CheckpointSignal, Execution, FailureClass, PauseMode, SiteLostPolicy, Transfer,
+        },
         ids::SiteId,
         job::{Active, Job, Phase, StopCause},
     },
@@ -62,6 +64,7 @@ fn attempt_end(end: AttemptEnd) -> v1::AttemptEnd {
         AttemptEnd::Declined => v1::AttemptEnd::Declined,
         AttemptEnd::SiteLost => v1::AttemptEnd::SiteLost,
         AttemptEnd::Paused => v1::AttemptEnd::Paused,
+        AttemptEnd::StageFailed => v1::AttemptEnd::StageFailed,
     }
 }
 
@@ -106,7 +109,17 @@ pub(super) fn execution(execution: &Execution) -> v1::Execution {
             .into(),
             grace: Some(duration(checkpoint.grace_ms)),
         }),
+        inputs: transfers(&execution.inputs),
+        outputs: transfers(&execution.outputs),
     }
+}
+
+fn transfers(transfers: &[Transfer]) -> Vec<v1::Transfer> {
+    let transfer = |transfer: &Transfer| v1::Transfer {
+        source: transfer.source.to_string(),
+        destination: transfer.destination.to_string(),
+    };
+    transfers.iter().map(transfer).collect()
 }
 
 fn failure_class(class: FailureClass) -> v1::FailureClass {
@@ -117,6 +130,7 @@ fn failure_class(class: FailureClass) -> v1::FailureClass {
         FailureClass::OutOfMemory => v1::FailureClass::OutOfMemory,
         FailureClass::Start => v1::FailureClass::Start,
         FailureClass::Engine => v1::FailureClass::Engine,
+        FailureClass::Stage => v1::FailureClass::Stage,
     }
 }
 
@@ -146,6 +160,20 @@ pub(in crate::service) fn orders(
     }
 }
 
+/// The bandwidth that was booked for the input, or what the job may take when nothing was.
+fn stage_rate(job: &Job, active: &Active) -> u64 {
+    let booked = active.placement.stage_in.as_ref();
+    let asked = || {
+        job.spec
+            .staging
+            .map(|staging| staging.bits_per_second(None))
+    };
+    let rate = booked
+        .map(|stage_in| stage_in.bits_per_second)
+        .or_else(asked);
+    rate.unwrap_or_default()
+}
+
 fn order(job: &Job, active: &Active, epoch: u64) -> Option<v1::AttemptOrder> {
     // What an earlier agent was offered is not this one's to run.
     let last = job.work.as_deref()?.last()?;
@@ -167,6 +195,7 @@ fn order(job: &Job, active: &Active, epoch: u64) -> Option<v1::AttemptOrder> {
         max_run_time: Some(duration(
             execution_of.max_run_ms(job.spec.timing.runtime_ms),
         )),
+        stage_bits_per_second: stage_rate(job, active),
     });
     Some(v1::AttemptOrder {
         job_id: job.id.to_string(),

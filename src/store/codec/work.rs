@@ -10,7 +10,7 @@ use crate::{
         attempt::{Attempt, AttemptEnd, Ended, Fence, Work},
         execution::{
             Checkpoint, CheckpointSignal, Execution, FailureClass, PauseMode, RetryPolicy,
-            SiteLostPolicy,
+            SiteLostPolicy, Transfer,
         },
         ids::Revision,
         interner::Interner,
@@ -25,13 +25,14 @@ use crate::{
     },
 };
 
-const CLASSES: [FailureClass; 6] = [
+const CLASSES: [FailureClass; 7] = [
     FailureClass::ExitCode,
     FailureClass::Signal,
     FailureClass::Timeout,
     FailureClass::OutOfMemory,
     FailureClass::Start,
     FailureClass::Engine,
+    FailureClass::Stage,
 ];
 
 pub(super) fn encode_execution(execution: &Execution) -> journal_v1::Execution {
@@ -45,6 +46,8 @@ pub(super) fn encode_execution(execution: &Execution) -> journal_v1::Execution {
         stop_grace_ms,
         pause_mode,
         checkpoint,
+        inputs,
+        outputs,
     } = execution;
     let environment = environment.iter().flat_map(|(name, value)| [name, value]);
     journal_v1::Execution {
@@ -73,6 +76,8 @@ pub(super) fn encode_execution(execution: &Execution) -> journal_v1::Execution {
             Some(CheckpointSignal::Hup) => 3,
         },
         checkpoint_grace_ms: checkpoint.map_or(0, |checkpoint| checkpoint.grace_ms),
+        inputs: encode_transfers(inputs),
+        outputs: encode_transfers(outputs),
     }
 }
 
@@ -118,7 +123,28 @@ pub(super) fn decode_execution(wire: &journal_v1::Execution) -> Result<Execution
             true => PauseMode::Requeue,
         },
         checkpoint: decode_checkpoint(wire)?,
+        inputs: decode_transfers(&wire.inputs).at("inputs")?,
+        outputs: decode_transfers(&wire.outputs).at("outputs")?,
     })
+}
+
+fn encode_transfers(transfers: &[Transfer]) -> Vec<String> {
+    let names = transfers
+        .iter()
+        .flat_map(|transfer| [&transfer.source, &transfer.destination]);
+    names.map(|name| name.as_ref().into()).collect()
+}
+
+fn decode_transfers(names: &[String]) -> Result<Box<[Transfer]>, FieldProblem> {
+    let (pairs, rest) = names.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(FieldProblem::Missing);
+    }
+    let transfer = |[source, destination]: &[String; 2]| Transfer {
+        source: source.as_str().into(),
+        destination: destination.as_str().into(),
+    };
+    Ok(pairs.iter().map(transfer).collect())
 }
 
 fn decode_checkpoint(wire: &journal_v1::Execution) -> Result<Option<Checkpoint>, DecodeError> {
@@ -143,6 +169,7 @@ fn class_number(class: FailureClass) -> u32 {
         FailureClass::OutOfMemory => 4,
         FailureClass::Start => 5,
         FailureClass::Engine => 6,
+        FailureClass::Stage => 7,
     }
 }
 
@@ -279,6 +306,7 @@ fn encode_ended(ended: &Ended) -> journal_v1::Ended {
         AttemptEnd::Declined => (9, 0),
         AttemptEnd::SiteLost => (10, 0),
         AttemptEnd::Paused => (11, 0),
+        AttemptEnd::StageFailed => (12, 0),
     };
     journal_v1::Ended {
         at_ms: ended.at.0,
@@ -304,6 +332,7 @@ fn decode_ended(wire: &journal_v1::Ended) -> Result<Ended, DecodeError> {
         (9, 0) => AttemptEnd::Declined,
         (10, 0) => AttemptEnd::SiteLost,
         (11, 0) => AttemptEnd::Paused,
+        (12, 0) => AttemptEnd::StageFailed,
         _ => return Err(FieldProblem::OutOfRange).at("end"),
     };
     Ok(Ended {

@@ -16,7 +16,7 @@ use super::{
 const A: Key = ("019a0000-0000-7000-8000-00000000000a", 1);
 
 /// What has broken out of somebody's quotes before.
-const CORPUS: [&str; 20] = [
+pub(super) const CORPUS: [&str; 20] = [
     "; touch ../../../../pwned",
     "$(touch ../../../../pwned)",
     "`touch ../../../../pwned`",

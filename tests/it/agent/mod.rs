@@ -9,3 +9,4 @@ pub(crate) mod process;
 mod runs;
 mod sandbox;
 mod server;
+mod staging;

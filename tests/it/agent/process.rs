@@ -179,6 +179,7 @@ pub(super) fn program(argv: &[&str]) -> v1::AttemptOffer {
             seconds: 600,
             nanos: 0,
         }),
+        stage_bits_per_second: 0,
     }
 }
 

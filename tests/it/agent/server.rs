@@ -128,6 +128,11 @@ impl ScriptedServer {
 
     /// Orders that this runs.
     pub(super) fn offer(&self, key: Key, offer: v1::AttemptOffer) {
+        self.offer_as(key, offer, AttemptWish::Run);
+    }
+
+    /// Offers an attempt that is not to run yet, or not any more.
+    pub(super) fn offer_as(&self, key: Key, offer: v1::AttemptOffer, wish: AttemptWish) {
         let (job_id, attempt) = key;
         let order = v1::AttemptOrder {
             job_id: job_id.to_owned(),
@@ -135,7 +140,7 @@ impl ScriptedServer {
                 site_epoch: 1,
                 attempt,
             }),
-            wish: AttemptWish::Run.into(),
+            wish: wish.into(),
             offer: Some(offer),
             stop_grace: None,
             goes_on: false,

@@ -19,6 +19,7 @@ mod priority;
 mod quote_explain;
 mod replan;
 mod room;
+mod staging;
 mod submit;
 mod sweep;
 mod verbs;

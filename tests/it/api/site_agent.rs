@@ -164,11 +164,15 @@ impl Agent {
         });
     }
 
-    pub(super) fn take(&mut self, order: &v1::AttemptOrder) {
+    pub(super) fn hold(&mut self, order: &v1::AttemptOrder) {
         self.held.push(v1::HeldAttempt {
             job_id: order.job_id.clone(),
             fence: order.fence,
         });
+    }
+
+    pub(super) fn take(&mut self, order: &v1::AttemptOrder) {
+        self.hold(order);
         self.say(order, Kind::Accepted(v1::AttemptAccepted {}));
         let engine_id = "pid 7".into();
         self.say(order, Kind::Started(v1::AttemptStarted { engine_id }));

@@ -129,6 +129,11 @@ impl TestServer {
         self.settle().await;
     }
 
+    /// Moves the clock on by so many seconds, and the server has yet to notice.
+    pub(crate) fn jump(&self, seconds: i64) {
+        self.clock.set(self.now().plus_ms(seconds * 1_000));
+    }
+
     /// Moves the clock on by whole slots and waits until the server has followed.
     pub(crate) async fn advance_slots(&self, slots: u32) {
         self.advance(Duration::from_secs(900) * slots).await;

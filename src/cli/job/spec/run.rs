@@ -47,6 +47,12 @@ pub(super) struct RunArgs {
     /// Time between that signal and the pause; without it 30s.
     #[arg(long, value_name = "DURATION", requires = "checkpoint_signal", value_parser = time::parse_length)]
     checkpoint_grace: Option<SignedDuration>,
+    /// File or directory of the site's staging area that is copied into its directory before it begins; may be repeated.
+    #[arg(long = "stage-in", value_name = "SOURCE=DESTINATION", requires = "argv", value_parser = words::parse_label)]
+    inputs: Vec<(String, String)>,
+    /// File or directory that is copied to the site's staging area after it has succeeded; may be repeated.
+    #[arg(long = "stage-out", value_name = "SOURCE=DESTINATION", requires = "argv", value_parser = words::parse_label)]
+    outputs: Vec<(String, String)>,
     /// Program and arguments; without them the job is only planned, and its client runs it.
     #[arg(last = true, value_name = "PROGRAM")]
     argv: Vec<String>,
@@ -79,6 +85,16 @@ impl RunArgs {
                 signal: signal.into(),
                 grace: self.checkpoint_grace.map(duration_to_proto),
             }),
+            inputs: transfers(self.inputs),
+            outputs: transfers(self.outputs),
         }))
     }
+}
+
+fn transfers(pairs: Vec<(String, String)>) -> Vec<v1::Transfer> {
+    let transfer = |(source, destination)| v1::Transfer {
+        source,
+        destination,
+    };
+    pairs.into_iter().map(transfer).collect()
 }

@@ -17,7 +17,7 @@ use crate::{
         attempt::{Attempt, AttemptEnd, Ended, Fence, Work},
         execution::{
             Checkpoint, CheckpointSignal, Execution, FailureClass, PauseMode, RetryPolicy,
-            SiteLostPolicy,
+            SiteLostPolicy, Transfer,
         },
         ids::{JobId, Revision},
         job::{Active, Pause, Phase, StopCause},
@@ -40,6 +40,7 @@ pub(crate) fn execution() -> impl Strategy<Value = Execution> {
             FailureClass::OutOfMemory,
             FailureClass::Start,
             FailureClass::Engine,
+            FailureClass::Stage,
         ]),
         0..4,
     );
@@ -64,9 +65,18 @@ pub(crate) fn execution() -> impl Strategy<Value = Execution> {
         any::<bool>(),
         0..=limits::STOP_GRACE_MS_MAX,
         option::of(checkpoint),
+        vec(select(vec!["a", "a/b c", "$(id)"]), 0..3),
     );
+    // Each to a place of its own.
+    let transfers = |names: &[&str]| -> Box<[Transfer]> {
+        let transfer = |(i, name): (usize, &&str)| Transfer {
+            source: Arc::from(*name),
+            destination: format!("{name}/{i}").into(),
+        };
+        names.iter().enumerate().map(transfer).collect()
+    };
     (argv, environment, retry, lost, rest).prop_map(
-        |(argv, value, (max_attempts, backoff_ms, retry_on), on_site_lost, rest)| Execution {
+        move |(argv, value, (max_attempts, backoff_ms, retry_on), on_site_lost, rest)| Execution {
             argv: std::iter::once("run").chain(argv).map(Arc::from).collect(),
             environment: value
                 .map(|value| (Arc::from("A_1"), value))
@@ -84,6 +94,8 @@ pub(crate) fn execution() -> impl Strategy<Value = Execution> {
             // REQUEUE suits only some jobs: cases of its own show it.
             pause_mode: PauseMode::Suspend,
             checkpoint: rest.2,
+            inputs: transfers(&rest.3),
+            outputs: transfers(&rest.3[rest.3.len() / 2..]),
         },
     )
 }
@@ -109,6 +121,7 @@ fn ended() -> impl Strategy<Value = Ended> {
             AttemptEnd::EngineLost,
             AttemptEnd::Declined,
             AttemptEnd::SiteLost,
+            AttemptEnd::StageFailed,
         ]),
     ];
     (time(), end, any::<u64>(), any::<u64>(), text()).prop_map(

@@ -65,8 +65,8 @@ pub(crate) struct AgentArgs {
     /// command makes of it. Without one, jobs with either fail here.
     #[arg(long, value_name = "DIR")]
     stage_root: Option<String>,
-    /// What copies: words split at spaces, read by no shell, with the marks {source}, {destination} and
-    /// {kib_per_second} (0 for no limit); without it rsync.
+    /// What copies: words split at spaces, read by no shell, with the marks `{source}`, `{destination}` and
+    /// `{kib_per_second}` (0 for no limit); without it rsync.
     #[arg(long, value_name = "COMMAND", requires = "stage_root")]
     stage_command: Option<String>,
     /// How log lines look: text or json.

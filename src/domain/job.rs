@@ -476,9 +476,8 @@ impl Job {
         let stages = self.spec.execution.as_deref();
         let stages = stages.is_some_and(|execution| !execution.inputs.is_empty());
         let transfer = placement.stage_in.as_ref().filter(|_| stages);
-        transfer.map_or(placement.start(), |transfer| {
-            transfer.slots.start.min(placement.start())
-        })
+        let start = placement.start();
+        transfer.map_or(start, |transfer| transfer.slots.start.min(start))
     }
 
     /// Whether it is between two runs of its placement, its last attempt ended by the pause: it stays where it is and

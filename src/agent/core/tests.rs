@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    agent::attempt::{Checkpoint, CheckpointSignal},
+    agent::attempt::{Checkpoint, CheckpointSignal, Transfer},
     domain::ids::JobId,
 };
 
@@ -297,14 +297,29 @@ struct Run {
 impl Engine {
     fn act(&mut self, action: Action, now: Mono) {
         match action {
-            Action::Start(key, _) => {
+            Action::Stage(key, _) => {
                 if !self.claims.contains_key(&key) {
+                    self.enter(key, Seen::Staging, None);
+                }
+            }
+            Action::Start(key, _) => {
+                if self.is_staging(key) {
+                    *self.begun.entry(key).or_default() += 1;
+                    self.change(key, running());
+                } else if !self.claims.contains_key(&key) {
                     *self.begun.entry(key).or_default() += 1;
                     self.enter(key, running(), None);
                 }
             }
+            // One that has not begun waits, and begins when it may go on.
+            Action::Suspend(key) if self.is_staging(key) => {}
             Action::Suspend(key) => self.change(key, Seen::Suspended),
-            Action::Resume(key) => self.change(key, running()),
+            Action::Resume(key) => {
+                if self.is_staging(key) {
+                    *self.begun.entry(key).or_default() += 1;
+                }
+                self.change(key, running());
+            }
             Action::Stop(key, grace, cause) => match self.claims.get_mut(&key) {
                 Some(run) => {
                     let kill_at = now.after(grace);
@@ -322,6 +337,10 @@ impl Engine {
             }
         }
         self.pass(now);
+    }
+
+    fn is_staging(&self, key: AttemptKey) -> bool {
+        self.claims.get(&key).map(|run| &run.seen) == Some(&Seen::Staging)
     }
 
     fn enter(&mut self, key: AttemptKey, seen: Seen, kill: Option<(Mono, StopCause)>) {
@@ -494,7 +513,19 @@ impl Site {
             .collect();
         let last = self.core.book.last_sequence();
         let acknowledged = if all { last } else { last.saturating_sub(1) };
-        orders(self.now, acknowledged, &named)
+        let mut orders = orders(self.now, acknowledged, &named);
+        // The last job has input to be brought in.
+        for (key, order) in &mut orders.attempts {
+            if let Some(Ok(task)) = &mut order.offer
+                && key.job_id == JobId(2)
+            {
+                task.inputs = vec![Transfer {
+                    source: "a".to_owned(),
+                    destination: "b".to_owned(),
+                }];
+            }
+        }
+        orders
     }
 }
 

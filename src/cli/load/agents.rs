@@ -55,6 +55,11 @@ struct Seen {
 }
 
 impl Seen {
+    /// Whether everything that was accepted has ended.
+    fn is_over(&self) -> bool {
+        self.n_submitted <= self.n_ended
+    }
+
     fn submitted(&mut self, job_id: String, at: Instant) {
         self.n_submitted += 1;
         match self.early.remove(&job_id) {
@@ -110,7 +115,7 @@ pub(super) async fn run(args: &LoadArgs, n_agents: u32) -> Result<(), Failure> {
     let seconds = begun.elapsed().as_secs_f64();
     let cpu = server.cpu_seconds()? - cpu;
     let waited = Instant::now();
-    while lock(&seen).n_ended < lock(&seen).n_submitted && waited.elapsed() < PATIENCE {
+    while !lock(&seen).is_over() && waited.elapsed() < PATIENCE {
         time::sleep(TICK).await;
     }
     if let Some(Ok(Err(failure))) = agents.try_join_next() {

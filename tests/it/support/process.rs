@@ -16,7 +16,11 @@ use std::{
 };
 
 /// What a server prints once it serves, followed by the port: `lancang serve` and `lancang demo`.
-const READY: [&str; 2] = ["listening on 127.0.0.1:", "Serving on http://127.0.0.1:"];
+const READY: [&str; 3] = [
+    "listening on 127.0.0.1:",
+    "listening on 0.0.0.0:",
+    "Serving on http://127.0.0.1:",
+];
 
 /// Long enough for a start with recovery on a machine that also compiles.
 const START_MAX: Duration = Duration::from_secs(60);

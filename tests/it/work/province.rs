@@ -19,8 +19,9 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
+use super::network::Line;
 use crate::{
-    agent::process::until,
+    agent::process::{signal, until},
     support::{
         process::ServerProcess,
         samples::{CITY, ZONE},
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// Slots are short so that a job rarely has to wait for the next one; leases so that a test can see one end.
-const SETTINGS: [(&str, &str); 5] = [
+pub(super) const SETTINGS: [(&str, &str); 5] = [
     ("LANCANG_SLOT_MINUTES", "5"),
     ("LANCANG_AGENTS_HEARTBEAT_SECONDS", "1"),
     ("LANCANG_AGENTS_SILENT_AFTER_SECONDS", "4"),
@@ -49,6 +50,9 @@ pub(super) struct Province {
     server: Option<ServerProcess>,
     agents: BTreeMap<String, Child>,
     runtime: Runtime,
+    settings: Vec<(String, String)>,
+    /// A line between the server and the agent of a site; the other agents are beside the server.
+    line: Option<(String, Line)>,
 }
 
 /// One line that a program left.
@@ -56,13 +60,29 @@ pub(super) struct Province {
 pub(super) struct Mark {
     pub(super) job_id: String,
     pub(super) fence: String,
-    pid: u32,
+    pub(super) pid: u32,
 }
 
 impl Province {
     /// A server with these sites and an agent at each.
     #[track_caller]
     pub(super) fn start(sites: &[&str]) -> Self {
+        Self::launch(sites, &SETTINGS, None)
+    }
+
+    /// The same with the agent of one site at the other end of a line.
+    #[track_caller]
+    pub(super) fn over_a_line(
+        line: Line,
+        site: &str,
+        sites: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
+        Self::launch(sites, settings, Some((site.into(), line)))
+    }
+
+    #[track_caller]
+    fn launch(sites: &[&str], settings: &[(&str, &str)], line: Option<(String, Line)>) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut province = Self {
             root: tempfile::tempdir().unwrap(),
@@ -70,6 +90,11 @@ impl Province {
             server: None,
             agents: BTreeMap::new(),
             runtime: Runtime::new().unwrap(),
+            settings: settings
+                .iter()
+                .map(|&(key, value)| (key.into(), value.into()))
+                .collect(),
+            line,
         };
         drop(free);
         let quiet = Command::new("mkfifo").arg(province.quiet()).status();
@@ -88,9 +113,36 @@ impl Province {
         province
     }
 
+    /// The line to the site that has one.
+    pub(super) fn line(&self) -> &Line {
+        &self.line.as_ref().unwrap().1
+    }
+
+    /// Sends a signal to the server's process.
+    pub(super) fn signal_server(&self, name: &str) {
+        signal(name, self.server.as_ref().unwrap().pid());
+    }
+
+    /// Lets scripts end that wait for it.
+    pub(super) fn release(&self) {
+        fs::write(self.root.path().join("world.go"), "").unwrap();
+    }
+
+    /// Waits until a job is in a state.
+    #[track_caller]
+    pub(super) fn until_state(&self, job_id: &str, state: JobState) {
+        until(state.as_str_name(), || {
+            let jobs = self.jobs().into_iter();
+            let job = jobs
+                .filter(|job| job.job_id == job_id)
+                .find(|job| job.state() == state);
+            job.map(|_| ())
+        });
+    }
+
     /// Whether work can be planned at a site.
     #[track_caller]
-    fn is_usable(&self, site: &str) -> bool {
+    pub(super) fn is_usable(&self, site: &str) -> bool {
         let mut spec = self.spec("true");
         spec.data_policy.as_mut().unwrap().allowed_sites = vec![site.into()];
         let mut jobs = JobServiceClient::new(self.channel());
@@ -282,12 +334,15 @@ impl Province {
 
     #[track_caller]
     fn start_server(&mut self) {
+        let is_remote = self.line.is_some();
+        let host = if is_remote { "0.0.0.0" } else { "127.0.0.1" };
         let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
         command
-            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["serve", "--listen", &format!("{host}:{}", self.port)])
+            .env("LANCANG_ALLOW_INSECURE_REMOTE", is_remote.to_string())
             .arg("--data-dir")
             .arg(self.root.path().join("server"))
-            .envs(SETTINGS);
+            .envs(self.settings.iter().cloned());
         self.server = Some(ServerProcess::launch(command).unwrap());
     }
 
@@ -298,19 +353,31 @@ impl Province {
             .append(true)
             .open(self.root.path().join(format!("{site}.log")))
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
+        let program = env!("CARGO_BIN_EXE_lancang");
+        let mut line = self.line.as_mut().filter(|(far, _)| far == site);
+        let (mut command, server) = match &mut line {
+            Some((_, line)) => (line.command(program), line.server(self.port)),
+            None => (
+                Command::new(program),
+                format!("http://127.0.0.1:{}", self.port),
+            ),
+        };
         command
             .args(["agent", "--sandbox", "none", "--site", site])
-            .args(["--server", &format!("http://127.0.0.1:{}", self.port)])
+            .args(["--server", &server])
             .arg("--dir")
-            .arg(self.agent_dir(site))
+            .arg(self.root.path().join(format!("agent-{site}")))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
         if let Some(token) = token {
             command.env("LANCANG_AGENT_TOKEN", token);
         }
-        self.agents.insert(site.into(), command.spawn().unwrap());
+        let agent = command.spawn().unwrap();
+        if let Some((_, line)) = line {
+            line.started(&agent);
+        }
+        self.agents.insert(site.into(), agent);
     }
 
     #[track_caller]

@@ -428,6 +428,7 @@ impl SimulatedAgent {
         self.report.events = events.cloned().collect();
         v1::SessionRequest {
             report: Some(self.report.clone()),
+            ..v1::SessionRequest::default()
         }
     }
 }

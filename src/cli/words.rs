@@ -36,6 +36,7 @@ const SECTORS: [&str; 6] = ["other", "finance", "health", "public", "telecom", "
 const PATHS: [&str; 2] = ["leased", "internet"];
 const QUANTILES: [&str; 2] = ["p50", "p95"];
 const SITE_LOST: [&str; 3] = ["requeue", "wait", "fail"];
+const DRAIN_MODES: [&str; 3] = ["finish", "checkpoint", "kill"];
 const PRODUCTS: [&str; 3] = ["day-ahead", "intraday", "week-ahead"];
 
 /// The protobuf name of a word.
@@ -87,6 +88,13 @@ pub(crate) fn site_lost_policy() -> impl TypedValueParser<Value = v1::SiteLostPo
 pub(crate) fn rtt_quantile() -> impl TypedValueParser<Value = v1::RttQuantile> {
     PossibleValuesParser::new(QUANTILES).map(|word| {
         v1::RttQuantile::from_str_name(&spelled("RTT_QUANTILE_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses what a drain makes of jobs that have begun.
+pub(crate) fn drain_mode() -> impl TypedValueParser<Value = v1::DrainMode> {
+    PossibleValuesParser::new(DRAIN_MODES).map(|word| {
+        v1::DrainMode::from_str_name(&spelled("DRAIN_MODE_", &word)).unwrap_or_default()
     })
 }
 
@@ -256,6 +264,7 @@ mod tests {
             ("NetworkPath", "NETWORK_PATH_", &PATHS),
             ("RttQuantile", "RTT_QUANTILE_", &QUANTILES),
             ("SiteLostPolicy", "SITE_LOST_POLICY_", &SITE_LOST),
+            ("DrainMode", "DRAIN_MODE_", &DRAIN_MODES),
             ("ForecastProduct", "FORECAST_PRODUCT_", &PRODUCTS),
         ];
         for (name, prefix, words) in cases {

@@ -64,6 +64,8 @@ pub enum StopCause {
     Deadline,
     /// Its job is planned anew.
     Requeue,
+    /// Its site is drained, and its job planned anew.
+    Drain,
 }
 
 /// Why a job at its site is paused.
@@ -138,11 +140,13 @@ pub enum ChangeCause {
     Room,
     /// Its deadline is out of reach.
     Deadline,
+    /// Its site is drained.
+    Drain,
 }
 
 impl ChangeCause {
     /// Every cause.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Submitted,
         Self::Updated,
         Self::Held,
@@ -173,7 +177,20 @@ impl ChangeCause {
         Self::StartMissed,
         Self::Room,
         Self::Deadline,
+        Self::Drain,
     ];
+}
+
+impl StopCause {
+    /// Why the job waits after a stop that lets it begin again; `None` after one that ends it.
+    #[must_use]
+    pub fn begins_again(self) -> Option<ChangeCause> {
+        match self {
+            Self::Cancel | Self::Deadline => None,
+            Self::Requeue => Some(ChangeCause::Requeued),
+            Self::Drain => Some(ChangeCause::Drain),
+        }
+    }
 }
 
 impl JobState {

@@ -192,12 +192,13 @@ impl Stage {
             request: None,
             events,
         };
-        let deltas: Vec<JobDelta> = self.core.apply(&record);
-        if !deltas.is_empty() {
+        let applied = self.core.apply(&record);
+        if applied != Applied::default() {
             self.history.push_back(Arc::new(Commit {
                 revision: record.revision,
                 at: record.at,
-                deltas,
+                deltas: applied.jobs,
+                sites: applied.sites,
             }));
         }
         self.publish();

@@ -123,7 +123,7 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, ended: Ended, now: Ti
         | Phase::Starting
         | Phase::Running
         | Phase::Suspended
-        | Phase::Stopping(StopCause::Requeue) => {}
+        | Phase::Stopping(StopCause::Requeue | StopCause::Drain) => {}
     }
     let execution = job.spec.execution.as_deref();
     let may_begin_again = !begun || execution.is_some_and(|execution| !execution.at_most_once);
@@ -140,10 +140,15 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, ended: Ended, now: Ti
         })),
         cause,
     };
-    let was_asked = active.phase == Phase::Stopping(StopCause::Requeue);
+    let asked = match active.phase {
+        Phase::Stopping(cause) => cause.begins_again(),
+        Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => None,
+    };
     let gives_up = || execution.is_some_and(|one| one.on_site_lost == SiteLostPolicy::Fail);
+    if let (None, Some(cause)) = (how.failure(), asked) {
+        return again(0, closed.n_failed, cause);
+    }
     match (how.failure(), how) {
-        (None, _) if was_asked => again(0, closed.n_failed, ChangeCause::Requeued),
         (None, AttemptEnd::SelfFenced | AttemptEnd::SiteLost) if gives_up() => {
             follow(JobState::Failed, ChangeCause::SiteLost)
         }
@@ -170,7 +175,7 @@ pub(super) fn stop(active: &Active, cause: StopCause) -> Option<Active> {
     let weighs_less = match active.phase {
         Phase::Stopping(StopCause::Cancel) => true,
         Phase::Stopping(StopCause::Deadline) => cause != StopCause::Cancel,
-        Phase::Stopping(StopCause::Requeue) => cause == StopCause::Requeue,
+        Phase::Stopping(StopCause::Requeue | StopCause::Drain) => cause.begins_again().is_some(),
         Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => false,
     };
     (!weighs_less).then(|| Active {

@@ -5,7 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use proptest::{collection::vec, option, prelude::*, sample::Index};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+};
 
 use super::*;
 use crate::{
@@ -13,6 +18,7 @@ use crate::{
         job::JobSpec,
         link::{StageIn, Staging},
         placement::Placement,
+        restriction::DrainMode,
     },
     limits,
     slot::SlotRange,
@@ -44,6 +50,7 @@ enum Step {
     Cancel(Index, u8),
     Update(Index, u8, Option<Window>),
     Cordon(usize),
+    Drain(usize, DrainMode, bool),
     Uncordon(usize),
     SetCap(usize, u64),
     DropSupplies(usize),
@@ -71,6 +78,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (job(), 0..4_u8).prop_map(|(job, id)| Step::Cancel(job, id)),
         2 => (job(), 0..4_u8, place()).prop_map(|(job, label, to)| Step::Update(job, label, to)),
         1 => (0..2_usize).prop_map(Step::Cordon),
+        1 => (0..2_usize, select(DrainMode::ALL.to_vec()), any::<bool>())
+            .prop_map(|(site, mode, ends)| Step::Drain(site, mode, ends)),
         1 => (0..2_usize).prop_map(Step::Uncordon),
         1 => (0..2_usize, 1..20_000_u64).prop_map(|(site, cap)| Step::SetCap(site, cap)),
         1 => (0..2_usize).prop_map(Step::DropSupplies),
@@ -155,6 +164,14 @@ impl World {
             Step::Cordon(site) => {
                 let reason = "mains".into();
                 self.site_command(SITES[*site], SiteVerb::Cordon { reason })
+            }
+            Step::Drain(site, mode, ends) => {
+                let verb = SiteVerb::Drain {
+                    reason: "mains".into(),
+                    mode: *mode,
+                    deadline: ends.then(|| self.now.plus_ms(300_000)),
+                };
+                self.site_command(SITES[*site], verb)
             }
             Step::Uncordon(site) => self.site_command(SITES[*site], SiteVerb::Uncordon),
             Step::SetCap(site, cap) => {

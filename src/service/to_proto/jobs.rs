@@ -162,6 +162,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::Requeued => v1::ChangeCause::Requeued,
         ChangeCause::MadeRoom => v1::ChangeCause::MadeRoom,
         ChangeCause::Sweep => v1::ChangeCause::Sweep,
+        ChangeCause::Drain => v1::ChangeCause::Drain,
     }
 }
 

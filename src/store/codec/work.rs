@@ -125,6 +125,7 @@ pub(super) fn encode_active(active: &Active) -> journal_v1::AtSite {
             Phase::Stopping(StopCause::Cancel) => 1,
             Phase::Stopping(StopCause::Deadline) => 2,
             Phase::Stopping(StopCause::Requeue) => 3,
+            Phase::Stopping(StopCause::Drain) => 4,
             Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => 0,
         },
         is_silent: active.is_silent,
@@ -142,6 +143,7 @@ pub(super) fn decode_active(
         (Phase::Stopping(_), 1) => Phase::Stopping(StopCause::Cancel),
         (Phase::Stopping(_), 2) => Phase::Stopping(StopCause::Deadline),
         (Phase::Stopping(_), 3) => Phase::Stopping(StopCause::Requeue),
+        (Phase::Stopping(_), 4) => Phase::Stopping(StopCause::Drain),
         (Phase::Stopping(_), _) => {
             return Err(FieldProblem::OutOfRange).at("at_site.stop_cause");
         }

@@ -148,6 +148,7 @@ pub(crate) fn active() -> impl Strategy<Value = Active> {
         Phase::Stopping(StopCause::Cancel),
         Phase::Stopping(StopCause::Deadline),
         Phase::Stopping(StopCause::Requeue),
+        Phase::Stopping(StopCause::Drain),
     ]);
     let pause = option::of(select(vec![Pause::Plan, Pause::User]));
     (placement(), phase, pause, any::<bool>()).prop_map(|(placement, phase, pause, is_silent)| {

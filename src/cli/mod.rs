@@ -17,6 +17,7 @@ mod input;
 mod render;
 mod client;
 mod watch;
+mod tls;
 mod bulk;
 mod job;
 mod site;

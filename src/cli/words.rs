@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn words_are_the_values_of_the_enums() {
-        let cases: [(&str, &str, &[&str]); 9] = [
+        let cases: [(&str, &str, &[&str]); 10] = [
             ("DataClass", "DATA_CLASS_", &DATA_CLASSES),
             ("CnFlow", "CN_FLOW_", &CN_FLOWS),
             ("ExportBasis", "EXPORT_BASIS_", &EXPORT_BASES),

@@ -95,7 +95,9 @@ impl fmt::Display for Resume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::After(revision) => return write!(f, "watch again after revision {revision}"),
-            Self::WithInitial => "watch again with initial_jobs or initial_sites, for not all of them were sent",
+            Self::WithInitial => {
+                "watch again with initial_jobs or initial_sites, for not all of them were sent"
+            }
             Self::Unanswered => "send again what has no answer yet",
             Self::Anew => "begin again from the start",
         })
@@ -217,6 +219,9 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
         }
         Rejection::AgentRefused => {
             Problem::new(Code::PermissionDenied, Reason::AgentRefused, message)
+        }
+        Rejection::CertificateRefused => {
+            Problem::new(Code::PermissionDenied, Reason::CertificateRefused, message)
         }
         Rejection::Overloaded => {
             Problem::new(Code::Unavailable, Reason::Overloaded, message).with_retry_after_ms(100)

@@ -22,7 +22,7 @@ use crate::{
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
     state::{
         Core, Settings,
-        event::{Event, JobDelta, Record},
+        event::{Applied, Event, Record},
     },
 };
 

@@ -26,11 +26,13 @@ impl Core {
         let drain = self.state.site(site)?.restrictions.drain?;
         let trigger: Arc<str> = site.as_str().into();
         let active = self.state.active_at(site);
-        let stopped = active.filter(|job| stops(&drain, job, now)).filter_map(|job| {
-            let stopping = life::stop(job.state.active()?, StopCause::Drain)?;
-            let step = Step::active(stopping, ChangeCause::Drain);
-            Some(change(job.id, step, trigger.clone()))
-        });
+        let stopped = active
+            .filter(|job| stops(&drain, job, now))
+            .filter_map(|job| {
+                let stopping = life::stop(job.state.active()?, StopCause::Drain)?;
+                let step = Step::active(stopping, ChangeCause::Drain);
+                Some(change(job.id, step, trigger.clone()))
+            });
         let events: Vec<Event> = stopped.take(limits::REPLAN_CANDIDATES_MAX).collect();
         (!events.is_empty()).then(|| self.record(now, None, events))
     }

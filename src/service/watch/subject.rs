@@ -19,11 +19,7 @@ pub(in crate::service) trait Subject: Send + Sync + 'static {
     type Message: Send + 'static;
 
     /// Everything as it is.
-    fn initial(
-        &self,
-        state: &State,
-        grid: SlotGrid,
-    ) -> impl Iterator<Item = Self::Message> + Send;
+    fn initial(&self, state: &State, grid: SlotGrid) -> impl Iterator<Item = Self::Message> + Send;
 
     /// The changes of a revision.
     fn changes(
@@ -49,11 +45,7 @@ pub(in crate::service) struct Sites {
 impl Subject for Jobs {
     type Message = v1::WatchJobsResponse;
 
-    fn initial(
-        &self,
-        state: &State,
-        grid: SlotGrid,
-    ) -> impl Iterator<Item = Self::Message> + Send {
+    fn initial(&self, state: &State, grid: SlotGrid) -> impl Iterator<Item = Self::Message> + Send {
         let matching = state.jobs().values();
         let matching = matching.filter(move |job| self.0.matches(job, grid));
         matching.map(move |job| job_message(to_proto::initial_event(job, grid)))
@@ -116,7 +108,9 @@ impl Subject for Sites {
         _grid: SlotGrid,
     ) -> impl Iterator<Item = Self::Message> + Send {
         let sites = commit.sites.iter();
-        let chosen: Vec<_> = sites.filter(|delta| self.is_about(&delta.site.id)).collect();
+        let chosen: Vec<_> = sites
+            .filter(|delta| self.is_about(&delta.site.id))
+            .collect();
         let n = chosen.len();
         let numbered = chosen.into_iter().enumerate();
         numbered.map(move |(i, delta)| {

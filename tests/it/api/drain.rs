@@ -12,7 +12,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 
 use super::{
-    client::{assert_refused, there, place_of, violated_fields},
+    client::{assert_refused, place_of, there, violated_fields},
     site_agent::Agent,
     world::{at_second, job, job_between, seconds},
 };
@@ -135,8 +135,12 @@ fn anywhere(mut spec: v1::JobSpec) -> v1::JobSpec {
 #[tokio::test]
 async fn what_has_not_begun_moves_and_the_rest_is_stopped_at_the_deadline_also_after_a_restart() {
     let (mut server, mut agents) = TestServer::with_agents(&["dli", "kmg"]).await;
-    let (running, _) = server.begin(&mut agents[0], "one", anywhere(runs(job()))).await;
-    let later = server.submit("two", anywhere(runs(job_between(4, 12)))).await;
+    let (running, _) = server
+        .begin(&mut agents[0], "one", anywhere(runs(job())))
+        .await;
+    let later = server
+        .submit("two", anywhere(runs(job_between(4, 12))))
+        .await;
     assert_eq!(place_of(&later), there("dli", 4, 8));
     // In the middle of a slot.
     let site = server
@@ -183,7 +187,10 @@ async fn a_checkpoint_stops_what_can_be_interrupted_and_a_kill_stops_all_without
     let mut once = runs(job());
     once.execution.as_mut().unwrap().at_most_once = true;
     let (once, _) = server.begin(agent, "once", once).await;
-    server.try_drain("dli", DrainMode::Checkpoint, None).await.unwrap();
+    server
+        .try_drain("dli", DrainMode::Checkpoint, None)
+        .await
+        .unwrap();
     assert_eq!(server.left("dli").await, (0, 2, 1, DrainState::Draining));
     assert_eq!(server.state_of(&pieces).await, JobState::Stopping);
     let order = server.order_of(agent, &pieces).await;
@@ -198,7 +205,10 @@ async fn a_checkpoint_stops_what_can_be_interrupted_and_a_kill_stops_all_without
     server.pass(agent, 2_700).await;
     assert_eq!(server.left("dli").await, (0, 2, 0, DrainState::Draining));
     let since = server.site("dli").await.drain.unwrap().since;
-    server.try_drain("dli", DrainMode::Kill, None).await.unwrap();
+    server
+        .try_drain("dli", DrainMode::Kill, None)
+        .await
+        .unwrap();
     assert_eq!(server.left("dli").await, (0, 0, 2, DrainState::Draining));
     assert_eq!(server.site("dli").await.drain.unwrap().since, since);
     for job in [&rigid, &once] {
@@ -234,7 +244,11 @@ async fn a_watch_tells_of_sites_and_of_what_a_drain_has_left() {
         bookmark_interval: None,
     };
     let mut client = server.sites();
-    let mut all = client.watch_sites(watch("", None, true)).await.unwrap().into_inner();
+    let mut all = client
+        .watch_sites(watch("", None, true))
+        .await
+        .unwrap()
+        .into_inner();
     let mut next = async || all.next().await.unwrap().unwrap().item.unwrap();
     let id = |item: &Item| match item {
         Item::Event(event) => event.site.as_ref().unwrap().site_id.clone(),
@@ -244,7 +258,10 @@ async fn a_watch_tells_of_sites_and_of_what_a_drain_has_left() {
         assert_eq!(id(&next().await), expected);
     }
     let before = server.revision().await;
-    server.try_drain("dli", DrainMode::Kill, None).await.unwrap();
+    server
+        .try_drain("dli", DrainMode::Kill, None)
+        .await
+        .unwrap();
     server.settle().await;
     agents[0].end(&order, v1::AttemptEnd::Stopped, 0);
     server.poll(&mut agents[0]).await;
@@ -257,7 +274,15 @@ async fn a_watch_tells_of_sites_and_of_what_a_drain_has_left() {
         assert!(event.last_in_revision);
         told.push(event);
     }
-    let numbers = |event: &v1::SiteEvent| event.site.as_ref().unwrap().drain.as_ref().map(|_| left(event.site.as_ref().unwrap()));
+    let numbers = |event: &v1::SiteEvent| {
+        event
+            .site
+            .as_ref()
+            .unwrap()
+            .drain
+            .as_ref()
+            .map(|_| left(event.site.as_ref().unwrap()))
+    };
     let expected = [
         Some((0, 1, 0, DrainState::Draining)),
         Some((0, 0, 1, DrainState::Draining)),
@@ -269,8 +294,12 @@ async fn a_watch_tells_of_sites_and_of_what_a_drain_has_left() {
     let mut client = server.sites();
     let request = watch("dli", Some(told[0].revision), false);
     let resumed = client.watch_sites(request).await.unwrap().into_inner();
-    let rest: Vec<_> = resumed.take(3).map(|item| item.unwrap().item.unwrap()).collect().await;
-    let rest: Vec<_> = rest.into_iter().map(|item| match item {
+    let rest: Vec<_> = resumed
+        .take(3)
+        .map(|item| item.unwrap().item.unwrap())
+        .collect()
+        .await;
+    let rest = rest.into_iter().map(|item| match item {
         Item::Event(event) => event,
         Item::Bookmark(_) => panic!("a bookmark"),
     });
@@ -304,7 +333,10 @@ async fn a_drain_is_refused_with_all_that_is_wrong() {
     let status = server.sites().drain_site(request).await.unwrap_err();
     let mut fields = violated_fields(&status);
     fields.sort();
-    assert_eq!(fields, ["deadline", "mode", "reason", "request_id", "site_id"]);
+    assert_eq!(
+        fields,
+        ["deadline", "mode", "reason", "request_id", "site_id"]
+    );
     let nowhere = server.try_drain("nowhere", DrainMode::Kill, None).await;
     assert_refused(nowhere, Code::NotFound, "SITE_NOT_FOUND");
     assert_eq!(server.site("dli").await.drain, None);

@@ -322,10 +322,18 @@ fn a_watch_shows_a_drain_from_its_beginning(client: &Client) {
     output.assert_code(Code::DeadlineExceeded);
     let told = output.messages.iter().filter_map(|item| item.get("event"));
     let drains: Vec<&Value> = told.map(|event| &event["site"]["drain"]).collect();
-    let planned: Vec<u64> = drains.iter().map(|drain| number(&drain["plannedJobs"])).collect();
+    let planned: Vec<u64> = drains
+        .iter()
+        .map(|drain| number(&drain["plannedJobs"]))
+        .collect();
     assert_eq!(planned, [1, 0]);
     assert_eq!(drains[1]["state"], "DRAIN_STATE_DRAINED");
-    assert!(output.messages.iter().any(|item| item.get("bookmark").is_some()));
+    assert!(
+        output
+            .messages
+            .iter()
+            .any(|item| item.get("bookmark").is_some())
+    );
 }
 
 /// A link that carries so many bits per second.

@@ -237,49 +237,9 @@ impl World {
                 self.old.push((*i, old));
                 self.enroll(*i);
             }
-            Step::Cancel(which) => {
-                let jobs = self.core.state().jobs();
-                let picked = jobs.keys().nth(which.index(jobs.len().max(1))).copied();
-                let Some(id) = picked else { return };
-                let command = JobCommand {
-                    id,
-                    etag: None,
-                    request: None,
-                    verb: JobVerb::Cancel {
-                        note: "stop".into(),
-                    },
-                };
-                if let Ok(JobStep::Decided(record)) = self.core.begin_job(&command, self.now) {
-                    self.apply(record);
-                }
-            }
-            Step::Pass(tenths) => {
-                self.now = self.now.plus_ms(i64::from(*tenths) * 10_000);
-                let record = self.core.decide_clock(self.now);
-                self.apply_some(record);
-                let ids: Vec<JobId> = self.core.state().jobs().keys().copied().collect();
-                let record = self.core.decide_deadlines(&ids, self.now);
-                self.apply_some(record);
-                for i in 0..SITES.len() {
-                    self.drain(i);
-                }
-            }
-            Step::Drain(i, mode, ends) => {
-                let verb = mode.map_or(SiteVerb::Uncordon, |mode| SiteVerb::Drain {
-                    reason: "mains".into(),
-                    mode,
-                    deadline: ends.then(|| self.now.plus_ms(500_000)),
-                });
-                let command = SiteCommand {
-                    id: testing::site_id(SITES[*i]),
-                    etag: None,
-                    request: None,
-                    verb,
-                };
-                let record = self.core.decide_site(&command, self.now).unwrap();
-                self.apply_some(record);
-                self.drain(*i);
-            }
+            Step::Cancel(which) => self.cancel(*which),
+            Step::Pass(tenths) => self.pass(i64::from(*tenths) * 10_000),
+            Step::Drain(i, mode, ends) => self.drain_or_open(*i, *mode, *ends),
             Step::Silence(i) => {
                 let site = testing::site_id(SITES[*i]);
                 let record = self.core.decide_silence(&site, self.now);
@@ -288,6 +248,52 @@ impl World {
             Step::Lose(i) => self.lose(*i),
         }
         self.check_one_place();
+    }
+
+    fn cancel(&mut self, which: Index) {
+        let jobs = self.core.state().jobs();
+        let picked = jobs.keys().nth(which.index(jobs.len().max(1))).copied();
+        let Some(id) = picked else { return };
+        let command = JobCommand {
+            id,
+            etag: None,
+            request: None,
+            verb: JobVerb::Cancel {
+                note: "stop".into(),
+            },
+        };
+        if let Ok(JobStep::Decided(record)) = self.core.begin_job(&command, self.now) {
+            self.apply(record);
+        }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.now = self.now.plus_ms(ms);
+        let record = self.core.decide_clock(self.now);
+        self.apply_some(record);
+        let ids: Vec<JobId> = self.core.state().jobs().keys().copied().collect();
+        let record = self.core.decide_deadlines(&ids, self.now);
+        self.apply_some(record);
+        for i in 0..SITES.len() {
+            self.drain(i);
+        }
+    }
+
+    fn drain_or_open(&mut self, i: usize, mode: Option<DrainMode>, ends: bool) {
+        let verb = mode.map_or(SiteVerb::Uncordon, |mode| SiteVerb::Drain {
+            reason: "mains".into(),
+            mode,
+            deadline: ends.then(|| self.now.plus_ms(500_000)),
+        });
+        let command = SiteCommand {
+            id: testing::site_id(SITES[i]),
+            etag: None,
+            request: None,
+            verb,
+        };
+        let record = self.core.decide_site(&command, self.now).unwrap();
+        self.apply_some(record);
+        self.drain(i);
     }
 
     /// Stops what the drain of a site asks for, after which it asks for nothing more.

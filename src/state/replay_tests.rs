@@ -165,22 +165,9 @@ impl World {
                 let reason = "mains".into();
                 self.site_command(SITES[*site], SiteVerb::Cordon { reason })
             }
-            Step::Drain(site, mode, ends) => {
-                let verb = SiteVerb::Drain {
-                    reason: "mains".into(),
-                    mode: *mode,
-                    deadline: ends.then(|| self.now.plus_ms(300_000)),
-                };
-                self.site_command(SITES[*site], verb)
-            }
+            Step::Drain(site, mode, ends) => self.drain(SITES[*site], *mode, *ends),
             Step::Uncordon(site) => self.site_command(SITES[*site], SiteVerb::Uncordon),
-            Step::SetCap(site, cap) => {
-                let patch = SitePatch {
-                    power_cap_watts: Some(*cap),
-                    ..SitePatch::default()
-                };
-                self.site_command(SITES[*site], SiteVerb::Update(Box::new(patch)))
-            }
+            Step::SetCap(site, cap) => self.set_cap(SITES[*site], *cap),
             Step::DropSupplies(site) => {
                 let patch = SitePatch {
                     supplies: Some(vec![]),
@@ -216,6 +203,23 @@ impl World {
                 core.decide_forget(now, ENDED_JOBS_KEPT_MS, REQUESTS_KEPT_MS)
             }
         }
+    }
+
+    fn drain(&self, site: &str, mode: DrainMode, ends: bool) -> Option<Record> {
+        let verb = SiteVerb::Drain {
+            reason: "mains".into(),
+            mode,
+            deadline: ends.then(|| self.now.plus_ms(300_000)),
+        };
+        self.site_command(site, verb)
+    }
+
+    fn set_cap(&self, site: &str, watts: u64) -> Option<Record> {
+        let patch = SitePatch {
+            power_cap_watts: Some(watts),
+            ..SitePatch::default()
+        };
+        self.site_command(site, SiteVerb::Update(Box::new(patch)))
     }
 
     fn set_link(&self, bandwidth_bits_per_second: u64, keyed: bool) -> Option<Record> {

@@ -233,16 +233,27 @@ fn ended(end: v1::AttemptEnd) -> v1::agent_event::Kind {
     })
 }
 
+fn watch(site_id: &str, after_revision: Option<u64>, initial_sites: bool) -> v1::WatchSitesRequest {
+    v1::WatchSitesRequest {
+        site_id: site_id.into(),
+        after_revision,
+        initial_sites,
+        bookmark_interval: None,
+    }
+}
+
+/// The site of an item, or that it is a bookmark.
+fn id(item: &Item) -> String {
+    match item {
+        Item::Event(event) => event.site.as_ref().unwrap().site_id.clone(),
+        Item::Bookmark(_) => "bookmark".into(),
+    }
+}
+
 #[tokio::test]
 async fn a_watch_tells_of_sites_and_of_what_a_drain_has_left() {
     let (server, mut agents) = TestServer::with_agents(&["dli", "kmg"]).await;
     let (job, order) = server.begin(&mut agents[0], "one", runs(job())).await;
-    let watch = |site_id: &str, after: Option<u64>, initial: bool| v1::WatchSitesRequest {
-        site_id: site_id.into(),
-        after_revision: after,
-        initial_sites: initial,
-        bookmark_interval: None,
-    };
     let mut client = server.sites();
     let mut all = client
         .watch_sites(watch("", None, true))
@@ -250,10 +261,6 @@ async fn a_watch_tells_of_sites_and_of_what_a_drain_has_left() {
         .unwrap()
         .into_inner();
     let mut next = async || all.next().await.unwrap().unwrap().item.unwrap();
-    let id = |item: &Item| match item {
-        Item::Event(event) => event.site.as_ref().unwrap().site_id.clone(),
-        Item::Bookmark(_) => "bookmark".into(),
-    };
     for expected in ["dli", "kmg", "bookmark"] {
         assert_eq!(id(&next().await), expected);
     }
@@ -309,7 +316,7 @@ async fn a_watch_tells_of_sites_and_of_what_a_drain_has_left() {
     let first = other.next().await.unwrap().unwrap().item.unwrap();
     assert_eq!(id(&first), "bookmark");
     // Stopped before it was over, and open again: it may run here once more.
-    assert_eq!(server.state_of(&job).await, JobState::Planned);
+    assert_eq!(server.state_of(&job).await, JobState::Assigned);
 }
 
 #[tokio::test]

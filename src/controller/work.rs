@@ -19,7 +19,7 @@ use crate::{
     domain::{
         agent::Token,
         ids::{JobId, Revision, SiteId},
-        job::{ChangeCause, Job, JobState, Phase},
+        job::{ChangeCause, Job, JobState, Phase, StopCause},
         placement::Placement,
         site::Site,
     },
@@ -297,11 +297,14 @@ impl Writer {
         let mut due: Vec<JobId> = Vec::new();
         for (site, starts) in &self.agenda.starts {
             let is_open = state.site(site).is_some_and(|site| site.cordon.is_none());
-            if starts.is_empty() || !is_open || !self.leases.is_live(site, mono_ms) {
+            if starts.is_empty() || !self.leases.is_live(site, mono_ms) {
                 continue;
             }
             let up_to = (slot, JobId(u128::MAX));
-            due.extend(starts.range(..=up_to).map(|(_, id)| *id));
+            // What has begun there goes on also where nothing new begins.
+            let goes_on = |id: &JobId| state.job(*id).is_some_and(|job| job.goes_on());
+            let ids = starts.range(..=up_to).map(|(_, id)| *id);
+            due.extend(ids.filter(|id| is_open || goes_on(id)));
         }
         for ids in due.chunks(limits::REPLAN_CANDIDATES_MAX) {
             if let Some(record) = self.core.decide_starts(ids, now) {
@@ -391,6 +394,7 @@ impl Writer {
         let jobs = self.core.state().jobs().values();
         let mut there: Vec<Arc<Job>> = jobs
             .filter(|job| matches!(&job.state, JobState::Planned(placement) if takes(placement)))
+            .filter(|job| !job.goes_on())
             .cloned()
             .collect();
         there.sort_by_key(|job| (std::cmp::Reverse(job.spec.priority), job.end_by, job.id));
@@ -427,7 +431,7 @@ impl Writer {
 /// When an active job is to be stopped for its finish deadline; `None` when it is not.
 fn finish_deadline(job: &Job) -> Option<(TimeMs, JobId)> {
     let is_open = match job.state.active()?.phase {
-        Phase::Stopping(cause) => cause.begins_again().is_some(),
+        Phase::Stopping(cause) => !matches!(cause, StopCause::Cancel | StopCause::Deadline),
         Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => true,
     };
     let deadline = job.spec.timing.finish_deadline.filter(|_| is_open)?;

@@ -66,6 +66,8 @@ pub enum StopCause {
     Requeue,
     /// Its site is drained, and its job planned anew.
     Drain,
+    /// Its run is over, and the next one begins another attempt.
+    Pause,
 }
 
 /// Why a job at its site is paused.
@@ -130,6 +132,8 @@ pub enum ChangeCause {
     SiteLost,
     /// A user had it stopped and planned anew.
     Requeued,
+    /// Its run is over: its attempt is ended, or has ended, and the next run goes on under another fence.
+    Paused,
     /// It moved so that another job has room.
     MadeRoom,
     /// Everything that had not begun was looked at, as is done from time to time.
@@ -146,7 +150,7 @@ pub enum ChangeCause {
 
 impl ChangeCause {
     /// Every cause.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Submitted,
         Self::Updated,
         Self::Held,
@@ -172,6 +176,7 @@ impl ChangeCause {
         Self::SiteBack,
         Self::SiteLost,
         Self::Requeued,
+        Self::Paused,
         Self::MadeRoom,
         Self::Sweep,
         Self::StartMissed,
@@ -186,7 +191,7 @@ impl StopCause {
     #[must_use]
     pub fn begins_again(self) -> Option<ChangeCause> {
         match self {
-            Self::Cancel | Self::Deadline => None,
+            Self::Cancel | Self::Deadline | Self::Pause => None,
             Self::Requeue => Some(ChangeCause::Requeued),
             Self::Drain => Some(ChangeCause::Drain),
         }

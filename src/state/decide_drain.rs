@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         ids::SiteId,
-        job::{ChangeCause, Flexibility, Job, StopCause},
+        job::{ChangeCause, Flexibility, Job, JobState, StopCause},
         restriction::{Drain, DrainMode},
     },
     limits,
@@ -33,8 +33,29 @@ impl Core {
                 let step = Step::active(stopping, ChangeCause::Drain);
                 Some(change(job.id, step, trigger.clone()))
             });
-        let events: Vec<Event> = stopped.take(limits::REPLAN_CANDIDATES_MAX).collect();
+        let paused = self.between_runs(site);
+        let paused = paused.filter(|job| stops(&drain, job, now));
+        let left = paused.map(|job| {
+            let step = Step {
+                state: JobState::Queued,
+                work: None,
+                cause: ChangeCause::Drain,
+            };
+            change(job.id, step, trigger.clone())
+        });
+        let both = stopped.chain(left);
+        let events: Vec<Event> = both.take(limits::REPLAN_CANDIDATES_MAX).collect();
         (!events.is_empty()).then(|| self.record(now, None, events))
+    }
+
+    /// Jobs that have begun at a site and have no attempt there now, because they are between two runs.
+    fn between_runs(&self, site: &SiteId) -> impl Iterator<Item = &Arc<Job>> {
+        let n_planned = self.state.load(site).planned;
+        let jobs = (0 < n_planned).then(|| self.state.jobs.values());
+        jobs.into_iter().flatten().filter(move |job| {
+            let placement = job.placement();
+            job.goes_on() && placement.is_some_and(|placement| placement.site == *site)
+        })
     }
 }
 
@@ -44,7 +65,7 @@ fn stops(drain: &Drain, job: &Job, now: TimeMs) -> bool {
         || match drain.mode {
             DrainMode::Finish => false,
             DrainMode::Checkpoint => {
-                matches!(job.spec.flexibility, Flexibility::Interruptible { .. })
+                job.goes_on() || matches!(job.spec.flexibility, Flexibility::Interruptible { .. })
             }
             DrainMode::Kill => true,
         }

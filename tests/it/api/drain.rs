@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use super::{
     client::{assert_refused, place_of, there, violated_fields},
     site_agent::Agent,
-    world::{at_second, job, job_between, seconds},
+    world::{at_second, forecast, job, job_between, seconds},
 };
 use crate::support::in_memory::TestServer;
 
@@ -362,4 +362,59 @@ async fn a_finish_deadline_is_kept_within_a_slot() {
     server.pass(agent, 1).await;
     assert_eq!(server.state_of(&job).await, JobState::Stopping);
     assert_eq!(server.get(&job.job_id).await.cause(), ChangeCause::Deadline);
+}
+
+#[tokio::test]
+async fn what_is_between_two_runs_goes_on_at_a_site_that_finishes_and_leaves_one_that_does_not() {
+    let (server, mut agents) = TestServer::with_agents(&["dli"]).await;
+    let agent = &mut agents[0];
+    // Green are half an hour now and half an hour at the end of the second hour.
+    let watts: Vec<u64> = (0..16)
+        .map(|slot| u64::from(slot % 6 < 2) * 1_000)
+        .collect();
+    server
+        .put_forecast(forecast("dli/hydro", 0, 0, &watts))
+        .await;
+    let mut spec = in_pieces(runs(job_between(0, 16)));
+    spec.execution.as_mut().unwrap().pause_mode = v1::PauseMode::Requeue.into();
+    let (job, order) = server.begin(agent, "pieces", spec).await;
+    assert_eq!(
+        server.get(&job.job_id).await.placement.unwrap().runs.len(),
+        2
+    );
+    server.pass(agent, 1_800).await;
+    agent.end(&order, v1::AttemptEnd::Stopped, 0);
+    server.poll(agent).await;
+    assert_eq!(server.state_of(&job).await, JobState::Planned);
+    server
+        .try_drain("dli", DrainMode::Finish, None)
+        .await
+        .unwrap();
+    assert_eq!(server.left("dli").await, (1, 0, 0, DrainState::Draining));
+    server.pass(agent, 3_600).await;
+    // Its second run begins though nothing new does.
+    assert_eq!(server.state_of(&job).await, JobState::Assigned);
+    let order = server.order_of(agent, &job).await;
+    agent.take(&order);
+    agent.end(&order, v1::AttemptEnd::Exited, 0);
+    server.poll(agent).await;
+    assert_eq!(server.left("dli").await, (0, 0, 0, DrainState::Drained));
+    server.uncordon("dli").await;
+    let mut spec = in_pieces(runs(job_between(6, 16)));
+    spec.execution.as_mut().unwrap().pause_mode = v1::PauseMode::Requeue.into();
+    let (job, order) = server.begin(agent, "again", spec).await;
+    server.pass(agent, 1_800).await;
+    agent.end(&order, v1::AttemptEnd::Stopped, 0);
+    server.poll(agent).await;
+    assert_eq!(server.state_of(&job).await, JobState::Planned);
+    server
+        .try_drain("dli", DrainMode::Checkpoint, None)
+        .await
+        .unwrap();
+    assert_eq!(server.left("dli").await, (0, 0, 0, DrainState::Drained));
+    let left = server.get(&job.job_id).await;
+    assert_eq!(
+        (left.state(), left.cause()),
+        (JobState::Queued, ChangeCause::Drain)
+    );
 }

@@ -391,10 +391,10 @@ async fn what_is_between_two_runs_goes_on_at_a_site_that_finishes_and_leaves_one
         .await
         .unwrap();
     assert_eq!(server.left("dli").await, (1, 0, 0, DrainState::Draining));
-    server.pass(agent, 3_600).await;
+    let orders = server.pass(agent, 3_600).await;
     // Its second run begins though nothing new does.
     assert_eq!(server.state_of(&job).await, JobState::Assigned);
-    let order = server.order_of(agent, &job).await;
+    let order = orders.attempts[0].clone();
     agent.take(&order);
     agent.end(&order, v1::AttemptEnd::Exited, 0);
     server.poll(agent).await;

@@ -19,7 +19,7 @@ use crate::{
     domain::{
         agent::Token,
         ids::{JobId, Revision, SiteId},
-        job::{ChangeCause, Job, JobState, Phase, StopCause},
+        job::{ChangeCause, Job, JobState, StopCause},
         placement::Placement,
         site::Site,
     },
@@ -430,11 +430,9 @@ impl Writer {
 
 /// When an active job is to be stopped for its finish deadline; `None` when it is not.
 fn finish_deadline(job: &Job) -> Option<(TimeMs, JobId)> {
-    let is_open = match job.state.active()?.phase {
-        Phase::Stopping(cause) => !matches!(cause, StopCause::Cancel | StopCause::Deadline),
-        Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => true,
-    };
-    let deadline = job.spec.timing.finish_deadline.filter(|_| is_open)?;
+    let stopping = job.state.active()?.stopping();
+    let ends = matches!(stopping, Some(StopCause::Cancel | StopCause::Deadline));
+    let deadline = job.spec.timing.finish_deadline.filter(|_| !ends)?;
     Some((deadline, job.id))
 }
 

@@ -249,6 +249,15 @@ impl JobState {
 }
 
 impl Active {
+    /// Why it is being stopped; `None` when it is not.
+    #[must_use]
+    pub fn stopping(&self) -> Option<StopCause> {
+        match self.phase {
+            Phase::Stopping(cause) => Some(cause),
+            Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => None,
+        }
+    }
+
     /// Name of the state as in the API, without its prefix.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -119,18 +119,10 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now
         let rest = JobState::Planned(active.placement.clone());
         return follow(rest, ChangeCause::Paused);
     }
-    match active.phase {
-        Phase::Stopping(StopCause::Cancel) => {
-            return follow(JobState::Cancelled, ChangeCause::Cancelled);
-        }
-        Phase::Stopping(StopCause::Deadline) => {
-            return follow(JobState::Expired, ChangeCause::Deadline);
-        }
-        Phase::Assigned
-        | Phase::Starting
-        | Phase::Running
-        | Phase::Suspended
-        | Phase::Stopping(StopCause::Requeue | StopCause::Pause | StopCause::Drain) => {}
+    match active.stopping() {
+        Some(StopCause::Cancel) => return follow(JobState::Cancelled, ChangeCause::Cancelled),
+        Some(StopCause::Deadline) => return follow(JobState::Expired, ChangeCause::Deadline),
+        Some(StopCause::Requeue | StopCause::Pause | StopCause::Drain) | None => {}
     }
     let execution = job.spec.execution.as_deref();
     let may_begin_again = !begun || execution.is_some_and(|execution| !execution.at_most_once);
@@ -147,10 +139,7 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now
         })),
         cause,
     };
-    let asked = match active.phase {
-        Phase::Stopping(cause) => cause.begins_again(),
-        Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => None,
-    };
+    let asked = active.stopping().and_then(StopCause::begins_again);
     let gives_up = || execution.is_some_and(|one| one.on_site_lost == SiteLostPolicy::Fail);
     if let (None, Some(cause)) = (how.failure(), asked) {
         return again(0, closed.n_failed, cause);

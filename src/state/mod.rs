@@ -324,7 +324,7 @@ impl SiteLoad {
     fn part(&mut self, state: &JobState) -> &mut u64 {
         match state.active() {
             None => &mut self.planned,
-            Some(active) if matches!(active.phase, Phase::Stopping(_)) => &mut self.stopping,
+            Some(active) if active.stopping().is_some() => &mut self.stopping,
             Some(_) => &mut self.running,
         }
     }

@@ -13,6 +13,7 @@ use crate::{
         latency::{LatencyZone, RoundTrip},
         outlook::Confidence,
         placement::Placement,
+        restriction::DrainMode,
         site::{Pool, Site, Supply, TariffPeriod},
     },
     slot::TimeMs,
@@ -167,6 +168,15 @@ pub enum SiteVerb {
     Cordon {
         /// Why.
         reason: Arc<str>,
+    },
+    /// Empty it: a cordon that also concerns what has begun.
+    Drain {
+        /// Why.
+        reason: Arc<str>,
+        /// What becomes of jobs that have begun.
+        mode: DrainMode,
+        /// When whatever is still there is stopped.
+        deadline: Option<TimeMs>,
     },
     /// Take work again.
     Uncordon,

@@ -173,6 +173,16 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " site drain ",
+        shows: |output| assert!(output.contains("DRAINED by CHECKPOINT until "), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site uncordon",
+        shows: |output| assert!(!words(output).contains("cordoned since"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
         contains: " backtest ",
         shows: |output| {
             for run in ["lancang", "run-now", "perfect forecast", "regret"] {

@@ -38,6 +38,11 @@ pub trait Executor: Send {
     /// When the engine cannot take the request.
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError>;
 
+    /// Whether it copies inputs and outputs; where it does not, offers with either are declined.
+    fn copies(&self) -> bool {
+        false
+    }
+
     /// Brings the input of an attempt in and does not begin it; `start` follows. An engine that cannot do so does nothing
     /// here and brings it in at the start.
     ///

@@ -122,7 +122,10 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
             Some(event) = session.recv() => match event {
-                SessionEvent::Orders(orders) => {
+                SessionEvent::Orders(mut orders) => {
+                    if !agent.executor.copies() {
+                        orders.decline_copies();
+                    }
                     let effects = agent.core.on_orders(orders, now());
                     agent.carry_out(effects)?;
                 }

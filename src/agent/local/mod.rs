@@ -252,6 +252,10 @@ impl Drop for LocalExecutor {
 }
 
 impl Executor for LocalExecutor {
+    fn copies(&self) -> bool {
+        true
+    }
+
     fn recover(&mut self, held: &BTreeSet<AttemptKey>) -> Result<Vec<EngineEvent>, ExecutorError> {
         let entries = fs::read_dir(&self.attempts).map_err(io_error("read", &self.attempts))?;
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

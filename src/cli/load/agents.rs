@@ -115,8 +115,9 @@ pub(super) async fn run(args: &LoadArgs, n_agents: u32) -> Result<(), Failure> {
     let seconds = begun.elapsed().as_secs_f64();
     let cpu = server.cpu_seconds()? - cpu;
     let waited = Instant::now();
+    let mut ticks = time::interval(TICK);
     while !lock(&seen).is_over() && waited.elapsed() < PATIENCE {
-        time::sleep(TICK).await;
+        ticks.tick().await;
     }
     if let Some(Ok(Err(failure))) = agents.try_join_next() {
         return Err(failure);

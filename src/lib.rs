@@ -15,6 +15,8 @@ pub mod proto;
 pub mod store;
 pub mod clock;
 pub mod sheet;
+pub mod page;
+pub mod signing;
 pub mod topology;
 pub mod controller;
 pub mod sim;

@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
+use uuid::Uuid;
 
 use self::{certificates::CertificatesLayer, codes::CodesLayer, pager::Snapshots};
 use crate::{
@@ -43,6 +44,7 @@ use crate::{
             site_service_server::SiteServiceServer,
         },
     },
+    signing::SigningKey,
     slot::TimeMs,
     state::Settings,
 };
@@ -56,6 +58,10 @@ pub struct Options {
     pub schema_version: u32,
     /// Version of the data rules.
     pub policy_version: Arc<str>,
+    /// The store that the state is kept in.
+    pub store_id: Uuid,
+    /// What statements are signed with.
+    pub signing_key: Arc<SigningKey>,
 }
 
 /// The services, ready to be served, and their health.

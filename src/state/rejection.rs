@@ -75,6 +75,17 @@ pub enum Rejection {
     /// A series is not plausible.
     #[error("the series is not plausible")]
     ImplausibleSeries(Vec<Violation>),
+    /// A slot is older than the ledger takes changes for.
+    #[error(
+        "slots of the site `{site}` before {} are closed: the ledger keeps their totals as they are",
+        .open_from_ms
+    )]
+    LedgerClosed {
+        /// The site.
+        site: SiteId,
+        /// Start of the first slot that takes changes.
+        open_from_ms: i64,
+    },
     /// A bound is reached.
     #[error("the limit of {max} {what} is reached; {remedy}")]
     LimitReached {

@@ -40,6 +40,7 @@ const TABLE: &[Row] = &[
     row("domain", &[]),
     row("energy", &["domain"]),
     row("planner", &["domain"]),
+    row("ledger", &["domain"]),
     row("solver", &[]),
     row("state", &["domain"]),
     row("proto", &[]),
@@ -49,7 +50,9 @@ const TABLE: &[Row] = &[
     row("topology", &["domain", "sheet"]),
     row(
         "controller",
-        &["domain", "energy", "planner", "state", "store", "clock"],
+        &[
+            "domain", "energy", "planner", "ledger", "state", "store", "clock",
+        ],
     ),
     row(
         "sim",
@@ -109,8 +112,8 @@ const TABLE: &[Row] = &[
 ];
 
 /// Modules of which every result depends on the arguments alone.
-const PURE: [&str; 8] = [
-    "limits", "units", "slot", "domain", "energy", "planner", "solver", "state",
+const PURE: [&str; 9] = [
+    "limits", "units", "slot", "domain", "energy", "planner", "ledger", "solver", "state",
 ];
 
 /// What would let time, chance, the outside or the order of a hash table into a pure module.

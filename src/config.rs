@@ -15,7 +15,7 @@ use std::{
 
 pub use crate::config::{
     file::{
-        FileAgents, FileConfig, FileForecast, FileLimits, FileLog, FileQuote, FileReplan,
+        FileAgents, FileConfig, FileForecast, FileLedger, FileLimits, FileLog, FileQuote, FileReplan,
         FileRetention, FileSnapshot, Flags, LogFlags, LogFormat,
     },
     keys::unknown_variables,
@@ -61,6 +61,8 @@ pub struct Config {
     pub quote_valid_seconds: u32,
     /// For how long agents may be silent; each time leaves room for the one before.
     pub agents: FileAgents,
+    /// What the energy ledger waits for and keeps; totals at least as long as lines.
+    pub ledger: FileLedger,
 }
 
 /// One thing that is wrong with the configuration.
@@ -144,6 +146,7 @@ impl Config {
             max_live_jobs: file.limits.max_live_jobs,
             quote_valid_seconds: file.quote.valid_seconds,
             agents: file.agents,
+            ledger: file.ledger,
         }
     }
 }

@@ -254,11 +254,21 @@ pub const LEDGER_ROWS_MAX: usize = 4_000_000;
 pub const SETTLE_LINES_MAX: usize = 10_000;
 /// Site-slots that one turn of the writer settles.
 pub const SETTLE_SLOTS_MAX: usize = 64;
-/// Lines of one settled site-slot that a record holds; more attempts at a site in a slot are refused room by [`HELD_ATTEMPTS_MAX`].
-pub const LINES_PER_SLOT_MAX: usize = 2 * HELD_ATTEMPTS_MAX;
 /// Measured energy of a job in thousandths of what its power makes in the same time: what meters and estimates may differ by.
 pub const MEASURED_PERMILLE_MAX: u64 = 1_250;
 /// Days for which lines, uses and readings are kept, at most: actuals must be there for corrections.
 pub const LEDGER_LINES_DAYS: std::ops::RangeInclusive<u32> = 1..=60;
-/// Days for which entries are kept: two years and some.
-pub const LEDGER_KEEP_DAYS: std::ops::RangeInclusive<u32> = 1..=800;
+/// Rows of a statement: what a person or a page can still use.
+pub const STATEMENT_ROWS_MAX: usize = 10_000;
+/// Groups of a statement.
+pub const STATEMENT_GROUPS_MAX: usize = 3;
+/// Days of a window of the ledger.
+pub const LEDGER_WINDOW_DAYS_MAX: u32 = 400;
+/// Lines of one site-slot that GetSettlement answers with; StreamLines sends all.
+pub const SETTLEMENT_LINES_MAX: usize = 1_000;
+/// Lines in one message of a stream: some hundred KiB.
+pub const LINES_PER_MESSAGE_MAX: usize = 256;
+/// Streams of lines at once: each keeps a whole state.
+pub const LINES_STREAMS_MAX: usize = 16;
+/// Days for which totals of site-slots are kept, at most: two years and some.
+pub const LEDGER_KEEP_DAYS_MAX: u32 = 800;

@@ -15,7 +15,8 @@ use crate::{
     },
     proto::v1::{
         admin_service_client::AdminServiceClient, forecast_service_client::ForecastServiceClient,
-        job_service_client::JobServiceClient, site_service_client::SiteServiceClient,
+        job_service_client::JobServiceClient, report_service_client::ReportServiceClient,
+        site_service_client::SiteServiceClient,
     },
 };
 
@@ -139,6 +140,11 @@ impl Session {
     /// Client of the forecast service.
     pub(crate) fn forecasts(&self) -> ForecastServiceClient<Channel> {
         ForecastServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Client of the report service.
+    pub(crate) fn reports(&self) -> ReportServiceClient<Channel> {
+        ReportServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Client of the admin service.

@@ -22,6 +22,7 @@ mod site;
 mod latency;
 mod link;
 mod forecast;
+mod meter;
 mod admin;
 mod offline;
 mod serve;

@@ -36,6 +36,8 @@ pub struct FileConfig {
     pub quote: FileQuote,
     /// Agents at the sites.
     pub agents: FileAgents,
+    /// The energy ledger.
+    pub ledger: FileLedger,
 }
 
 /// Section `log`.
@@ -116,6 +118,18 @@ pub struct FileAgents {
     pub lost_after_seconds: u32,
 }
 
+/// Section `ledger`: what the energy ledger waits for and keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileLedger {
+    /// Minutes after the end of a slot for which late reports are waited for before it is settled.
+    pub settle_after_minutes: u32,
+    /// Days for which lines of jobs and readings are kept, and corrections taken; 1 to 60.
+    pub lines_days: u32,
+    /// Days for which totals of site-slots are kept; at least `lines_days`.
+    pub keep_days: u32,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,6 +173,11 @@ impl Default for FileConfig {
                 silent_after_seconds: 30,
                 stop_after_seconds: 300,
                 lost_after_seconds: 600,
+            },
+            ledger: FileLedger {
+                settle_after_minutes: 5,
+                lines_days: 40,
+                keep_days: 400,
             },
         }
     }

@@ -60,7 +60,8 @@ impl Spans {
         }
     }
 
-    /// The program runs no more from a moment on, but not from before it began. Changes nothing while it does not run.
+    /// The program runs no more from a moment on, but not from before it began; a span may be empty. Changes nothing while
+    /// it does not run.
     pub fn end(&mut self, at: TimeMs) {
         let Some(start) = self.open.take() else {
             return;
@@ -69,7 +70,6 @@ impl Spans {
         match self.closed.last_mut() {
             // It went on at once.
             Some(last) if last.end == start => last.end = end,
-            _ if start == end => {}
             _ => self.closed.push(Span { start, end }),
         }
         if limits::SPANS_MAX < self.closed.len() {
@@ -159,13 +159,11 @@ mod tests {
     #[test]
     fn time_never_goes_backwards() {
         let spans = spans(&[10, 5, 3, 20]);
-        assert_eq!(
-            spans.closed(),
-            [Span {
-                start: TimeMs(10),
-                end: TimeMs(20)
-            }]
-        );
+        let whole = Span {
+            start: TimeMs(10),
+            end: TimeMs(20),
+        };
+        assert_eq!(spans.closed(), [whole]);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl AdminService for Api {
 }
 
 /// A place among those who may do something at once.
-fn place(
+pub(super) fn place(
     places: &Arc<Semaphore>,
     what: &'static str,
     max: usize,

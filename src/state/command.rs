@@ -179,6 +179,8 @@ pub struct SitePatch {
     pub grid_marginal_mg_per_kwh: Option<Vec<u32>>,
     /// Tariff.
     pub tariff: Option<Vec<TariffPeriod>>,
+    /// Water for each kWh, millilitres.
+    pub water_ml_per_kwh: Option<u32>,
 }
 
 /// What an agent reports.

@@ -17,7 +17,7 @@ use crate::{
         site::Site,
     },
     limits,
-    slot::{Slot, TimeMs},
+    slot::{Slot, SlotRange, TimeMs},
     state::{State, event::SlotSettled},
 };
 
@@ -188,6 +188,49 @@ impl State {
         uses
     }
 
+    /// Slots of a range that are not settled at a site, with the jobs that ran there.
+    #[must_use]
+    pub fn open_uses(&self, site: &SiteId, range: SlotRange) -> Vec<(Slot, JobId)> {
+        let from = use_key(site, range.start, JobId(0), Fence::MIN);
+        let end = use_key(site, range.end, JobId(0), Fence::MIN);
+        let noted = self.ledger.uses.range(from..end);
+        let noted = noted.filter(|(_, one)| 0 < one.run_ms);
+        let mut open: Vec<(Slot, JobId)> = noted.map(|(key, _)| (key.slot, key.job)).collect();
+        for (job, attempt, _) in self.running_at(site) {
+            open.extend(self.unnoted(job, attempt, range));
+        }
+        open.retain(|(slot, _)| self.ledger.settlement(site, *slot).is_none());
+        open
+    }
+
+    /// The same of one job.
+    #[must_use]
+    pub fn open_uses_of(&self, site: &SiteId, range: SlotRange, job: JobId) -> BTreeSet<Slot> {
+        let used = self.ledger.slots_of(job).filter(|(_, of)| *of == site);
+        let mut open: BTreeSet<Slot> = used.map(|(slot, _)| slot).collect();
+        let running = self.running_at(site).filter(|(id, ..)| *id == job);
+        for (_, attempt, _) in running {
+            open.extend(self.unnoted(job, attempt, range).map(|(slot, _)| slot));
+        }
+        open.retain(|slot| {
+            range.contains(*slot) && self.ledger.settlement(site, *slot).is_none()
+        });
+        open
+    }
+
+    /// Slots in which an attempt ran that are not noted yet.
+    fn unnoted(
+        &self,
+        job: JobId,
+        attempt: &Attempt,
+        range: SlotRange,
+    ) -> impl Iterator<Item = (Slot, JobId)> + use<> {
+        let grid = self.settings.grid;
+        let from = self.ledger.next_note(job, attempt.fence).max(range.start);
+        let runs = attempt.spans.by_slot(grid, from, grid.start_of(range.end));
+        runs.into_iter().map(move |(slot, _)| (slot, job))
+    }
+
     /// What keeps a slot of a site from being settled; nothing once all is there.
     #[must_use]
     pub fn lacking(&self, site: &Site, slot: Slot) -> Lacking {
@@ -200,6 +243,16 @@ impl State {
             reading: self.ledger.reading(&site.id, slot).is_none(),
             actuals: supplies.filter(|id| !has_actual(id)).cloned().collect(),
         }
+    }
+
+    /// The first slot that the ledger can have of a site: that of its creation, or of older readings that were brought in.
+    #[must_use]
+    pub fn ledger_start(&self, site: &Site) -> Slot {
+        let created = self.settings.grid.slot_at(site.created_at);
+        let read = self.ledger.readings.get(&site.id).and_then(OrdMap::get_min);
+        let settled = self.ledger.settled.get(&site.id).and_then(OrdMap::get_min);
+        let slots = [read.map(|(slot, _)| *slot), settled.map(|(slot, _)| *slot)];
+        slots.into_iter().flatten().fold(created, Slot::min)
     }
 
     fn is_ready(&self, site: &Site, slot: Slot) -> bool {

@@ -9,6 +9,7 @@ pub mod slot;
 pub mod domain;
 pub mod energy;
 pub mod planner;
+pub mod ledger;
 pub mod solver;
 pub mod state;
 pub mod proto;

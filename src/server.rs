@@ -255,6 +255,11 @@ fn options(config: &Config, grid: SlotGrid) -> controller::Options {
             stop_after_ms: u64::from(config.agents.stop_after_seconds) * 1_000,
             lost_after_ms: u64::from(config.agents.lost_after_seconds) * 1_000,
         },
+        ledger: controller::LedgerTimes {
+            settle_after_ms: i64::from(config.ledger.settle_after_minutes) * 60_000,
+            lines_days: config.ledger.lines_days,
+            keep_days: config.ledger.keep_days,
+        },
     }
 }
 

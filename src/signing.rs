@@ -24,12 +24,12 @@ pub struct PublicKey([u8; 32]);
 
 impl SigningKey {
     /// The key that is made from a seed.
-    ///
-    /// # Errors
-    /// When the library refuses it, which one of this length is not.
-    pub fn from_seed(seed: &[u8; SEED_BYTES]) -> Result<Self, ring::error::KeyRejected> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed)?;
-        Ok(Self { pair })
+    #[must_use]
+    pub fn from_seed(seed: &[u8; SEED_BYTES]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed);
+        Self {
+            pair: pair.expect("only seeds of another length are refused"),
+        }
     }
 
     /// Its public key.
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn key(seed: u8) -> SigningKey {
-        SigningKey::from_seed(&[seed; SEED_BYTES]).unwrap()
+        SigningKey::from_seed(&[seed; SEED_BYTES])
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
         // Section 7.1, test 1.
         let seed =
             parse_hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
-        let public = SigningKey::from_seed(&seed).unwrap().public();
+        let public = SigningKey::from_seed(&seed).public();
         assert_eq!(
             public.to_string(),
             "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"

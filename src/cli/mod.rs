@@ -24,6 +24,7 @@ mod latency;
 mod link;
 mod forecast;
 mod report;
+mod meter;
 mod admin;
 mod offline;
 mod serve;

@@ -73,6 +73,7 @@ pub(super) fn site(id: &str) -> Site {
         grid_location_mg_per_kwh: 500_000,
         grid_marginal_mg_per_kwh: vec![],
         tariff: vec![],
+        water_ml_per_kwh: 0,
         cordon: None,
         created_at: TimeMs(0),
         updated_at: TimeMs(0),

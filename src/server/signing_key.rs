@@ -41,9 +41,6 @@ pub enum SigningKeyError {
     /// The machine gives no random numbers.
     #[error("cannot draw a key")]
     Random(#[source] getrandom::Error),
-    /// The library refuses the key.
-    #[error("cannot use the key")]
-    Refused(#[source] ring::error::KeyRejected),
 }
 
 /// Reads the key of a file, or makes the file with a new key in it.
@@ -73,14 +70,14 @@ fn load(file: &Path, mut opened: fs::File) -> Result<SigningKey, SigningKeyError
         Err(source) => return Err(failed("read", file)(source)),
     }
     let seed = parse_hex(text.trim()).ok_or_else(|| SigningKeyError::NoKey { file: file.into() })?;
-    SigningKey::from_seed(&seed).map_err(SigningKeyError::Refused)
+    Ok(SigningKey::from_seed(&seed))
 }
 
 /// The file has its name when the key is on disk: nothing is ever signed with a key that could be lost.
 fn make(file: &Path) -> Result<SigningKey, SigningKeyError> {
     let mut seed = [0; SEED_BYTES];
     getrandom::fill(&mut seed).map_err(SigningKeyError::Random)?;
-    let key = SigningKey::from_seed(&seed).map_err(SigningKeyError::Refused)?;
+    let key = SigningKey::from_seed(&seed);
     let dir = match file.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),

@@ -23,6 +23,8 @@ mod sites;
 mod forecasts;
 mod admin;
 mod agents;
+mod reports;
+mod statements;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -41,7 +43,7 @@ use crate::{
         v1::{
             admin_service_server::AdminServiceServer, agent_service_server::AgentServiceServer,
             forecast_service_server::ForecastServiceServer, job_service_server::JobServiceServer,
-            site_service_server::SiteServiceServer,
+            report_service_server::ReportServiceServer, site_service_server::SiteServiceServer,
         },
     },
     signing::SigningKey,
@@ -94,6 +96,7 @@ struct Shared {
     watchers: Arc<Semaphore>,
     backups: Arc<Semaphore>,
     verifications: Arc<Semaphore>,
+    line_streams: Arc<Semaphore>,
 }
 
 /// Builds the services on a controller.
@@ -120,6 +123,7 @@ pub async fn rim(handle: Handle, options: Options) -> Result<Rim, tonic_reflecti
         .add_service(JobServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(SiteServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(ForecastServiceServer::new(api.clone()).max_decoding_message_size(bound))
+        .add_service(ReportServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(AgentServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(AdminServiceServer::new(api).max_decoding_message_size(bound));
     let router = routes
@@ -160,6 +164,7 @@ impl Health {
             "lancang.v1.SiteService",
             "lancang.v1.ForecastService",
             "lancang.v1.AgentService",
+            "lancang.v1.ReportService",
             "lancang.v1.AdminService",
         ];
         for service in services {
@@ -177,6 +182,7 @@ impl Api {
             watchers: Arc::new(Semaphore::new(limits::WATCHERS_MAX)),
             backups: Arc::new(Semaphore::new(limits::BACKUPS_MAX)),
             verifications: Arc::new(Semaphore::new(limits::VERIFICATIONS_MAX)),
+            line_streams: Arc::new(Semaphore::new(limits::LINES_STREAMS_MAX)),
             options,
         };
         Self {

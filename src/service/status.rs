@@ -204,6 +204,16 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
             Problem::new(Code::FailedPrecondition, Reason::ImplausibleSeries, message)
                 .with_implausible(below(at, violations))
         }
+        Rejection::LedgerClosed { site, open_from_ms } => {
+            let at = site.to_string();
+            Problem::new(
+                Code::FailedPrecondition,
+                Reason::LedgerClosed,
+                message.clone(),
+            )
+            .with("open_from", open_from_ms)
+            .with_precondition("LEDGER_CLOSED", at, message)
+        }
         Rejection::LimitReached { what, max, .. } => Problem::new(
             Code::ResourceExhausted,
             Reason::LimitReached,

@@ -14,6 +14,7 @@ use crate::{
         execution::SiteLostPolicy,
         ids::{JobId, SiteId},
         job::{Active, ChangeCause, Job, JobState, Phase, StopCause},
+        spans::Spans,
     },
     limits,
     slot::TimeMs,
@@ -188,6 +189,7 @@ impl Core {
                 assigned_at: now,
                 assigned_revision: self.state.revision.next(),
                 started_at: None,
+                spans: Spans::default(),
                 engine_id: Arc::default(),
                 ended: None,
             };

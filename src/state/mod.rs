@@ -16,6 +16,8 @@ mod decide_links;
 mod decide_agents;
 mod life;
 mod transfers;
+pub mod ledger;
+mod decide_ledger;
 pub mod parts;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -43,7 +45,7 @@ use crate::{
     slot::{Slot, SlotGrid, TimeMs},
 };
 
-pub use self::{bookings::Bookings, rejection::Rejection};
+pub use self::{bookings::Bookings, ledger::Ledger, rejection::Rejection};
 
 /// Everything that is durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +62,7 @@ pub struct State {
     jobs_by_key: OrdMap<Arc<str>, JobId>,
     requests: OrdMap<Arc<str>, RequestMark>,
     agents: OrdMap<SiteId, Arc<Agent>>,
+    ledger: Ledger,
     /// Active jobs by site; a site without one has no entry.
     active: OrdMap<SiteId, OrdSet<JobId>>,
     n_jobs_by_state: [u64; STATES.len()],
@@ -109,6 +112,7 @@ impl State {
             jobs_by_key: OrdMap::new(),
             requests: OrdMap::new(),
             agents: OrdMap::new(),
+            ledger: Ledger::default(),
             active: OrdMap::new(),
             n_jobs_by_state: [0; STATES.len()],
         }

@@ -195,7 +195,7 @@ mod tests {
     use crate::{cli::time::yunnan, signing::SigningKey};
 
     fn key(seed: u8) -> SigningKey {
-        SigningKey::from_seed(&[seed; 32]).unwrap()
+        SigningKey::from_seed(&[seed; 32])
     }
 
     fn signed(key: &SigningKey) -> v1::SignedStatement {

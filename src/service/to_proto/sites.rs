@@ -43,6 +43,7 @@ pub(in crate::service) fn site(site: &Site) -> v1::Site {
         create_time: Some(time(site.created_at)),
         update_time: Some(time(site.updated_at)),
         etag: etag(site.revision),
+        water_ml_per_kwh: site.water_ml_per_kwh,
     }
 }
 

@@ -11,6 +11,7 @@ mod world;
 mod agents;
 mod forecasts;
 mod limits;
+mod ledger;
 mod links;
 mod listing;
 mod plan;

@@ -9,6 +9,7 @@ mod sites;
 mod forecasts;
 mod admin;
 mod agents;
+mod reports;
 mod bad_inputs;
 mod readme;
 
@@ -309,6 +310,7 @@ fn every_rpc_has_a_test_of_its_good_path() {
         forecasts::RPCS,
         admin::RPCS,
         agents::RPCS,
+        reports::RPCS,
     ];
     let exercised: BTreeSet<String> = modules.concat().iter().map(|&rpc| rpc.to_owned()).collect();
     assert_eq!(exercised, described);

@@ -15,8 +15,8 @@ use std::{
 
 pub use crate::config::{
     file::{
-        FileAgents, FileConfig, FileForecast, FileLedger, FileLimits, FileLog, FileQuote, FileReplan,
-        FileRetention, FileSnapshot, Flags, LogFlags, LogFormat,
+        FileAgents, FileConfig, FileForecast, FileLedger, FileLimits, FileLog, FileQuote,
+        FileReplan, FileRetention, FileSnapshot, Flags, LogFlags, LogFormat,
     },
     keys::unknown_variables,
 };

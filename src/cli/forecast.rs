@@ -11,7 +11,7 @@ mod actuals;
 mod put;
 pub(crate) mod series;
 
-pub(super) use put::ShiftArgs;
+pub(in crate::cli) use put::ShiftArgs;
 
 /// Flags and verbs of `lancang forecast`.
 #[derive(Debug, clap::Args)]

@@ -63,7 +63,11 @@ struct Series {
 }
 
 /// Sends a file as readings of a site's meter.
-pub(super) async fn site(client: &ClientArgs, site: String, args: MeterArgs) -> Result<(), Failure> {
+pub(super) async fn site(
+    client: &ClientArgs,
+    site: String,
+    args: MeterArgs,
+) -> Result<(), Failure> {
     let mut session = client.connect().await?;
     let parts = args.read(&session)?;
     let bar = progress(parts.len(), "parts");
@@ -103,7 +107,11 @@ pub(super) async fn job(
             it_watt_seconds: part.watt_seconds,
             request_id: String::new(),
         };
-        let answer = session.reports().put_job_readings(request).await?.into_inner();
+        let answer = session
+            .reports()
+            .put_job_readings(request)
+            .await?
+            .into_inner();
         total.new_slots += answer.new_slots;
         total.corrected_slots += answer.corrected_slots;
         total.revision = answer.revision;
@@ -120,7 +128,9 @@ impl MeterArgs {
         let seconds = self.slot_minutes * 60;
         let mut series =
             parse(&text, seconds).map_err(|problems| malformed(&self.file, problems))?;
-        let shift = self.moved.shift(Some(series.start), session.now, &session.view);
+        let shift = self
+            .moved
+            .shift(Some(series.start), session.now, &session.view);
         if !shift.is_zero() {
             talk(&format!("all times moved by {}", span_text(shift)));
             let moved = series.start.checked_add(shift);
@@ -228,7 +238,15 @@ mod tests {
         ] {
             assert_eq!(kilowatt_hours(text), Ok(watt_seconds), "{text}");
         }
-        for text in ["", "-1", "1e3", "1.234567", ".5", "1.2.3", "99999999999999999999"] {
+        for text in [
+            "",
+            "-1",
+            "1e3",
+            "1.234567",
+            ".5",
+            "1.2.3",
+            "99999999999999999999",
+        ] {
             assert!(kilowatt_hours(text).is_err(), "{text}");
         }
     }

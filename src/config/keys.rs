@@ -189,10 +189,22 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
     let ledger = &file.ledger;
     let (lines_days, days) = (ledger.lines_days, limits::LEDGER_LINES_DAYS);
     let (lowest, highest) = ((*days.start()).into(), (*days.end()).into());
-    range(problems, "ledger.lines_days", lines_days.into(), lowest, highest);
+    range(
+        problems,
+        "ledger.lines_days",
+        lines_days.into(),
+        lowest,
+        highest,
+    );
     // Totals stay at least as long as what they are the totals of.
     let (lowest, highest) = (lines_days.into(), limits::LEDGER_KEEP_DAYS_MAX.into());
-    range(problems, "ledger.keep_days", ledger.keep_days.into(), lowest, highest);
+    range(
+        problems,
+        "ledger.keep_days",
+        ledger.keep_days.into(),
+        lowest,
+        highest,
+    );
 }
 
 /// Of certificate and key there are both or none, and authorities of clients only with them.

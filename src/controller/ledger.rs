@@ -246,6 +246,7 @@ fn grid_figures(site: &Site, slot: Slot, grid: SlotGrid) -> GridFigures {
     GridFigures {
         location_mg_per_kwh: location,
         marginal_mg_per_kwh: marginal.copied().unwrap_or(location),
-        price_micro_cny_per_kwh: civil.map_or(0, |at| PriceTable::new(&site.tariff, grid).price(at)),
+        price_micro_cny_per_kwh: civil
+            .map_or(0, |at| PriceTable::new(&site.tariff, grid).price(at)),
     }
 }

@@ -5,12 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::{
-    Options, StatementQuery,
-    batch::Batch,
-    statement,
-    writer::Writer,
-};
+use super::{Options, StatementQuery, batch::Batch, statement, writer::Writer};
 use crate::{
     domain::{
         agent::Token,
@@ -282,7 +277,9 @@ impl World {
                 kind,
             }],
         };
-        self.writer.take_report(&report, self.now, 0, batch).unwrap();
+        self.writer
+            .take_report(&report, self.now, 0, batch)
+            .unwrap();
     }
 
     fn fence(&self, job: usize) -> Fence {
@@ -337,7 +334,13 @@ fn essence(world: &World) -> Vec<(Slot, u64, Figures, Figures, Vec<Line>)> {
         .map(|(slot, one)| {
             let entry = &one.entry;
             let lines = one.lines.as_deref().unwrap().to_vec();
-            (slot, entry.metered_watt_seconds, entry.jobs, entry.idle, lines)
+            (
+                slot,
+                entry.metered_watt_seconds,
+                entry.jobs,
+                entry.idle,
+                lines,
+            )
         })
         .collect()
 }
@@ -597,7 +600,10 @@ fn measured_energy_of_a_slot_is_held_to_what_power_makes() {
     // 500 W at the facility for a slot are 450,000 Ws; a quarter more is 562,500, which are 450,000 at the IT load.
     assert!(world.tell(&Fact::Measured(0, 0, 450_000)));
     assert!(!world.tell(&Fact::Measured(0, 0, 450_001)));
-    assert!(!world.tell(&Fact::Measured(0, 2, 1)), "the slot is not over");
+    assert!(
+        !world.tell(&Fact::Measured(0, 2, 1)),
+        "the slot is not over"
+    );
 }
 
 #[test]
@@ -614,6 +620,8 @@ fn readings_of_an_unknown_site_are_refused() {
         request: None,
     };
     let now = world.now;
-    let refused = world.writer.put_readings(&command, now, &mut Batch::default());
+    let refused = world
+        .writer
+        .put_readings(&command, now, &mut Batch::default());
     assert!(matches!(refused, Err(Rejection::NotFound { .. })));
 }

@@ -138,7 +138,8 @@ impl Attempt {
         let at = self.plausible(ended.at, heard);
         if self.spans.is_empty() && 0 < ended.run_ms {
             let run_ms = i64::try_from(ended.run_ms).unwrap_or(i64::MAX);
-            self.spans.begin(self.plausible(at.plus_ms(run_ms.saturating_neg()), heard));
+            self.spans
+                .begin(self.plausible(at.plus_ms(run_ms.saturating_neg()), heard));
         }
         self.spans.end(at);
         self.ended = Some(ended);

@@ -191,10 +191,7 @@ mod tests {
             one.first_difference(&spans(&[10, 20, 30, 40])),
             Some(TimeMs(40))
         );
-        assert_eq!(
-            one.first_difference(&Spans::default()),
-            Some(TimeMs(10))
-        );
+        assert_eq!(one.first_difference(&Spans::default()), Some(TimeMs(10)));
     }
 
     proptest! {

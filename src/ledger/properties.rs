@@ -17,7 +17,11 @@ use crate::{
 const SLOT_SECONDS: u32 = 900;
 
 fn watts() -> impl Strategy<Value = u64> {
-    prop_oneof![0..20_u64, 0..2_000_000_u64, 0..=limits::SITE_POWER_WATTS_MAX]
+    prop_oneof![
+        0..20_u64,
+        0..2_000_000_u64,
+        0..=limits::SITE_POWER_WATTS_MAX
+    ]
 }
 
 fn one_use() -> impl Strategy<Value = Use> {
@@ -198,10 +202,16 @@ fn check_carried(
     let of_contracts = green(|supply| supply.carbon_mg_per_kwh.into());
     prop_assert_eq!(contract, whole(of_contracts + on_grid * average));
     let marginal: u64 = rows().map(|row| row.carbon.marginal_mg).sum();
-    prop_assert_eq!(marginal, whole(on_grid * u64::from(grid.marginal_mg_per_kwh)));
+    prop_assert_eq!(
+        marginal,
+        whole(on_grid * u64::from(grid.marginal_mg_per_kwh))
+    );
     let cost: u64 = rows().map(|row| row.cost_micro_cny).sum();
     let of_prices = green(|supply| supply.price_micro_cny_per_kwh);
-    prop_assert_eq!(cost, whole(of_prices + on_grid * grid.price_micro_cny_per_kwh));
+    prop_assert_eq!(
+        cost,
+        whole(of_prices + on_grid * grid.price_micro_cny_per_kwh)
+    );
     let water: u64 = rows().map(|row| row.water_ml).sum();
     prop_assert_eq!(water, whole(all * u64::from(water_ml_per_kwh)));
     Ok(())

@@ -105,7 +105,11 @@ pub fn settle(inputs: &Inputs<'_>) -> Settled {
     let rows = rows(metered, &used, &green, &by_supply);
     let figures = carried(inputs, &by_supply, &rows);
     let (idle, of_uses) = figures.split_last().expect("idle is the last row");
-    let lines = inputs.uses.iter().zip(of_uses).zip(reserved.iter().zip(is_scaled));
+    let lines = inputs
+        .uses
+        .iter()
+        .zip(of_uses)
+        .zip(reserved.iter().zip(is_scaled));
     Settled {
         supplies: inputs
             .supplies
@@ -119,18 +123,20 @@ pub fn settle(inputs: &Inputs<'_>) -> Settled {
             })
             .collect(),
         lines: lines
-            .map(|(((job, fence, one), figures), (&reserved, is_scaled))| Line {
-                job: *job,
-                fence: *fence,
-                run_ms: one.run_ms,
-                units: one.units,
-                cpu_cores: one.cpu_cores,
-                gpus: one.gpus,
-                figures: *figures,
-                reserved_watt_seconds: reserved,
-                is_measured: one.measured_watt_seconds().is_some(),
-                is_scaled,
-            })
+            .map(
+                |(((job, fence, one), figures), (&reserved, is_scaled))| Line {
+                    job: *job,
+                    fence: *fence,
+                    run_ms: one.run_ms,
+                    units: one.units,
+                    cpu_cores: one.cpu_cores,
+                    gpus: one.gpus,
+                    figures: *figures,
+                    reserved_watt_seconds: reserved,
+                    is_measured: one.measured_watt_seconds().is_some(),
+                    is_scaled,
+                },
+            )
             .collect(),
         idle: *idle,
     }
@@ -154,9 +160,7 @@ fn claims(uses: &[(JobId, Fence, Use)], metered: u64) -> (Vec<u64>, Vec<bool>) {
             .collect()
     };
     let is_measured = |one: &Use| one.measured_watt_seconds().is_some();
-    let measured = column(is_measured, &|one| {
-        one.measured_watt_seconds().unwrap_or(0)
-    });
+    let measured = column(is_measured, &|one| one.measured_watt_seconds().unwrap_or(0));
     let estimated = column(|one| one.measured_watt_seconds().is_none(), &estimate);
     let kept_measured = at_most(metered, &measured);
     let left = metered - kept_measured.iter().sum::<u64>();
@@ -190,7 +194,10 @@ fn green_of(green: u64, used: &[u64], reserved: &[u64]) -> Vec<u64> {
         .collect();
     let granted = at_most(green, &rights);
     let left = green - granted.iter().sum::<u64>();
-    let needs = used.iter().zip(&granted).map(|(used, granted)| used - granted);
+    let needs = used
+        .iter()
+        .zip(&granted)
+        .map(|(used, granted)| used - granted);
     let extra = at_most(left, &needs.collect::<Vec<_>>());
     granted.iter().zip(extra).map(|(a, b)| a + b).collect()
 }
@@ -232,13 +239,14 @@ fn carried(inputs: &Inputs<'_>, by_supply: &[u64], rows: &[Row]) -> Vec<Figures>
     let energy = |row: &Row| row.green.iter().sum::<u64>() + row.grid;
     let of_green = |row: &Row, figure: fn(&SupplyInput) -> u64| {
         let parts = row.green.iter().zip(*supplies);
-        parts.map(|(part, supply)| part * figure(supply)).sum::<u64>()
+        parts
+            .map(|(part, supply)| part * figure(supply))
+            .sum::<u64>()
     };
     let average = u64::from(grid.location_mg_per_kwh);
     let location = share(&|row| energy(row) * average);
-    let contract = share(&|row| {
-        of_green(row, |supply| supply.carbon_mg_per_kwh.into()) + row.grid * average
-    });
+    let contract =
+        share(&|row| of_green(row, |supply| supply.carbon_mg_per_kwh.into()) + row.grid * average);
     let marginal = share(&|row| row.grid * u64::from(grid.marginal_mg_per_kwh));
     let cost = share(&|row| {
         of_green(row, |supply| supply.price_micro_cny_per_kwh)
@@ -418,15 +426,20 @@ mod tests {
         );
         let flags = |settled: &Settled| -> Vec<(bool, bool)> {
             let lines = settled.lines.iter();
-            lines.map(|line| (line.is_measured, line.is_scaled)).collect()
+            lines
+                .map(|line| (line.is_measured, line.is_scaled))
+                .collect()
         };
-        assert_eq!(flags(&settled), [(true, false), (false, true), (false, true)]);
-        let settled = settle_one(900 * 40, &[], &uses);
         assert_eq!(
-            table(&settled),
-            [[0, 0, 0, 40], [0; 4], [0; 4], [0; 4]]
+            flags(&settled),
+            [(true, false), (false, true), (false, true)]
         );
-        assert_eq!(flags(&settled), [(true, true), (false, true), (false, true)]);
+        let settled = settle_one(900 * 40, &[], &uses);
+        assert_eq!(table(&settled), [[0, 0, 0, 40], [0; 4], [0; 4], [0; 4]]);
+        assert_eq!(
+            flags(&settled),
+            [(true, true), (false, true), (false, true)]
+        );
     }
 
     #[test]

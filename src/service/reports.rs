@@ -183,8 +183,12 @@ impl Api {
             _ => [query[0], ""],
         };
         let snapshots = &self.shared.snapshots;
-        let (state, cursor) =
-            snapshots.open(Listing::Settlements, &query, &request.page_token, &published)?;
+        let (state, cursor) = snapshots.open(
+            Listing::Settlements,
+            &query,
+            &request.page_token,
+            &published,
+        )?;
         check_known(&state, &window)?;
         let after = cursor.after().and_then(read_key);
         let slots = site_slots(&state, &window, now, after);
@@ -220,8 +224,7 @@ impl Api {
             },
             missing,
             entry: settled.map(|settled| to_proto::settlement_entry(&settled.entry)),
-            is_correction_due: settled.is_some()
-                && ledger.due().contains(&(slot, site.id.clone())),
+            is_correction_due: settled.is_some() && ledger.due().contains(&(slot, site.id.clone())),
             are_lines_dropped: settled.is_some_and(|settled| settled.lines.is_none()),
         }
     }

@@ -88,7 +88,8 @@ impl Core {
             Some(number) => attempts.rev().find(|one| one.fence.attempt == number),
         };
         let Some(attempt) = attempt else {
-            let what = "is the number of an attempt of the job that is known, or 0 for the last one";
+            let what =
+                "is the number of an attempt of the job that is known, or 0 for the last one";
             return Err(Rejection::field("attempt", what));
         };
         let pue = self.known_site(&attempt.site)?.pue_permille;
@@ -101,18 +102,26 @@ impl Core {
         let uses: Vec<_> = command
             .range
             .iter()
-            .map(|slot| self.state.use_in(&attempt.site, slot, job.id, attempt.fence))
+            .map(|slot| {
+                self.state
+                    .use_in(&attempt.site, slot, job.id, attempt.fence)
+            })
             .collect();
         let field = "it_watt_seconds";
         self.check_series(field, command.range, &facility, now, |i| {
             let one = uses.get(i).copied().flatten()?;
             let whole = one.power_watts * u64::from(one.units) * slot_seconds;
             let most = whole.saturating_mul(limits::MEASURED_PERMILLE_MAX) / 1_000;
-            let why = format!("{} thousandths of its power in a slot, at the facility", limits::MEASURED_PERMILLE_MAX);
+            let why = format!(
+                "{} thousandths of its power in a slot, at the facility",
+                limits::MEASURED_PERMILLE_MAX
+            );
             Some((most, why))
         })?;
         self.check_open(&attempt.site, command.range.start, open_from)?;
-        let stored = uses.iter().map(|one| one.and_then(|one| one.read_watt_seconds));
+        let stored = uses
+            .iter()
+            .map(|one| one.and_then(|one| one.read_watt_seconds));
         let (n_new, n_corrected) = count(stored, &facility);
         if n_new + n_corrected == 0 && command.request.is_none() {
             return Ok((None, 0, 0));
@@ -221,7 +230,9 @@ impl Core {
     ) -> Result<Record, String> {
         self.state.check_balance(site, slot, &entry, &lines)?;
         let before = self.state.ledger.settlement(site, slot);
-        let number = before.map_or(0, |before| before.entry.number).saturating_add(1);
+        let number = before
+            .map_or(0, |before| before.entry.number)
+            .saturating_add(1);
         let settled = SlotSettled {
             site: site.clone(),
             slot,
@@ -256,7 +267,9 @@ impl Core {
             return Some(self.record(now, None, vec![trimmed(site, end)]));
         }
         let old = ledger.settled.iter().find(|(_, settled)| {
-            settled.get_min().is_some_and(|(slot, _)| *slot < totals_from)
+            settled
+                .get_min()
+                .is_some_and(|(slot, _)| *slot < totals_from)
         });
         let (site, _) = old?;
         Some(self.record(now, None, vec![trimmed(site, ledger.open_from(site))]))
@@ -292,7 +305,9 @@ impl State {
         }
         let keys = |line: &Line| (line.job, line.fence, line.run_ms, line.units);
         let uses = self.uses_at(site, slot);
-        let uses = uses.iter().map(|(job, fence, one)| (*job, *fence, one.run_ms, one.units));
+        let uses = uses
+            .iter()
+            .map(|(job, fence, one)| (*job, *fence, one.run_ms, one.units));
         if !uses.eq(lines.iter().map(keys)) {
             return Err("the lines are not those of the uses".into());
         }

@@ -142,7 +142,10 @@ impl Ledger {
 
     /// The slot after the last one that is noted of an attempt.
     fn next_note(&self, job: JobId, fence: Fence) -> Slot {
-        let last = self.of_jobs.range(..=(job, fence, Slot(u32::MAX))).next_back();
+        let last = self
+            .of_jobs
+            .range(..=(job, fence, Slot(u32::MAX)))
+            .next_back();
         match last {
             Some(((id, of, slot), _)) if (*id, *of) == (job, fence) => slot.plus(1),
             _ => Slot(0),
@@ -160,7 +163,9 @@ impl State {
     /// A job, also a forgotten one of which uses are kept.
     #[must_use]
     pub fn job_or_forgotten(&self, id: JobId) -> Option<&Arc<Job>> {
-        self.jobs.get(&id).or_else(|| self.ledger.forgotten.get(&id))
+        self.jobs
+            .get(&id)
+            .or_else(|| self.ledger.forgotten.get(&id))
     }
 
     /// What attempts made of a slot of a site that is over, by job and attempt.
@@ -212,9 +217,7 @@ impl State {
         for (_, attempt, _) in running {
             open.extend(self.unnoted(job, attempt, range).map(|(slot, _)| slot));
         }
-        open.retain(|slot| {
-            range.contains(*slot) && self.ledger.settlement(site, *slot).is_none()
-        });
+        open.retain(|slot| range.contains(*slot) && self.ledger.settlement(site, *slot).is_none());
         open
     }
 
@@ -312,7 +315,10 @@ impl State {
     /// With other supplies, slots that waited may be ready, and others wait again. Settled ones stay as they are.
     pub(super) fn follow_supplies(&mut self, before: Option<&Site>, site: &Site) {
         let ids = |site: &Site| -> BTreeSet<SupplyId> {
-            site.supplies.iter().map(|supply| supply.id.clone()).collect()
+            site.supplies
+                .iter()
+                .map(|supply| supply.id.clone())
+                .collect()
         };
         if before.is_none_or(|before| ids(before) == ids(site)) {
             return;
@@ -335,7 +341,10 @@ impl State {
             return;
         };
         let same = |one: &&Attempt| one.fence == attempt.fence;
-        let was = before.work.as_deref().and_then(|work| work.attempts.iter().find(same));
+        let was = before
+            .work
+            .as_deref()
+            .and_then(|work| work.attempts.iter().find(same));
         let had_ended = was.is_some_and(|was| was.ended.is_some());
         let Some(placement) = before.placement().or(after.placement()).cloned() else {
             return;
@@ -410,7 +419,10 @@ impl State {
 
     /// Spreads the measured energy of an attempt over the time that its units ran, all of it.
     fn spread(&mut self, job: JobId, attempt: &Attempt, it_watt_seconds: u64) {
-        let pue = self.sites.get(&attempt.site).map_or(1_000, |site| site.pue_permille);
+        let pue = self
+            .sites
+            .get(&attempt.site)
+            .map_or(1_000, |site| site.pue_permille);
         let mut left = facility_watt_seconds(it_watt_seconds, pue);
         let slots = self.ledger.uses_of(job, attempt.fence, Slot(0));
         let keys: Vec<UseKey> = slots
@@ -452,7 +464,9 @@ impl State {
         }
         let of_site = self.ledger.settled.entry(site.clone()).or_default();
         let old = of_site.get(slot);
-        let n_old = old.and_then(|old| old.lines.as_ref()).map_or(0, |lines| lines.len());
+        let n_old = old
+            .and_then(|old| old.lines.as_ref())
+            .map_or(0, |lines| lines.len());
         let earlier = old.map_or_else(Vec::new, |old| {
             let n_kept = limits::ENTRIES_KEPT_MAX - 1;
             let n_over = old.earlier.len().saturating_sub(n_kept);
@@ -475,11 +489,16 @@ impl State {
         let was_open_from = ledger.open_from(site);
         let first = use_key(site, Slot(0), JobId(0), Fence::MIN);
         let end = use_key(site, whole_from, JobId(0), Fence::MIN);
-        let uses: Vec<UseKey> = ledger.uses.range(first..end).map(|(key, _)| key.clone()).collect();
+        let uses: Vec<UseKey> = ledger
+            .uses
+            .range(first..end)
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in uses {
             ledger.uses.remove(&key);
             ledger.of_jobs.remove(&(key.job, key.fence, key.slot));
-            if ledger.forgotten.contains_key(&key.job) && ledger.slots_of(key.job).next().is_none() {
+            if ledger.forgotten.contains_key(&key.job) && ledger.slots_of(key.job).next().is_none()
+            {
                 ledger.forgotten.remove(&key.job);
             }
         }
@@ -544,7 +563,10 @@ pub(super) fn use_key(site: &SiteId, slot: Slot, job: JobId, fence: Fence) -> Us
 
 /// What a program made of a slot by a placement. Where it runs without a run of its plan, it runs as in the run before.
 fn use_of(placement: &Placement, slot: Slot, run_ms: u32) -> Use {
-    let begun = placement.runs.iter().take_while(|run| run.slots.start <= slot);
+    let begun = placement
+        .runs
+        .iter()
+        .take_while(|run| run.slots.start <= slot);
     let run = begun.last().or(placement.runs.first());
     let green = placement.green_by_slot().find(|(of, _)| *of == slot);
     Use {

@@ -61,7 +61,13 @@ pub(in crate::service) fn readings(
     let site = fields.name::<SiteKind>("site_id", &request.site_id);
     let values = &request.facility_watt_seconds;
     let start = request.start_time.as_ref();
-    let range = series(&mut fields, start, "facility_watt_seconds", values, settings);
+    let range = series(
+        &mut fields,
+        start,
+        "facility_watt_seconds",
+        values,
+        settings,
+    );
     let read = site.zip(range).map(|(site, range)| Readings {
         site,
         range,
@@ -243,7 +249,10 @@ fn job_or_none(fields: &mut Fields, text: &str) -> Option<JobId> {
 /// The slots that a window touches: 24 hours up to now where nothing is said.
 fn ledger_window(
     fields: &mut Fields,
-    (start, end): (Option<&prost_types::Timestamp>, Option<&prost_types::Timestamp>),
+    (start, end): (
+        Option<&prost_types::Timestamp>,
+        Option<&prost_types::Timestamp>,
+    ),
     settings: Settings,
     now: TimeMs,
 ) -> SlotRange {

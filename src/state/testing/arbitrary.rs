@@ -400,7 +400,15 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
         (btree_map(key(), mark, 0..3), ledger::parts()),
     )
         .prop_map(
-            |(changed_at, (sites, links), latencies, issues, actuals, (jobs, agents), (requests, ledger))| {
+            |(
+                changed_at,
+                (sites, links),
+                latencies,
+                issues,
+                actuals,
+                (jobs, agents),
+                (requests, ledger),
+            )| {
                 let actuals = actuals.into_iter();
                 let to_map = |readings: BTreeMap<Slot, u64>| OrdMap::from_iter(readings);
                 let parts = Parts {

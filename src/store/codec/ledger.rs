@@ -205,7 +205,11 @@ pub(in crate::store) fn decode_settlement(
     if !lines.is_sorted_by(|a, b| (a.job, a.fence) < (b.job, b.fence)) {
         return Err(FieldProblem::Unordered).at("lines");
     }
-    let expected = if wire.are_lines_dropped { 0 } else { entry.n_lines };
+    let expected = if wire.are_lines_dropped {
+        0
+    } else {
+        entry.n_lines
+    };
     if u32::try_from(lines.len()) != Ok(expected) {
         let problem = FieldProblem::Contradiction("it is not as many as the entry counts");
         return Err(problem).at("lines");

@@ -33,7 +33,8 @@ pub(in crate::store) use self::{
     forecasts::{decode_actuals, decode_issue, encode_actuals, encode_issue},
     jobs::{decode_job, encode_job},
     ledger::{
-        decode_readings, decode_settlement, decode_use, encode_readings, encode_settlement, encode_use,
+        decode_readings, decode_settlement, decode_use, encode_readings, encode_settlement,
+        encode_use,
     },
     links::{decode_link, encode_link},
     sites::{decode_latencies, decode_site, encode_latencies, encode_site},

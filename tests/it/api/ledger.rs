@@ -168,7 +168,10 @@ async fn a_slot_is_settled_to_the_watt_second() {
     assert_eq!(jobs.water_ml + idle.water_ml, 675);
     let line = &answer.lines[0];
     assert_eq!(line.job_id, job.job_id);
-    assert_eq!((line.attempt, line.run_ms, line.unit_run_ms), (1, 900_000, 900_000));
+    assert_eq!(
+        (line.attempt, line.run_ms, line.unit_run_ms),
+        (1, 900_000, 900_000)
+    );
     assert_eq!((line.cpu_core_ms, line.gpu_ms), (8 * 900_000, 0));
     assert_eq!((line.is_measured, line.is_scaled), (false, false));
     assert_eq!(line.job_name, "sample");
@@ -210,7 +213,10 @@ async fn corrections_are_new_entries_and_survive_a_restart() {
     let corrected = server.settlement("dli", 2).await;
     let entry = corrected.settlement.clone().unwrap().entry.unwrap();
     assert_eq!((entry.number, entry.metered_watt_seconds), (2, METERED + 1));
-    assert_eq!(corrected.earlier, [first.settlement.unwrap().entry.unwrap()]);
+    assert_eq!(
+        corrected.earlier,
+        [first.settlement.unwrap().entry.unwrap()]
+    );
     // A later word on what the supply delivered is another one.
     server.deliver("dli", 2, &[1_000]).await;
     let again = server.settlement("dli", 2).await;
@@ -433,7 +439,9 @@ async fn settlements_are_listed_page_by_page() {
         .flat_map(|site| (0..5).map(move |slot| (site, slot)))
         .collect();
     assert_eq!(keys, expected);
-    let settled = seen.iter().filter(|one| one.state() == SettlementState::Settled);
+    let settled = seen
+        .iter()
+        .filter(|one| one.state() == SettlementState::Settled);
     let settled: Vec<i64> = settled.map(|one| slot_of(one.start_time)).collect();
     assert_eq!(settled, [1, 2]);
     // A token of another window opens nothing.

@@ -14,6 +14,7 @@ mod bad_inputs;
 mod readme;
 
 use std::{
+    any::Any,
     cell::RefCell,
     collections::BTreeSet,
     sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
@@ -75,7 +76,7 @@ static GOOD: Shared = Shared::new(|_| {});
 pub(super) struct Client {
     port: u16,
     /// Kept running as long as somebody calls it.
-    _world: Option<Arc<World>>,
+    _world: Option<Box<dyn Any>>,
     answered: RefCell<BTreeSet<String>>,
 }
 
@@ -125,17 +126,30 @@ impl Client {
     pub(super) fn new(world: Arc<World>) -> Self {
         Self {
             port: world.port,
-            _world: Some(world),
+            _world: Some(Box::new(world)),
             answered: RefCell::default(),
         }
     }
 
     /// A client of a server that the test itself looks after.
     pub(super) fn of(server: &ServerProcess) -> Self {
+        Self::at(server.port())
+    }
+
+    /// A client of whatever listens on a port.
+    pub(super) fn at(port: u16) -> Self {
         Self {
-            port: server.port(),
+            port,
             _world: None,
             answered: RefCell::default(),
+        }
+    }
+
+    /// The same client, which keeps what it calls running.
+    pub(super) fn keeping(self, world: impl Any) -> Self {
+        Self {
+            _world: Some(Box::new(world)),
+            ..self
         }
     }
 

@@ -18,7 +18,7 @@ use lancang::{
         memory::{MemoryDisk, Survivors},
     },
 };
-use tokio::{io::DuplexStream, sync::mpsc};
+use tokio::{io::DuplexStream, net::TcpListener, sync::mpsc};
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -92,6 +92,26 @@ impl TestServer {
     /// A channel over a connection of its own, with its own flow control.
     pub(crate) async fn connect(&self) -> Channel {
         connect(self.running().pipes.clone()).await
+    }
+
+    /// A port of this machine whose connections reach the server, for clients outside of this process.
+    pub(crate) async fn listen(&self) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let pipes = self.running().pipes.clone();
+        tokio::spawn(async move {
+            while let Ok((mut outside, _)) = listener.accept().await {
+                let (mut inside, server) = tokio::io::duplex(1 << 16);
+                if pipes.send(Ok(server)).is_err() {
+                    return;
+                }
+                tokio::spawn(async move {
+                    // Either side may cut the connection.
+                    let _end = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+                });
+            }
+        });
+        port
     }
 
     /// The controller's handle, for what the API does not show.

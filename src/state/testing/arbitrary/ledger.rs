@@ -83,7 +83,13 @@ fn figures() -> impl Strategy<Value = Figures> {
 }
 
 fn line() -> impl Strategy<Value = Line> {
-    let numbers = (0..3_600_000_u32, 1..65_u32, 0..99_u64, 0..9_u64, any::<u32>());
+    let numbers = (
+        0..3_600_000_u32,
+        1..65_u32,
+        0..99_u64,
+        0..9_u64,
+        any::<u32>(),
+    );
     let flags = (any::<bool>(), any::<bool>());
     (any::<u128>(), fence(), numbers, figures(), flags).prop_map(
         |(job, fence, numbers, figures, (is_measured, is_scaled))| Line {

@@ -457,7 +457,7 @@ proptest! {
         for settlement in mixed.settlements().values() {
             energy += settlement.entry.metered_watt_seconds;
         }
-        let idle = all.sites.unwrap().idle.energy.total();
+        let idle = all.sites.idle.energy.total();
         prop_assert_eq!(all.total.figures.energy.total() + idle, energy);
         prop_assert_eq!((all.n_settled, all.n_open), (u64::from(N_SLOTS), 0));
     }

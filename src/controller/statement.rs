@@ -104,7 +104,7 @@ pub struct RunNow {
     pub actual_green_watt_seconds: u64,
 }
 
-/// Sites as wholes.
+/// Sites as wholes: over all settled slots, or where only some jobs are asked for, over those in which one of them ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SiteSums {
     /// What no job claims.
@@ -124,8 +124,10 @@ pub struct Statement {
     pub rows: Vec<(StatementKey, StatementSums)>,
     /// All rows together.
     pub total: StatementSums,
-    /// Sites as wholes; `None` where only some jobs are asked for.
-    pub sites: Option<SiteSums>,
+    /// Sites as wholes.
+    pub sites: SiteSums,
+    /// Whether only some jobs are asked for, so that what no job claims is not a part of it.
+    pub is_of_jobs: bool,
     /// Settled site-slots that were looked at.
     pub n_settled: u64,
     /// Site-slots that are over and not settled; of jobs, those in which one of them ran.
@@ -177,7 +179,7 @@ pub fn statement(
         rows: BTreeMap::new(),
         total: Sums::default(),
         made: Statement {
-            sites: (!query.of_jobs).then(SiteSums::default),
+            is_of_jobs: query.of_jobs,
             ..Statement::default()
         },
     };
@@ -225,12 +227,13 @@ impl Maker<'_> {
         if let Some(settled) = self.state.ledger().settled().get(&site.id) {
             for (slot, settlement) in settled.range(self.range.start..self.range.end) {
                 n_settled += 1;
-                if let Some(sites) = &mut self.made.sites {
-                    sites.add(&settlement.entry);
-                }
+                let n_before = self.total.sums.n_lines;
                 match &settlement.lines {
                     None => self.made.n_without_lines += u64::from(settlement.entry.n_lines > 0),
                     Some(lines) => self.take_lines(site, *slot, lines)?,
+                }
+                if !self.query.of_jobs || n_before < self.total.sums.n_lines {
+                    self.made.sites.add(&settlement.entry);
                 }
             }
         }
@@ -265,6 +268,9 @@ impl Maker<'_> {
             let of_job = lines[first..].iter().take_while(|line| line.job == job);
             let n_lines = of_job.count();
             self.take_lines(site, slot, &lines[first..first + n_lines])?;
+            if 0 < n_lines {
+                self.made.sites.add(&settlement.entry);
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Standard output carries data only, standard error says what happened, and the exit code is the documented one.
 
 mod links;
+mod reports;
 
 use std::{
     collections::BTreeSet,

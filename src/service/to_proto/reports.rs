@@ -75,7 +75,8 @@ pub(in crate::service) fn statement(
     range: SlotRange,
 ) -> v1::GetStatementResponse {
     let grid: SlotGrid = state.settings().grid;
-    let sites = statement.sites.as_ref();
+    let sites = &statement.sites;
+    let has_slots = sites.metered_watt_seconds > 0;
     v1::GetStatementResponse {
         rows: statement
             .rows
@@ -83,12 +84,12 @@ pub(in crate::service) fn statement(
             .map(|(key, sums)| statement_row(state, key, sums))
             .collect(),
         total: Some(sums(&statement.total)),
-        idle: sites.map(|sites| figures(&sites.idle)),
+        idle: (!statement.is_of_jobs).then(|| figures(&sites.idle)),
         n_settled_slots: statement.n_settled,
         n_open_slots: statement.n_open,
         n_slots_without_lines: statement.n_without_lines,
-        site_matched_permille: sites.map(|sites| sites.matched_permille()),
-        site_volumetric_permille: sites.map(|sites| sites.volumetric_permille()),
+        site_matched_permille: has_slots.then(|| sites.matched_permille()),
+        site_volumetric_permille: has_slots.then(|| sites.volumetric_permille()),
         start_time: Some(time(grid.start_of(range.start))),
         end_time: Some(time(grid.start_of(range.end))),
         revision: state.revision().0,

@@ -322,7 +322,10 @@ async fn a_statement_adds_up_and_names_what_is_open() {
         ..v1::GetStatementRequest::default()
     };
     let of_job = server.statement(of_job).await;
-    assert_eq!((of_job.idle, of_job.site_matched_permille), (None, None));
+    // The job ran in all four slots: the sites' shares are those of above, what no job claims is not its own.
+    assert_eq!(of_job.idle, None);
+    assert_eq!(of_job.site_matched_permille, Some(450));
+    assert_eq!(of_job.site_volumetric_permille, Some(533));
     assert_eq!(of_job.rows.len(), 1);
     // Slot 0 begins at 08:00 in Yunnan.
     let row = &of_job.rows[0];
@@ -342,6 +345,7 @@ async fn a_statement_adds_up_and_names_what_is_open() {
     let none = server.statement(by_tenant("labels.tenant = \"b\"")).await;
     assert_eq!(none.rows, []);
     assert_eq!(none.total.unwrap().n_lines, 0);
+    assert_eq!(none.site_matched_permille, None);
 
     // Another slot passes without a reading: it is open, and not of the job.
     server.advance_slots(1).await;

@@ -12,6 +12,7 @@ mod agents;
 mod forecasts;
 mod limits;
 mod ledger;
+mod signed;
 mod links;
 mod listing;
 mod plan;

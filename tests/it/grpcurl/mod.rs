@@ -9,7 +9,7 @@ mod sites;
 mod forecasts;
 mod admin;
 mod agents;
-mod reports;
+pub(crate) mod reports;
 mod bad_inputs;
 mod readme;
 

@@ -23,6 +23,8 @@ exercises! {
     a_slot_is_shown_with_its_lines: "ReportService/GetSettlement",
     all_lines_are_sent: "ReportService/StreamLines",
     a_statement_adds_up: "ReportService/GetStatement",
+    a_statement_is_signed: "ReportService/SignStatement",
+    the_key_is_told: "ReportService/GetSigningKey",
 }
 
 const SITE: &str = "works";
@@ -38,75 +40,113 @@ fn at(slots: i64) -> String {
     time.to_string()
 }
 
-/// A server at which a job of 1,200 W has run for one slot; the meter showed 2 kW, and 1 kW of hydro power was there.
-fn settled() -> Client {
-    let runtime = Runtime::new().unwrap();
-    // The clock jumps over hours: nobody is silent for that.
-    let leases = LeaseTimes {
-        heartbeat_ms: 5_000,
-        silent_after_ms: 3 * HOUR_MS,
-        stop_after_ms: 4 * HOUR_MS,
-        lost_after_ms: 5 * HOUR_MS,
-    };
-    let options = Options {
-        leases,
-        ..options()
-    };
-    let server = runtime.block_on(TestServer::with_options(options));
-    let port = runtime.block_on(server.listen());
-    let client = Client::at(port);
-    client.ok("SiteService/CreateSite", &hydro_site(SITE));
-    client.ok("SiteService/PutLatencies", &put_latencies(&[SITE]));
-    let token = client.ok("SiteService/CreateAgentToken", &json!({ "site_id": SITE }));
-    let enroll = json!({ "site_id": SITE, "token": token["token"], "instance_id": INSTANCE });
-    let enrolled = client.ok("AgentService/EnrollAgent", &enroll);
-    let poll = |sequence: u64, held: Value, events: Value| {
+/// A server in this process with one site, whose clock the test moves and whose agent it plays.
+pub(crate) struct Works {
+    client: Client,
+    server: TestServer,
+    runtime: Runtime,
+    site: &'static str,
+    credential: String,
+}
+
+impl Works {
+    /// The site, with an agent that has reported once.
+    pub(crate) fn at(site: &'static str) -> Self {
+        let runtime = Runtime::new().unwrap();
+        // The clock jumps over hours: nobody is silent for that.
+        let leases = LeaseTimes {
+            heartbeat_ms: 5_000,
+            silent_after_ms: 3 * HOUR_MS,
+            stop_after_ms: 4 * HOUR_MS,
+            lost_after_ms: 5 * HOUR_MS,
+        };
+        let options = Options {
+            leases,
+            ..options()
+        };
+        let server = runtime.block_on(TestServer::with_options(options));
+        let client = Client::at(runtime.block_on(server.listen()));
+        client.ok("SiteService/CreateSite", &hydro_site(site));
+        client.ok("SiteService/PutLatencies", &put_latencies(&[site]));
+        let token = client.ok("SiteService/CreateAgentToken", &json!({ "site_id": site }));
+        let enroll = json!({ "site_id": site, "token": token["token"], "instance_id": INSTANCE });
+        let enrolled = client.ok("AgentService/EnrollAgent", &enroll);
+        let works = Self {
+            client,
+            server,
+            runtime,
+            site,
+            credential: enrolled["credential"].as_str().unwrap().to_owned(),
+        };
+        works.poll(0, &json!([]), &json!([]));
+        works
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.client.port()
+    }
+
+    /// Moves the clock and waits until the server has followed.
+    pub(crate) fn pass(&self, by: Duration) {
+        self.runtime.block_on(self.server.advance(by));
+    }
+
+    /// The agent takes the only job there is, runs it for the first slot and reports its end.
+    pub(crate) fn run_for_a_slot(&self) {
+        self.pass(Duration::ZERO);
+        let orders = self.poll(0, &json!([]), &json!([]));
+        let order = &orders["attempts"][0];
+        let event = |sequence: u64, slot: i64, kind: &str, what: Value| {
+            json!([{
+                "sequence": sequence,
+                "job_id": order["jobId"],
+                "fence": order["fence"],
+                "event_time": at(slot),
+                kind: what,
+            }])
+        };
+        let held = json!([{ "job_id": order["jobId"], "fence": order["fence"] }]);
+        let started = event(1, 0, "started", json!({ "engine_id": "7" }));
+        self.poll(1, &held, &started);
+        self.pass(Duration::from_secs(900));
+        let ended = json!({ "end": "ATTEMPT_END_EXITED", "run_time": "900s" });
+        self.poll(2, &json!([]), &event(2, 1, "ended", ended));
+    }
+
+    fn poll(&self, sequence: u64, held: &Value, events: &Value) -> Value {
         let report = json!({
-            "site_id": SITE,
+            "site_id": self.site,
             "instance_id": INSTANCE,
             "held": held,
             "events": events,
             "last_sequence": sequence,
         });
-        let credential = enrolled["credential"].as_str().unwrap();
-        let call = Grpcurl::new(client.port(), "AgentService/Poll")
-            .flag("-H", &format!("authorization: Bearer {credential}"))
+        let call = Grpcurl::new(self.port(), "AgentService/Poll")
+            .flag("-H", &format!("authorization: Bearer {}", self.credential))
             .message(&json!({ "report": report }));
-        client.run("AgentService/Poll", call).ok()["orders"].clone()
-    };
-    let settle = |by: Duration| runtime.block_on(server.advance(by));
-    poll(0, json!([]), json!([]));
+        self.client.run("AgentService/Poll", call).ok()["orders"].clone()
+    }
+}
+
+/// A server at which a job of 1,200 W has run for one slot; the meter showed 2 kW, and 1 kW of hydro power was there.
+pub(crate) fn settled() -> Client {
+    let works = Works::at(SITE);
+    let client = &works.client;
     let spec = with(job_at(&[SITE]), "/timing/runtime", "900s");
     let spec = with(spec, "/timing/earliest_start", Value::Null);
     let spec = with(spec, "/labels", json!({ "tenant": "film" }));
     let mut spec = with(spec, "/timing/finish_deadline", Value::Null);
     spec["execution"] = json!({ "argv": ["true"] });
     client.submit("one", &spec);
-    settle(Duration::ZERO);
-    let orders = poll(0, json!([]), json!([]));
-    let order = orders["attempts"][0].clone();
-    let held = json!([{ "job_id": order["jobId"], "fence": order["fence"] }]);
-    let event = |sequence: u64, slot: i64, kind: &str, what: Value| {
-        json!([{
-            "sequence": sequence,
-            "job_id": order["jobId"],
-            "fence": order["fence"],
-            "event_time": at(slot),
-            kind: what,
-        }])
-    };
-    poll(1, held, event(1, 0, "started", json!({ "engine_id": "7" })));
-    settle(Duration::from_secs(900));
-    let ended = json!({ "end": "ATTEMPT_END_EXITED", "run_time": "900s" });
-    poll(2, json!([]), event(2, 1, "ended", ended));
+    works.run_for_a_slot();
     let reading =
         json!({ "site_id": SITE, "start_time": at(0), "facility_watt_seconds": [METERED] });
     client.ok("ReportService/PutReadings", &reading);
     let actual =
         json!({ "supply_id": format!("{SITE}/hydro"), "start_time": at(0), "watts": [1_000] });
     client.ok("ForecastService/PutActuals", &actual);
-    settle(Duration::from_secs(300));
-    client.keeping((server, runtime))
+    works.pass(Duration::from_secs(300));
+    Client::at(works.port()).keeping(works)
 }
 
 /// The only slot that is settled.
@@ -207,4 +247,23 @@ fn a_statement_adds_up(client: &Client) {
     assert_eq!(statement["rows"][0]["figures"], *total);
     // Begun at once it would have had the share of the site: a half.
     assert_eq!(number(&total["runNow"]["greenWattSeconds"]), 540_000);
+}
+
+fn a_statement_is_signed(client: &Client) {
+    let request = json!({ "statement": { "job_id": job_of(client), "start_time": at(0) } });
+    let signed = &client.ok("ReportService/SignStatement", &request)["signedStatement"];
+    assert_eq!(
+        signed["payloadType"],
+        "application/vnd.lancang.v1.StatementRecord+json"
+    );
+    // 64 bytes in base64.
+    let signature = signed["signatures"][0]["sig"].as_str();
+    assert_eq!(signature.map(str::len), Some(88));
+}
+
+fn the_key_is_told(client: &Client) {
+    let key = client.ok("ReportService/GetSigningKey", &json!({}));
+    assert_eq!(key["publicKey"].as_str().map(str::len), Some(64));
+    assert_eq!(key["keyId"].as_str().map(str::len), Some(16));
+    assert_eq!(key["storeId"].as_str().map(str::len), Some(36));
 }

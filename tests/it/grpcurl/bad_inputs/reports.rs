@@ -21,6 +21,7 @@ const LIST: &str = "ReportService/ListSettlements";
 const GET: &str = "ReportService/GetSettlement";
 const LINES: &str = "ReportService/StreamLines";
 const STATEMENT: &str = "ReportService/GetStatement";
+const SIGN: &str = "ReportService/SignStatement";
 
 /// No job has this id.
 const NOBODY: &str = "01900000-0000-7000-8000-00000000dead";
@@ -149,6 +150,11 @@ calls! { questions();
     "statement by four groups": STATEMENT { "group_by": [1, 2, 4, 5], "label_key": "tenant" } => ["group_by", "label_key"];
     "statement by a label without a key": STATEMENT { "group_by": [5] } => ["label_key"];
     "statement by no label with a key": STATEMENT { "group_by": [1], "label_key": "tenant" } => ["label_key"];
+    "nothing to sign": SIGN {} => ["statement"];
+    "signed statement of a supply": SIGN { "statement": { "site_id": "kunming/hydro" } } => ["statement.site_id"];
+    "signed statement of an unknown site": SIGN { "statement": { "site_id": "atlantis" } } => (SITE_NOT_FOUND of "atlantis");
+    "signed statement of an unknown job": SIGN { "statement": { "job_id": NOBODY } } => (JOB_NOT_FOUND of NOBODY);
+    "signed statement by two wrong fields": SIGN { "statement": { "start_time": time(-4), "end_time": time(-8), "group_by": [0] } } => ["statement.end_time", "statement.group_by[0]"];
     "statement by a label in two words": STATEMENT { "group_by": [5], "label_key": "a b" } => ["label_key"];
 }
 

@@ -26,7 +26,7 @@ white-space:nowrap}th:first-child,td:first-child,.words th,.words td{text-align:
 .gain{fill:var(--wind)}.loss{fill:var(--bad)}.g4{fill:var(--wind)}.g3{fill:#8bb35c}.g2{fill:var(--solar)}\
 .g1{fill:#d08a4a}.g0{fill:var(--grid)}.key span{display:inline-block;margin-right:1rem}\
 .key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em;border-radius:2px}\
-.open{fill:var(--rule);opacity:.6}.dot.match{fill:var(--wind)}.dot.volume{fill:var(--dim)}.run.match{stroke:var(--wind)}\
+.open{fill:var(--bad)}.unknown{fill:var(--paper)}.dot.match{fill:var(--wind)}.dot.volume{fill:var(--dim)}.run.match{stroke:var(--wind)}\
 .run.volume{stroke:var(--dim);stroke-dasharray:6 4}.warn{border-left:4px solid var(--bad);padding:.4rem .8rem;color:var(--ink)}\
 .key .box{display:inline-block;width:.8em;min-width:0;height:.8em;margin-right:.3em}\
 @media print{:root{color-scheme:light;--ink:#000;--dim:#444;--paper:#fff;--card:#f3f5f7;--rule:#ccc;--hydro:#2f7fc1;\

@@ -20,8 +20,17 @@ pub(crate) struct Bucket {
     pub(crate) layers: [u64; 4],
     /// Green power that was there.
     pub(crate) available: u64,
-    /// Whether a part of it is not known; the figures are means of the rest.
-    pub(crate) is_open: bool,
+    /// How much of it is known.
+    pub(crate) known: Known,
+}
+
+/// How much of what a bucket stands for is known; its figures are means of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Known {
+    #[default]
+    All,
+    Part,
+    Nothing,
 }
 
 /// Marks below the horizontal axis: position in parts of `of`, and text.
@@ -166,21 +175,22 @@ impl Frame {
         }
     }
 
-    /// Shades the stretches of buckets that are open.
-    fn shade_open(&mut self, buckets: &[Bucket], n: u64) {
+    /// Lays rectangles of a class over the stretches of buckets that are so, from `top` down to the axis.
+    fn cover(&mut self, class: &str, top: u64, buckets: &[Bucket], is_so: fn(Known) -> bool) {
+        let n = u64::try_from(buckets.len()).unwrap_or(u64::MAX);
         let mut from = None;
-        let closed = [Bucket::default()];
-        for (i, bucket) in (0..).zip(buckets.iter().chain(&closed)) {
-            if bucket.is_open {
+        let known = buckets.iter().map(|bucket| is_so(bucket.known));
+        for (i, is_so) in (0..).zip(known.chain([false])) {
+            if is_so {
                 from.get_or_insert(i);
             } else if let Some(first) = from.take() {
                 let (x, end) = (Self::x(first, n), Self::x(i, n));
                 let _ = write!(
                     self.svg,
-                    "<rect class=\"open\" x=\"{}\" y=\"{TOP}\" width=\"{}\" height=\"{}\"/>",
+                    "<rect class=\"{class}\" x=\"{}\" y=\"{top}\" width=\"{}\" height=\"{}\"/>",
                     tenths(x),
                     tenths(end - x),
-                    self.height - BOTTOM - TOP
+                    self.height - BOTTOM - top
                 );
             }
         }
@@ -192,8 +202,27 @@ impl Frame {
     }
 }
 
-/// Hydro, solar, wind and grid power stacked up to the load, with the green power that was there as a line.
+/// The buckets with those of which nothing is known level with the one before: they are covered, and no slope may lead
+/// to them.
+fn levelled(buckets: &[Bucket]) -> Vec<Bucket> {
+    let is_known = |bucket: &&Bucket| bucket.known != Known::Nothing;
+    let mut last = buckets.iter().find(is_known).copied().unwrap_or_default();
+    let level = |bucket: &Bucket| {
+        if bucket.known != Known::Nothing {
+            last = *bucket;
+        }
+        Bucket {
+            known: bucket.known,
+            ..last
+        }
+    };
+    buckets.iter().map(level).collect()
+}
+
+/// Hydro, solar, wind and grid power stacked up to the load, with the green power that was there as a line. What is not
+/// known is blank, what is known in part has a mark on the axis.
 pub(crate) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
+    let buckets = &levelled(buckets)[..];
     let mut frame = Frame::new(190, &format!("power at {name}"));
     let load = |bucket: &Bucket| bucket.layers.iter().sum::<u64>();
     let top = |bucket: &Bucket| load(bucket).max(bucket.available);
@@ -201,7 +230,6 @@ pub(crate) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
     let max = scale.max;
     frame.scale(&scale);
     let n = u64::try_from(buckets.len()).unwrap_or(u64::MAX);
-    frame.shade_open(buckets, n);
     let xs: Vec<u64> = (0..n).map(|i| Frame::x(2 * i + 1, 2 * n)).collect();
     let mut below = vec![0; buckets.len()];
     for (layer, class) in ["hydro", "solar", "wind", "grid"].into_iter().enumerate() {
@@ -237,6 +265,9 @@ pub(crate) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
         "<polyline class=\"load\" points=\"{load}\"/>\
          <polyline class=\"there\" points=\"{available}\"/>"
     );
+    frame.cover("unknown", TOP, buckets, |known| known == Known::Nothing);
+    let strip = frame.height - BOTTOM - 3;
+    frame.cover("open", strip, buckets, |known| known != Known::All);
     frame.marks(marks);
     frame.end()
 }
@@ -500,7 +531,7 @@ mod tests {
         let bucket = Bucket {
             layers: [1_000_000, 0, 2_000_000, 1_000_000],
             available: 3_000_000,
-            is_open: false,
+            known: Known::All,
         };
         let svg = stacked(
             "a",
@@ -520,21 +551,27 @@ mod tests {
     }
 
     #[test]
-    fn stretches_that_are_open_are_shaded() {
-        let bucket = |is_open| Bucket {
-            is_open,
-            ..Bucket::default()
+    fn what_is_not_known_is_covered_and_no_slope_leads_to_it() {
+        use Known::{All, Nothing, Part};
+        let bucket = |(known, watts)| Bucket {
+            layers: [watts, 0, 0, 0],
+            available: 0,
+            known,
         };
         let marks = Marks {
             of: 1,
             at: Vec::new(),
         };
-        let svg = stacked("a", &[false, true, true, false, true].map(bucket), &marks);
-        // 660 units for five buckets: 132 each, from 52 on.
-        let shaded: Vec<&str> = svg.split("class=\"open\"").skip(1).collect();
-        assert_eq!(shaded.len(), 2, "{svg}");
-        assert!(shaded[0].starts_with(" x=\"184\" y=\"10\" width=\"264\""));
-        assert!(shaded[1].starts_with(" x=\"580\" y=\"10\" width=\"132\""));
+        let buckets = [(All, 4), (Nothing, 0), (Nothing, 0), (Part, 4), (All, 4)].map(bucket);
+        let svg = stacked("a", &buckets, &marks);
+        // 660 units for five buckets: 132 each, from 52 on; the scale ends at 4 W, which is 10 units from the top.
+        assert!(
+            svg.contains("class=\"load\" points=\"118,10 250,10 382,10 514,10 646,10\""),
+            "{svg}"
+        );
+        assert!(svg.contains("class=\"unknown\" x=\"184\" y=\"10\" width=\"264\" height=\"156\""));
+        assert!(svg.contains("class=\"open\" x=\"184\" y=\"163\" width=\"396\" height=\"3\""));
+        assert_eq!(svg.matches("<rect").count(), 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The page of a site: power by source, shares, carbon, jobs; drawn from answers of the server alone.
 //!
-//! The same answers give the same bytes. Site-slots that are open are shaded and counted, never drawn as zero.
+//! The same answers give the same bytes. Site-slots that are open are marked and counted, never drawn as zero.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use crate::{
     },
     page::{
         self,
-        charts::{self, Bucket, Marks, Ranked},
+        charts::{self, Bucket, Known, Marks, Ranked},
         escape, key,
     },
     proto::v1,
@@ -70,7 +70,7 @@ pub(super) fn page(drawing: &Drawing<'_>) -> String {
         let _ = write!(
             html,
             "<p class=\"warn\">{} site-slots are open: readings or actuals are missing. They are in no figure on this page \
-             and shaded in its plots.</p>",
+             and marked in its plots.</p>",
             statement.n_open_slots
         );
     }
@@ -156,8 +156,12 @@ fn power(html: &mut String, drawing: &Drawing<'_>) {
         html.push_str(&key(kind, kind));
     }
     html.push_str(
-        "<span>solid line: metered load</span><span>dashed line: green power that was there</span></p>",
+        "<span>solid line: metered load</span><span>dashed line: green power that was there</span>",
     );
+    if drawing.statement.n_open_slots > 0 {
+        html.push_str(&key("bad", "slots are open; where all are, the plot is blank"));
+    }
+    html.push_str("</p>");
     let n_slots = u32::try_from(drawing.slots.len()).unwrap_or(u32::MAX);
     let per_bucket =
         charts::slots_of_bucket(n_slots, per_day(drawing.slot_seconds), BUCKETS_MAX);
@@ -202,7 +206,11 @@ fn bucket(slots: &[v1::Settlement], slot_seconds: u32) -> Bucket {
             source(|mix| mix.grid_watt_seconds),
         ],
         available: mean(&available),
-        is_open: entries.len() < slots.len(),
+        known: match entries.len() {
+            0 => Known::Nothing,
+            n if n < slots.len() => Known::Part,
+            _ => Known::All,
+        },
     }
 }
 
@@ -555,7 +563,6 @@ pub(super) mod tests {
     #[test]
     fn the_page_needs_nothing_else_and_names_stay_text() {
         let html = drawn(30 * 96);
-        std::fs::write("/tmp/reports-page.html", &html).unwrap();//TEMP
         for outside in ["http://", "https://", "<script", "@import", "url(", "<b>\"", "<train>"] {
             assert!(!html.contains(outside), "{outside}");
         }
@@ -579,12 +586,12 @@ pub(super) mod tests {
         let all = slots(40);
         let settled = bucket(&all[..1], 900);
         assert_eq!(settled.layers, [400_000, 0, 0, 300_000]);
-        assert_eq!((settled.available, settled.is_open), (400_000, false));
+        assert_eq!((settled.available, settled.known), (400_000, Known::All));
         // The last of these is open.
         let mixed = bucket(&[all[0].clone(), all[39].clone()], 900);
         assert_eq!(mixed.layers, settled.layers);
-        assert!(mixed.is_open);
-        assert_eq!(bucket(&all[39..], 900).layers, [0; 4]);
+        assert_eq!(mixed.known, Known::Part);
+        assert_eq!(bucket(&all[39..], 900).known, Known::Nothing);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::{
     page::{
         self,
-        charts::{self, Bar, Bucket, Marks},
+        charts::{self, Bar, Bucket, Known, Marks},
         escape, key, percent, tenths,
     },
     slot::{Slot, SlotRange},
@@ -290,7 +290,7 @@ fn mean(slots: &[SlotScore]) -> Bucket {
             mean_of(&SlotScore::grid_watts),
         ],
         available: mean_of(&|slot| slot.available_watts.iter().sum()),
-        is_open: false,
+        known: Known::All,
     }
 }
 

@@ -15,4 +15,5 @@ mod harness;
 mod placement;
 mod support;
 mod tidy;
+mod tls;
 mod work;

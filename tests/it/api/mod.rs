@@ -14,6 +14,7 @@ mod limits;
 mod ledger;
 mod links;
 mod listing;
+mod pauses;
 mod plan;
 mod priority;
 mod quote_explain;

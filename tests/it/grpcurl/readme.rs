@@ -43,7 +43,7 @@ const ROWS: &[Row] = &[
         begins: GRPCURL,
         contains: " list",
         shows: |output| {
-            for service in ["Job", "Site", "Forecast", "Agent", "Admin"] {
+            for service in ["Job", "Site", "Forecast", "Agent", "Report", "Admin"] {
                 let service = format!("lancang.v1.{service}Service");
                 assert!(output.lines().any(|line| line == service), "{output}");
             }
@@ -165,6 +165,21 @@ const ROWS: &[Row] = &[
         begins: CARGO,
         contains: " job list --filter 'name = hello'",
         shows: |output| assert!(output.contains("hello"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site meter",
+        shows: |output| assert!(output.contains("slots new"), "{output}"),
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "ReportService/ListSettlements",
+        shows: |output| assert_ne!(json(output)["revision"], Value::Null),
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "ReportService/GetStatement",
+        shows: |output| assert_ne!(json(output)["total"], Value::Null),
     },
     Row {
         begins: CARGO,

@@ -53,7 +53,7 @@ fn settled() -> Client {
         ..options()
     };
     let server = runtime.block_on(TestServer::with_options(options));
-    let port = runtime.block_on(server.listen());
+    let port = runtime.block_on(server.listen()).port();
     let client = Client::at(port);
     client.ok("SiteService/CreateSite", &hydro_site(SITE));
     client.ok("SiteService/PutLatencies", &put_latencies(&[SITE]));

@@ -338,6 +338,7 @@ mod tests {
                 memory_mib: 1,
                 max_run_time: Duration::from_secs(1),
                 stop_grace: Duration::ZERO,
+                checkpoint: None,
             },
         }
     }

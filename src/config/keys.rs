@@ -157,6 +157,12 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
     for (key, value, lowest, highest) in numbers(file) {
         range(problems, key, value, lowest, highest);
     }
+    check_agents(file, problems);
+    check_ledger(file, problems);
+}
+
+/// Every time leaves room for the one before.
+fn check_agents(file: &FileConfig, problems: &mut Vec<Problem>) {
     let agents = &file.agents;
     let lowest = u64::from(agents.heartbeat_seconds) * 2;
     let key = "agents.silent_after_seconds";
@@ -186,6 +192,9 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
         lowest,
         864_000,
     );
+}
+
+fn check_ledger(file: &FileConfig, problems: &mut Vec<Problem>) {
     let ledger = &file.ledger;
     let (lines_days, days) = (ledger.lines_days, limits::LEDGER_LINES_DAYS);
     let (lowest, highest) = ((*days.start()).into(), (*days.end()).into());

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         agent::Token,
         attempt::{AttemptEnd, Ended, Fence},
-        execution::{Execution, RetryPolicy, SiteLostPolicy},
+        execution::{Execution, PauseMode, RetryPolicy, SiteLostPolicy},
         ids::{JobId, Revision, SiteId},
         job::JobSpec,
         ledger::{Figures, Line, Readings, Settlement},
@@ -99,6 +99,8 @@ fn executed() -> JobSpec {
             on_site_lost: SiteLostPolicy::Requeue,
             at_most_once: true,
             stop_grace_ms: 1_000,
+            pause_mode: PauseMode::Suspend,
+            checkpoint: None,
         })),
         ..testing::spec()
     }

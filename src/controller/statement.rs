@@ -312,12 +312,12 @@ impl Maker<'_> {
         let at = self.state.settings().grid.start_of(slot);
         let (day, _) = civil_time(at, site.utc_offset_minutes);
         let groups = self.query.groups.iter();
-        let date = groups.filter_map(|group| match group {
+        let mut date = groups.filter_map(|group| match group {
             StatementGroup::Day => Some(civil_date(day)),
             StatementGroup::Month => Some(civil_date(day)[..7].to_owned()),
             StatementGroup::Site | StatementGroup::Job | StatementGroup::Label(_) => None,
         });
-        date.last()
+        date.next()
     }
 
     fn key(&self, site: &Site, date: Option<&str>, id: JobId) -> StatementKey {

@@ -205,14 +205,7 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
                 .with_implausible(below(at, violations))
         }
         Rejection::LedgerClosed { site, open_from_ms } => {
-            let at = site.to_string();
-            Problem::new(
-                Code::FailedPrecondition,
-                Reason::LedgerClosed,
-                message.clone(),
-            )
-            .with("open_from", open_from_ms)
-            .with_precondition("LEDGER_CLOSED", at, message)
+            ledger_closed(site.to_string(), open_from_ms, message)
         }
         Rejection::LimitReached { what, max, .. } => Problem::new(
             Code::ResourceExhausted,
@@ -241,6 +234,17 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
             Problem::new(Code::Internal, Reason::Internal, told)
         }
     }
+}
+
+fn ledger_closed(site: String, open_from_ms: i64, message: String) -> Problem {
+    let closed = Problem::new(
+        Code::FailedPrecondition,
+        v1::ErrorReason::LedgerClosed,
+        message.clone(),
+    );
+    closed
+        .with("open_from", open_from_ms)
+        .with_precondition("LEDGER_CLOSED", site, message)
 }
 
 fn key_reused(key: String, job: Option<JobId>, message: String) -> Problem {

@@ -41,6 +41,7 @@ use crate::{
         files::{self, FileError, io_error},
     },
     clock::Mono,
+    domain::ids::JobId,
     limits,
 };
 
@@ -73,6 +74,8 @@ pub struct LocalExecutor {
     watched: Arc<Mutex<Watched>>,
     /// Attempts that are over and only kept for their logs.
     kept: BTreeSet<AttemptKey>,
+    /// Attempts whose directory the next one of the job takes over.
+    paused: BTreeMap<JobId, AttemptKey>,
 }
 
 /// Attempts that are looked at.
@@ -128,6 +131,7 @@ impl LocalExecutor {
             cgroups,
             watched,
             kept: BTreeSet::new(),
+            paused: BTreeMap::new(),
         })
     }
 
@@ -143,7 +147,35 @@ impl LocalExecutor {
         }
     }
 
+    /// Keeps the files of an attempt that is over: its directory for the next one if the job goes on, else its logs for a
+    /// while.
     fn keep(&mut self, key: AttemptKey) -> Result<(), FileError> {
+        let dir = self.dir(key);
+        let goes_on = dir
+            .outcome()?
+            .is_some_and(|outcome| outcome.end.how == How::Stopped(StopCause::GoesOn));
+        if !goes_on || !dir.work().is_dir() {
+            return self.keep_logs(key);
+        }
+        // The newest counts: what an earlier one left has been taken over, or was left for good.
+        match self.paused.insert(key.job_id, key) {
+            Some(other) if key < other => {
+                self.paused.insert(key.job_id, other);
+                self.keep_logs(key)?;
+            }
+            Some(other) if other != key => self.keep_logs(other)?,
+            Some(_) | None => {}
+        }
+        while limits::AGENT_PAUSED_KEPT_MAX < self.paused.len()
+            && let Some((_, oldest)) = self.paused.pop_first()
+        {
+            tracing::warn!(key = %oldest, "too many jobs are paused: what this one has saved is dropped");
+            self.keep_logs(oldest)?;
+        }
+        Ok(())
+    }
+
+    fn keep_logs(&mut self, key: AttemptKey) -> Result<(), FileError> {
         self.kept.insert(key);
         while self.kept.len() > limits::AGENT_ENDED_KEPT_MAX
             && let Some(oldest) = self.kept.pop_first()
@@ -184,6 +216,11 @@ impl Executor for LocalExecutor {
 
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
         let dir = self.dir(key);
+        if let Some(earlier) = self.paused.get(&key.job_id).copied() {
+            dir.inherit(&self.dir(earlier))?;
+            self.paused.remove(&key.job_id);
+            self.keep_logs(earlier)?;
+        }
         dir.prepare(&Plan {
             key,
             task: task.clone(),

@@ -21,6 +21,8 @@ mod tests;
 mod golden_tests;
 #[cfg(test)]
 mod strict_tests;
+#[cfg(test)]
+mod strict_ledger_tests;
 
 use prost::Message;
 

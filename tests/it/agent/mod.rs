@@ -4,6 +4,7 @@
 
 mod faults;
 mod injection;
+mod pauses;
 pub(crate) mod process;
 mod runs;
 mod sandbox;

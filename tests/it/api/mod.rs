@@ -15,6 +15,7 @@ mod ledger;
 mod signed;
 mod links;
 mod listing;
+mod pauses;
 mod plan;
 mod priority;
 mod quote_explain;

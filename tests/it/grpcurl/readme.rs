@@ -169,6 +169,21 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " site meter",
+        shows: |output| assert!(output.contains("slots new"), "{output}"),
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "ReportService/ListSettlements",
+        shows: |output| assert_ne!(json(output)["revision"], Value::Null),
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "ReportService/GetStatement",
+        shows: |output| assert_ne!(json(output)["total"], Value::Null),
+    },
+    Row {
+        begins: CARGO,
         contains: " backtest ",
         shows: |output| {
             for run in ["lancang", "run-now", "perfect forecast", "regret"] {

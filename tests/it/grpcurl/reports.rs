@@ -65,7 +65,7 @@ impl Works {
             ..options()
         };
         let server = runtime.block_on(TestServer::with_options(options));
-        let client = Client::at(runtime.block_on(server.listen()));
+        let client = Client::at(runtime.block_on(server.listen()).port());
         client.ok("SiteService/CreateSite", &hydro_site(site));
         client.ok("SiteService/PutLatencies", &put_latencies(&[site]));
         let token = client.ok("SiteService/CreateAgentToken", &json!({ "site_id": site }));

@@ -2,7 +2,7 @@
 //!
 //! Its clock stands still until a test moves it, so that every answer can be worked out by hand; its disk outlives it.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use lancang::{
@@ -19,9 +19,15 @@ use lancang::{
     },
 };
 use tokio::{io::DuplexStream, net::TcpListener, sync::mpsc};
-use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
+use tokio_stream::{
+    StreamExt,
+    wrappers::{TcpListenerStream, UnboundedReceiverStream},
+};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::Routes,
+    transport::{Channel, Endpoint},
+};
 use uuid::Uuid;
 
 /// Where the clock stands at first: 2026-11-24T00:00:00Z, 08:00 in Yunnan, the start of a slot.
@@ -50,6 +56,7 @@ struct Running {
     /// The server's ends of new pipes.
     pipes: mpsc::UnboundedSender<io::Result<DuplexStream>>,
     channel: Channel,
+    routes: Routes,
 }
 
 /// The options of [`TestServer::start`].
@@ -94,24 +101,16 @@ impl TestServer {
         connect(self.running().pipes.clone()).await
     }
 
-    /// A port of this machine whose connections reach the server, for clients outside of this process.
-    pub(crate) async fn listen(&self) -> u16 {
+    /// An address of this machine at which the server listens as well, for programs of their own.
+    pub(crate) async fn listen(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let pipes = self.running().pipes.clone();
-        tokio::spawn(async move {
-            while let Ok((mut outside, _)) = listener.accept().await {
-                let (mut inside, server) = tokio::io::duplex(1 << 16);
-                if pipes.send(Ok(server)).is_err() {
-                    return;
-                }
-                tokio::spawn(async move {
-                    // Either side may cut the connection.
-                    let _end = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
-                });
-            }
-        });
-        port
+        let address = listener.local_addr().unwrap();
+        let running = self.running();
+        let server = service::transport().add_routes(running.routes.clone());
+        let stopped = running.stop.clone().cancelled_owned();
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped));
+        address
     }
 
     /// The controller's handle, for what the API does not show.
@@ -189,7 +188,7 @@ impl Running {
         let rim = service::rim(handle.clone(), rim_options).await.unwrap();
         let (pipes, incoming) = mpsc::unbounded_channel();
         let incoming = UnboundedReceiverStream::new(incoming).chain(tokio_stream::pending());
-        let server = service::transport().add_routes(rim.routes);
+        let server = service::transport().add_routes(rim.routes.clone());
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped));
         let channel = connect(pipes.clone()).await;
@@ -199,6 +198,7 @@ impl Running {
             stop,
             pipes,
             channel,
+            routes: rim.routes,
         }
     }
 

@@ -64,28 +64,46 @@ impl Province {
     #[track_caller]
     pub(super) fn start(sites: &[&str]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut province = Self {
+        let mut province = Self::calling(free.local_addr().unwrap().port());
+        drop(free);
+        province.start_server();
+        province.settle(sites);
+        province
+    }
+
+    /// The same at a server that the test looks after.
+    #[track_caller]
+    pub(super) fn around(port: u16, sites: &[&str]) -> Self {
+        let mut province = Self::calling(port);
+        province.settle(sites);
+        province
+    }
+
+    #[track_caller]
+    fn calling(port: u16) -> Self {
+        let province = Self {
             root: tempfile::tempdir().unwrap(),
-            port: free.local_addr().unwrap().port(),
+            port,
             server: None,
             agents: BTreeMap::new(),
             runtime: Runtime::new().unwrap(),
         };
-        drop(free);
         let quiet = Command::new("mkfifo").arg(province.quiet()).status();
         assert!(quiet.unwrap().success());
-        province.start_server();
-        for site in sites {
-            province.create_site(site);
-        }
-        for site in sites {
-            let token = province.token(site);
-            province.start_agent(site, Some(&token));
-            until("the agent enrols", || {
-                province.is_usable(site).then_some(())
-            });
-        }
         province
+    }
+
+    /// Makes the sites, with an agent at each.
+    #[track_caller]
+    fn settle(&mut self, sites: &[&str]) {
+        for site in sites {
+            self.create_site(site);
+        }
+        for site in sites {
+            let token = self.token(site);
+            self.start_agent(site, Some(&token));
+            until("the agent enrols", || self.is_usable(site).then_some(()));
+        }
     }
 
     /// Whether work can be planned at a site.
@@ -194,7 +212,7 @@ impl Province {
 
     /// All jobs.
     #[track_caller]
-    fn jobs(&self) -> Vec<v1::Job> {
+    pub(super) fn jobs(&self) -> Vec<v1::Job> {
         let request = v1::ListJobsRequest {
             page_size: 1_000,
             ..v1::ListJobsRequest::default()
@@ -211,6 +229,17 @@ impl Province {
             let jobs = self.jobs();
             jobs.iter().all(has_ended).then_some(jobs)
         })
+    }
+
+    /// Makes the file that scripts find as `$QUIET.go`.
+    #[track_caller]
+    pub(super) fn let_go(&self) {
+        fs::write(self.quiet().with_extension("go"), "").unwrap();
+    }
+
+    /// Waits for an answer.
+    pub(super) fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.runtime.block_on(answer)
     }
 
     /// A job, once it has ended.
@@ -376,7 +405,7 @@ impl Province {
         answer.unwrap().into_inner().token
     }
 
-    fn channel(&self) -> Channel {
+    pub(super) fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap();
         let _in_runtime = self.runtime.enter();
         endpoint.connect_lazy()

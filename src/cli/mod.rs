@@ -262,7 +262,6 @@ mod tests {
             "lancang report jobs --group-by year",
             "lancang report site",
             "lancang report export",
-            "lancang report verify f --key 12",
             "lancang job get j -o xml",
         ] {
             refuses(line);

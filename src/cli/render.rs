@@ -17,7 +17,7 @@ mod site;
 
 pub(crate) use placement::{refusal_line, start_of};
 pub(crate) use quantity::{
-    bits_per_second, bytes, cny, co2e, grams, kwh, litres, millis, permille, watts,
+    bits_per_second, bytes, cny, co2e, grams, kwh, ledger_kwh, litres, millis, permille, watts,
 };
 
 /// A table with these heads; wide cells wrap at the terminal's width.

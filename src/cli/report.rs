@@ -25,13 +25,17 @@ mod page;
 use window::WindowArgs;
 
 const AFTER_HELP: &str = "\
-Site-slots are settled once they are over and the meter and all supplies are read; open ones are counted and in no figure.
-Green energy is matched slot by slot. Beside it stands the share by volume of the whole sites: all green energy of the
-window against all of the meters, wherever in the window either was.
-Carbon: at the location's average; by contract (green energy by its supply, grid at the average); at the margin (grid only).
-`promised` is green energy that was reserved for the time that jobs ran, `delivered` what of it they had.
-`at once` is the green share that the same work would have met had it begun when it was submitted.
-Tables round energy, carbon, cost and water half up, and shares down, from exact integers; -o json and export have those.
+Site-slots are settled once they are over and the meter and all supplies are read; open ones
+are counted and in no figure.
+Green energy is matched slot by slot. Beside it stands the share by volume of the whole sites:
+all green energy against all that their meters counted, whenever either was; of a statement of
+jobs over the slots in which one of them ran.
+Carbon: at the location's average; by contract (green energy by its supply, grid energy at the
+average); at the margin (grid energy only).
+`promised` is green energy reserved for the time that jobs ran, `delivered` what they had of it.
+`at once` is the green share that the same work would have met, begun when it was submitted.
+Tables round energy, carbon, cost and water half up and shares down, from exact integers;
+-o json and export have those.
 
 Examples:
   lancang report job JOB
@@ -79,7 +83,7 @@ enum ReportVerb {
         file: PathBuf,
         /// The public key that it must be signed with, as `report key` showed it before.
         #[arg(long, value_name = "HEX")]
-        key: Option<crate::signing::PublicKey>,
+        key: Option<String>,
     },
 }
 
@@ -208,7 +212,7 @@ pub(crate) async fn run(args: ReportArgs) -> Result<(), Failure> {
             let answer = session.reports().get_signing_key(request).await?;
             session.show(&answer.into_inner())
         }
-        ReportVerb::Verify { file, key } => signed::verify(client, &file, key),
+        ReportVerb::Verify { file, key } => signed::verify(client, &file, key.as_deref()),
     }
 }
 

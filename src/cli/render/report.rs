@@ -8,8 +8,11 @@ use crate::{
     cli::{
         output::Table,
         render::{
-            card, job::with_token, kwh, permille, quantity::{cny, co2e, hours, litres}, short, table, table_of,
-            text,
+            card, cny, co2e,
+            job::with_token,
+            ledger_kwh as kwh, litres, permille,
+            quantity::hours,
+            short, table, table_of, text,
         },
         time::View,
     },
@@ -100,11 +103,11 @@ fn mix_of(figures: &v1::LedgerFigures) -> v1::EnergyMix {
 fn energy_text(mix: &v1::EnergyMix) -> String {
     format!(
         "{} kWh: hydro {}, solar {}, wind {}, grid {}",
-        kwh(energy_of(mix).into()),
-        kwh(mix.hydro_watt_seconds.into()),
-        kwh(mix.solar_watt_seconds.into()),
-        kwh(mix.wind_watt_seconds.into()),
-        kwh(mix.grid_watt_seconds.into())
+        kwh(energy_of(mix)),
+        kwh(mix.hydro_watt_seconds),
+        kwh(mix.solar_watt_seconds),
+        kwh(mix.wind_watt_seconds),
+        kwh(mix.grid_watt_seconds)
     )
 }
 
@@ -182,8 +185,8 @@ pub(crate) fn promise_text(total: &v1::StatementFigures) -> String {
     );
     format!(
         "{} kWh reserved, {} kWh of it delivered ({})",
-        kwh(reserved.into()),
-        kwh(delivered.into()),
+        kwh(reserved),
+        kwh(delivered),
         share_text(reserved, share_permille(delivered, reserved))
     )
 }
@@ -195,9 +198,9 @@ pub(crate) fn measured_text(total: &v1::StatementFigures) -> String {
     let measured = total.measured_watt_seconds;
     format!(
         "{} kWh ({}) measured, {} kWh estimated",
-        kwh(measured.into()),
+        kwh(measured),
         share_text(energy, share_permille(measured, energy)),
-        kwh(energy.saturating_sub(measured).into())
+        kwh(energy.saturating_sub(measured))
     )
 }
 
@@ -296,9 +299,9 @@ fn figures_cells(row: &v1::StatementFigures) -> [String; 12] {
     );
     [
         row.n_jobs.to_string(),
-        kwh(energy.into()),
+        kwh(energy),
         share_text(energy, row.matched_permille),
-        kwh(reserved.into()),
+        kwh(reserved),
         share_text(reserved, delivered),
         co2e(carbon.location_mg),
         co2e(carbon.contract_mg),
@@ -369,16 +372,16 @@ fn notes(slot: &v1::Settlement) -> String {
 
 /// Metered, green there, green used, share, jobs, idle, lines, number.
 fn entry_cells(entry: &v1::SettlementEntry) -> [String; 8] {
-    let sum = |part: fn(&v1::SettledSupply) -> u64| -> u128 {
-        let parts = entry.supplies.iter();
-        parts.map(|supply| u128::from(part(supply))).sum()
+    let sum = |part: fn(&v1::SettledSupply) -> u64| -> u64 {
+        let parts = entry.supplies.iter().map(part);
+        parts.fold(0, u64::saturating_add)
     };
     let energy = |figures: &Option<v1::LedgerFigures>| {
         let figures = figures.clone().unwrap_or_default();
-        kwh(energy_of(&mix_of(&figures)).into())
+        kwh(energy_of(&mix_of(&figures)))
     };
     [
-        kwh(entry.metered_watt_seconds.into()),
+        kwh(entry.metered_watt_seconds),
         kwh(sum(|supply| supply.available_watt_seconds)),
         kwh(sum(|supply| supply.used_watt_seconds)),
         share_text(entry.metered_watt_seconds, entry.matched_permille),
@@ -408,7 +411,7 @@ impl Table for v1::GetSettlementResponse {
                 ("settled", view.time(entry.settle_time.as_ref())),
                 (
                     "metered",
-                    format!("{} kWh", kwh(entry.metered_watt_seconds.into())),
+                    format!("{} kWh", kwh(entry.metered_watt_seconds)),
                 ),
                 (
                     "green",
@@ -424,7 +427,7 @@ impl Table for v1::GetSettlementResponse {
                 ),
                 (
                     "reserved",
-                    format!("{} kWh green", kwh(entry.reserved_watt_seconds.into())),
+                    format!("{} kWh green", kwh(entry.reserved_watt_seconds)),
                 ),
             ]);
             parts.push(text(&supplies(&entry.supplies)));
@@ -452,8 +455,8 @@ fn supplies(supplies: &[v1::SettledSupply]) -> Grid {
     for supply in supplies {
         grid.add_row([
             supply.supply_id.clone(),
-            kwh(supply.available_watt_seconds.into()),
-            kwh(supply.used_watt_seconds.into()),
+            kwh(supply.available_watt_seconds),
+            kwh(supply.used_watt_seconds),
         ]);
     }
     grid
@@ -489,9 +492,9 @@ fn lines(lines: &[v1::SettlementLine]) -> Grid {
             line.job_name.clone(),
             line.attempt.to_string(),
             (line.run_ms / 1_000).to_string(),
-            kwh(energy.into()),
+            kwh(energy),
             share_text(energy, share_permille(green_of(&mix), energy)),
-            kwh(line.reserved_watt_seconds.into()),
+            kwh(line.reserved_watt_seconds),
             co2e(figures.carbon.unwrap_or_default().contract_mg),
             cny(figures.cost_micro_cny),
             notes.join(", "),

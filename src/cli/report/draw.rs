@@ -9,7 +9,7 @@ use jiff::{Zoned, civil::Date};
 use crate::{
     cli::{
         render::{
-            cny, co2e, kwh, litres, permille,
+            cny, co2e, ledger_kwh as kwh, litres, permille,
             report::{energy_of, green_of, measured_text, promise_text, run_now_text, slots_text},
         },
         time::{View, from_proto},
@@ -126,7 +126,7 @@ fn cards(html: &mut String, drawing: &Drawing<'_>) {
                 "green by volume, beside it",
             ),
             card(
-                format!("{} kWh", kwh(sum(|part| energy_of(&mix(part))).into())),
+                format!("{} kWh", kwh(sum(|part| energy_of(&mix(part))))),
                 "metered in settled slots",
             ),
             card(
@@ -363,7 +363,7 @@ fn jobs(html: &mut String, statement: &v1::GetStatementResponse) {
             ],
             text: format!(
                 "{} kWh, {} green",
-                kwh(energy_of(mix).into()),
+                kwh(energy_of(mix)),
                 permille(share_permille(green_of(mix), energy_of(mix)))
             ),
         })
@@ -377,10 +377,10 @@ fn jobs(html: &mut String, statement: &v1::GetStatementResponse) {
 fn figures(html: &mut String, statement: &v1::GetStatementResponse) {
     type Figure = (&'static str, fn(&v1::LedgerFigures) -> String);
     const FIGURES: [Figure; 9] = [
-        ("Energy, kWh", |part| kwh(energy_of(&mix(part)).into())),
-        ("Green energy, kWh", |part| kwh(green_of(&mix(part)).into())),
+        ("Energy, kWh", |part| kwh(energy_of(&mix(part)))),
+        ("Green energy, kWh", |part| kwh(green_of(&mix(part)))),
         ("Grid energy, kWh", |part| {
-            kwh(mix(part).grid_watt_seconds.into())
+            kwh(mix(part).grid_watt_seconds)
         }),
         ("Green share", |part| match energy_of(&mix(part)) {
             0 => "&ndash;".to_owned(),

@@ -59,8 +59,9 @@ pub(super) fn record_of(signed: &v1::SignedStatement) -> Result<v1::StatementRec
 pub(super) fn verify(
     client: &ClientArgs,
     path: &Path,
-    pinned: Option<PublicKey>,
+    pinned: Option<&str>,
 ) -> Result<(), Failure> {
+    let pinned = pinned.map(str::parse).transpose().map_err(Failure::Usage)?;
     let signed = read(path)?;
     let (verdict, key) = judge(&signed, pinned);
     // A payload that is as it was signed can be shown, whoever signed it; one that was altered is not repeated.

@@ -54,13 +54,13 @@ fn tables_say_all_figures_and_what_is_missing() {
     for part in [
         "site-slots 1 settled, none open",
         "green, whole sites 50.0 % matched slot by slot; 50.0 % by volume",
-        "energy 0.3 kWh: hydro 0.3, solar 0.0, wind 0.0, grid 0.1",
+        "energy 0.300 kWh: hydro 0.250, solar 0.000, wind 0.000, grid 0.050",
         "green, of jobs 83.3 % matched slot by slot",
-        "promised green 0.3 kWh reserved, 0.3 kWh of it delivered (83.3 %)",
+        "promised green 0.300 kWh reserved, 0.250 kWh of it delivered (83.3 %)",
         "carbon location",
         "cost",
         "water",
-        "measured 0.0 kWh (0.0 %) measured, 0.3 kWh estimated",
+        "measured 0.000 kWh (0.0 %) measured, 0.300 kWh estimated",
         "had it run at once 50.0 % green instead of 83.3 % (1 jobs compared)",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -69,8 +69,8 @@ fn tables_say_all_figures_and_what_is_missing() {
 
     let by = ["jobs", "--filter", "labels.tenant = \"film\"", "--group-by", "month,label:tenant"];
     let said = words(&report(&client, &[&by[..], &WINDOW].concat()).exits(0).stdout);
-    assert!(said.contains("2026-11 film 1 0.3 83.3 %"), "{said}");
-    assert!(said.contains("total 1 0.3 83.3 %"), "{said}");
+    assert!(said.contains("2026-11 film 1 0.300 83.3 %"), "{said}");
+    assert!(said.contains("total 1 0.300 83.3 %"), "{said}");
 
     let slot = |words: &[&str]| {
         let words = [&["settlements", "-o", "json", "--from", "2026-11-24T07:45"], words].concat();
@@ -81,10 +81,10 @@ fn tables_say_all_figures_and_what_is_missing() {
     let (all, open) = (slot(&["works", "--to", "2026-11-24T08:15"]), slot(&["--open"]));
     assert!(all >= 1 && open < all.max(2), "{all} {open}");
     let said = report(&client, &["site", "works", "--month", "2026-11"]).exits(0).stdout;
-    assert!(words(&said).contains("idle and overhead 0.2 kWh"), "{said}");
+    assert!(words(&said).contains("idle and overhead 0.200 kWh"), "{said}");
 
     let said = words(&report(&client, &["slot", "works", "2026-11-24T08:07"]).exits(0).stdout);
-    for part in ["state SETTLED", "metered 0.5 kWh", "works/hydro", &job, "estimated"] {
+    for part in ["state SETTLED", "metered 0.500 kWh", "works/hydro", &job, "estimated"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     report(&client, &["site", "nowhere"]).exits(4).says("SITE_NOT_FOUND");
@@ -223,12 +223,13 @@ fn a_signed_statement_is_checked_without_the_server() {
     let altered = verify(&file, &["--key", &key]).exits(1).says("not to be trusted");
     assert!(altered.stdout.starts_with("ALTERED: "), "{altered:?}");
     assert!(!altered.stdout.contains("kWh"), "{altered:?}");
+    verify(&file, &["--key", "12"]).exits(64).says("no public key");
     fs::write(&file, &text[..text.len() / 2]).unwrap();
     verify(&file, &[]).exits(64).says("not usable");
 }
 
 fn words_of_energy(text: &str) -> bool {
-    words(text).contains("energy 0.3 kWh: hydro 0.3")
+    words(text).contains("energy 0.300 kWh: hydro 0.250")
 }
 
 #[test]

@@ -240,7 +240,7 @@ const PROOF: &[Row] = &[
         shows: |output| {
             let said = words(output);
             assert!(said.contains("1 settled, none open"), "{output}");
-            assert!(said.contains("energy 0.2 kWh: hydro 0.2"), "{output}");
+            assert!(said.contains("energy 0.150 kWh: hydro 0.150"), "{output}");
             assert!(said.contains("green, of jobs 100.0 %"), "{output}");
         },
     },
@@ -267,7 +267,7 @@ const PROOF: &[Row] = &[
     Row {
         begins: CARGO,
         contains: " report job JOB --sign",
-        shows: |output| assert!(words(output).contains("hydro 0.2"), "{output}"),
+        shows: |output| assert!(words(output).contains("hydro 0.150"), "{output}"),
     },
     Row {
         begins: CARGO,

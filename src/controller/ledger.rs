@@ -10,7 +10,7 @@ use crate::{
     controller::{ActualsReceipt, batch::Batch, writer::Writer},
     domain::{
         ids::SiteId,
-        ledger::{Entry, Figures},
+        ledger::{Entry, Figures, Line},
         site::Site,
     },
     energy::{civil::civil_slots, tariff::PriceTable},
@@ -20,6 +20,7 @@ use crate::{
     state::{
         Rejection, State,
         command::{JobReadingsCommand, ReadingsCommand},
+        event::Event,
         ledger::Lacking,
     },
 };
@@ -127,17 +128,29 @@ impl Writer {
         })
     }
 
-    /// Settles what is due, the oldest first, up to the bounds of one turn.
+    /// Settles what is due, the oldest first, up to the bounds of one turn, in one revision.
     pub(super) fn settle_due(&mut self, now: TimeMs, batch: &mut Batch) {
-        let (mut n_slots, mut n_lines) = (0, 0);
+        let mut settled = Vec::new();
+        let mut n_lines = 0;
         self.settling.has_more = false;
         for (slot, site) in self.due(now) {
-            if n_slots == limits::SETTLE_SLOTS_MAX || limits::SETTLE_LINES_MAX <= n_lines {
+            if settled.len() == limits::SETTLE_SLOTS_MAX || limits::SETTLE_LINES_MAX <= n_lines {
                 self.settling.has_more = true;
-                return;
+                break;
             }
-            n_slots += 1;
-            n_lines += self.settle_slot(&site, slot, now, batch);
+            match self.settlement(&site, slot, now) {
+                Ok((event, n_of_slot)) => {
+                    settled.push(event);
+                    n_lines += n_of_slot;
+                }
+                Err(defect) => {
+                    error!(%site, slot = slot.0, %defect, "a slot is not settled");
+                    self.settling.given_up.insert((slot, site));
+                }
+            }
+        }
+        if let Some(record) = self.core.decide_settled(settled, now) {
+            self.commit(record, batch);
         }
     }
 
@@ -152,28 +165,13 @@ impl Writer {
             .collect()
     }
 
-    /// Settles one slot; answers with the number of its lines.
-    fn settle_slot(&mut self, site: &SiteId, slot: Slot, now: TimeMs, batch: &mut Batch) -> usize {
-        let state = self.core.state();
-        let outcome = match settled(state, site, slot) {
-            Some((entry, lines)) => {
-                let n_lines = lines.len();
-                let record = self.core.decide_settlement(site, slot, entry, lines, now);
-                record.map(|record| (record, n_lines))
-            }
-            None => Err("an input is not there any more".to_owned()),
-        };
-        match outcome {
-            Ok((record, n_lines)) => {
-                self.commit(record, batch);
-                n_lines
-            }
-            Err(defect) => {
-                error!(%site, slot = slot.0, %defect, "a slot is not settled");
-                self.settling.given_up.insert((slot, site.clone()));
-                0
-            }
-        }
+    /// How a slot is settled, and the number of its lines.
+    fn settlement(&self, site: &SiteId, slot: Slot, now: TimeMs) -> Result<(Event, usize), String> {
+        let (entry, lines) =
+            settled(self.core.state(), site, slot).ok_or("an input is not there any more")?;
+        let n_lines = lines.len();
+        let event = self.core.settlement(site, slot, entry, lines, now)?;
+        Ok((event, n_lines))
     }
 
     fn whole_from(&self, now: TimeMs) -> Slot {
@@ -184,11 +182,7 @@ impl Writer {
 }
 
 /// The settlement of a slot by all that is known; `None` while an input is missing.
-fn settled(
-    state: &State,
-    site: &SiteId,
-    slot: Slot,
-) -> Option<(Entry, Vec<crate::domain::ledger::Line>)> {
+fn settled(state: &State, site: &SiteId, slot: Slot) -> Option<(Entry, Vec<Line>)> {
     let site: &Arc<Site> = state.site(site)?;
     let metered_watt_seconds = state.ledger().reading(&site.id, slot)?;
     if state.lacking(site, slot) != Lacking::default() {

@@ -609,6 +609,22 @@ fn measured_energy_of_a_slot_is_held_to_what_power_makes() {
 }
 
 #[test]
+fn energy_that_an_agent_measured_is_spread_over_the_run_time() {
+    let mut world = World::new(vec![Life {
+        edges_ms: vec![0, 1_350_000],
+        measured: 1_000_003,
+        units: 1,
+        green_watts: 0,
+    }]);
+    world.now = NOW.plus_ms(2 * SLOT_MS);
+    assert!(world.tell(&Fact::Report(0)) && world.tell(&Fact::Report(0)));
+    // At a PUE of 1.25 they are 1,250,004 Ws, two thirds of them in the first slot.
+    let uses = world.state().ledger().uses().values();
+    let shares: Vec<Option<u64>> = uses.map(|one| one.measured_watt_seconds()).collect();
+    assert_eq!(shares, [Some(833_336), Some(416_668)]);
+}
+
+#[test]
 fn readings_of_an_unknown_site_are_refused() {
     let mut world = world_with_one_job();
     world.now = NOW.plus_ms(SLOT_MS);

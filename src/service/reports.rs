@@ -112,8 +112,13 @@ impl ReportService for Api {
         let permit = admin::place(streams, "StreamLines streams", limits::LINES_STREAMS_MAX)?;
         let (outbox, ending, stream) = outbox(MESSAGES_WAITING_MAX, self.stop());
         tokio::spawn(async move {
-            let source = Lines::new(state, window, now);
-            if let Err(error) = send_lines(source, &outbox).await {
+            let made = tokio::task::spawn_blocking(move || Lines::new(state, window, now));
+            let sent = match made.await {
+                Ok(source) => send_lines(source, &outbox).await,
+                // It panicked, which is in the log.
+                Err(_) => Err(Rejection::Stopped.into()),
+            };
+            if let Err(error) = sent {
                 ending.with(error.into());
             }
             drop(permit);

@@ -216,18 +216,18 @@ impl Core {
         Ok(())
     }
 
-    /// Decides to settle a slot by this entry, whose number and time are set here.
+    /// How a slot is settled by this entry, whose number and time are set here. No slot may be settled twice by one record.
     ///
     /// # Errors
     /// Says which sum is wrong; such an entry is a defect of what made it.
-    pub fn decide_settlement(
+    pub fn settlement(
         &self,
         site: &SiteId,
         slot: Slot,
         entry: Entry,
         lines: Vec<Line>,
         now: TimeMs,
-    ) -> Result<Record, String> {
+    ) -> Result<Event, String> {
         self.state.check_balance(site, slot, &entry, &lines)?;
         let before = self.state.ledger.settlement(site, slot);
         let number = before
@@ -243,7 +243,13 @@ impl Core {
             },
             lines: lines.into(),
         };
-        Ok(self.record(now, None, vec![Event::SlotSettled(Arc::new(settled))]))
+        Ok(Event::SlotSettled(Arc::new(settled)))
+    }
+
+    /// Decides to settle slots; `None` when there is none.
+    #[must_use]
+    pub fn decide_settled(&self, settled: Vec<Event>, now: TimeMs) -> Option<Record> {
+        (!settled.is_empty()).then(|| self.record(now, None, settled))
     }
 
     /// Drops what is older than it is kept: all but totals before `whole_from`, totals before `totals_from`; a day of one
@@ -256,14 +262,21 @@ impl Core {
         let firsts = sites.filter_map(|site| Some((ledger.first_whole_slot(site)?, site)));
         let oldest = firsts.min();
         let is_over = limits::LEDGER_ROWS_MAX < ledger.n_rows();
+        let current = self.state.settings.grid.slot_at(now);
+        // Whole days that are over: what is passing is never closed.
+        let closes = |first: Slot| first < whole_from || (is_over && first.plus(day) < current);
         let trimmed = |site: &SiteId, whole_from: Slot| Event::LedgerTrimmed {
             site: site.clone(),
             whole_from,
             totals_from: totals_from.min(whole_from),
         };
-        if let Some((first, site)) = oldest.filter(|(first, _)| *first < whole_from || is_over) {
+        if let Some((first, site)) = oldest.filter(|(first, _)| closes(*first)) {
             let end = first.plus(day);
-            let end = if is_over { end } else { end.min(whole_from) };
+            let end = if first < whole_from {
+                end.min(whole_from)
+            } else {
+                end
+            };
             return Some(self.record(now, None, vec![trimmed(site, end)]));
         }
         let old = ledger.settled.iter().find(|(_, settled)| {

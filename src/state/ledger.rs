@@ -260,7 +260,8 @@ impl State {
     }
 
     fn is_ready(&self, site: &Site, slot: Slot) -> bool {
-        self.lacking(site, slot) == Lacking::default()
+        self.ledger.reading(&site.id, slot).is_some()
+            && self.lacking(site, slot) == Lacking::default()
     }
 
     /// Open attempts at a site that have run, with the placement in force.

@@ -187,7 +187,7 @@ fn spans_out_of_order_are_refused() {
             work: Some(work),
             ..journal_v1::JobChange::default()
         };
-        self::read(Kind::JobChanged(job))
+        read(Kind::JobChanged(job))
     };
     read(attempt(vec![1, 2, 2, 5], Some(6))).unwrap();
     for (spans, open) in [

@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use uuid::Uuid;
 
-pub use self::signing_key::SigningKeyError;
 use self::incoming::Incoming;
+pub use self::signing_key::SigningKeyError;
 pub use crate::controller::VerifyReport;
 use crate::{
     clock::SystemClock,
@@ -158,8 +158,8 @@ pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
     let address = listener.local_addr().map_err(listening)?;
     let store = SledStore::open_or_create(&config.data_dir, config.slot_seconds, Uuid::now_v7())
         .map_err(StartError::Store)?;
-    let signing_key = signing_key::load_or_make(&config.signing_key_file())
-        .map_err(StartError::SigningKey)?;
+    let signing_key =
+        signing_key::load_or_make(&config.signing_key_file()).map_err(StartError::SigningKey)?;
     let store_id = store.info().store_id;
     let options = options(&config, grid);
     let (handle, writer) = controller::start(options, Box::new(store), Arc::new(SystemClock))

@@ -193,6 +193,9 @@ mod tests {
     #[test]
     fn a_private_key_is_never_printed() {
         let text = format!("{:?}", key(7));
-        assert!(!text.contains(&hex(&[7; 32])) && !text.contains("7, 7, 7"), "{text}");
+        assert!(
+            !text.contains(&hex(&[7; 32])) && !text.contains("7, 7, 7"),
+            "{text}"
+        );
     }
 }

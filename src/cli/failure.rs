@@ -7,8 +7,8 @@ use std::{error::Error as _, io, path::PathBuf};
 use tonic::{Code, Status};
 
 use crate::{
-    agent::run::AgentError, config::ConfigError, proto::json::JsonError, server::StartError, sim::backtest::BacktestError,
-    telemetry::TelemetryError,
+    agent::run::AgentError, config::ConfigError, proto::json::JsonError, server::StartError,
+    sim::backtest::BacktestError, telemetry::TelemetryError,
 };
 
 mod status;
@@ -72,7 +72,9 @@ pub(crate) enum Failure {
         unanswered: usize,
     },
     /// Lines of the ledger ended before the server had said that they are complete.
-    #[error("the server ended the stream after {n_lines} lines without saying that these are all; nothing was written")]
+    #[error(
+        "the server ended the stream after {n_lines} lines without saying that these are all; nothing was written"
+    )]
     LinesCut {
         /// Lines received.
         n_lines: u64,

@@ -69,7 +69,8 @@ fn load(file: &Path, mut opened: fs::File) -> Result<SigningKey, SigningKeyError
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
         Err(source) => return Err(failed("read", file)(source)),
     }
-    let seed = parse_hex(text.trim()).ok_or_else(|| SigningKeyError::NoKey { file: file.into() })?;
+    let seed =
+        parse_hex(text.trim()).ok_or_else(|| SigningKeyError::NoKey { file: file.into() })?;
     Ok(SigningKey::from_seed(&seed))
 }
 
@@ -140,7 +141,10 @@ mod tests {
         let nowhere = dir.path().join("none/signing.key");
         assert!(matches!(
             load_or_make(&nowhere).unwrap_err(),
-            SigningKeyError::File { action: "create", .. }
+            SigningKeyError::File {
+                action: "create",
+                ..
+            }
         ));
     }
 }

@@ -243,7 +243,10 @@ mod tests {
     use super::*;
     use crate::{
         controller::{Message, VerifyReport},
-        service::{Options, testing::{self, Stage}},
+        service::{
+            Options,
+            testing::{self, Stage},
+        },
     };
 
     fn api(stage: &Stage) -> Api {

@@ -28,7 +28,10 @@ impl Api {
         let payload = json::write("lancang.v1.StatementRecord", &record.encode_to_vec());
         let payload = payload.map_err(|error| {
             // The message was made just now: only a defect of this program leads here.
-            tracing::error!(error = &error as &dyn std::error::Error, "a statement has no JSON form");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a statement has no JSON form"
+            );
             Rejection::Stopped
         })?;
         let payload = payload.into_bytes();

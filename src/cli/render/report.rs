@@ -8,10 +8,7 @@ use crate::{
     cli::{
         output::Table,
         render::{
-            card, cny, co2e,
-            job::with_token,
-            ledger_kwh as kwh, litres, permille,
-            quantity::hours,
+            card, cny, co2e, job::with_token, ledger_kwh as kwh, litres, permille, quantity::hours,
             short, table, table_of, text,
         },
         time::View,
@@ -157,10 +154,7 @@ fn figures_rows(total: &v1::StatementFigures) -> Vec<(&'static str, String)> {
             ),
         ),
         ("promised green", promise_text(total)),
-        (
-            "carbon",
-            carbon_text(&figures.carbon.unwrap_or_default()),
-        ),
+        ("carbon", carbon_text(&figures.carbon.unwrap_or_default())),
         ("cost", format!("{} CNY", cny(figures.cost_micro_cny))),
         ("water", format!("{} l", litres(figures.water_ml))),
         ("measured", measured_text(total)),
@@ -417,10 +411,7 @@ impl Table for v1::GetSettlementResponse {
                     "green",
                     share_text(entry.metered_watt_seconds, entry.matched_permille),
                 ),
-                (
-                    "jobs",
-                    ledger_text(&entry.jobs.clone().unwrap_or_default()),
-                ),
+                ("jobs", ledger_text(&entry.jobs.clone().unwrap_or_default())),
                 (
                     "idle and overhead",
                     ledger_text(&entry.idle.clone().unwrap_or_default()),

@@ -116,10 +116,7 @@ fn labels(line: &Line) -> String {
 }
 
 fn moment(line: &Line, time: fn(&Line) -> Option<prost_types::Timestamp>) -> Timestamp {
-    time(line)
-        .as_ref()
-        .and_then(from_proto)
-        .unwrap_or_default()
+    time(line).as_ref().and_then(from_proto).unwrap_or_default()
 }
 
 /// The form of a file.
@@ -156,10 +153,7 @@ impl LinesFile {
                     .build();
                 let writer =
                     SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties));
-                Ok(Self::Parquet(
-                    Box::new(writer.map_err(failed)?),
-                    Vec::new(),
-                ))
+                Ok(Self::Parquet(Box::new(writer.map_err(failed)?), Vec::new()))
             }
         }
     }
@@ -242,7 +236,10 @@ fn schema() -> String {
         };
         format!("required {physical} {name}{logical};")
     });
-    format!("message line {{ {} }}", fields.collect::<Vec<_>>().join(" "))
+    format!(
+        "message line {{ {} }}",
+        fields.collect::<Vec<_>>().join(" ")
+    )
 }
 
 fn write_group(
@@ -410,7 +407,12 @@ mod tests {
     fn csv_has_the_same_columns_and_reads_back() {
         let bytes = written(Form::Csv, 3);
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
-        let heads: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+        let heads: Vec<String> = reader
+            .headers()
+            .unwrap()
+            .iter()
+            .map(str::to_owned)
+            .collect();
         let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
         assert_eq!(heads, names);
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
@@ -428,7 +430,13 @@ mod tests {
 
     #[test]
     fn no_lines_make_a_file_all_the_same() {
-        assert_eq!(written(Form::Csv, 0).iter().filter(|b| **b == b'\n').count(), 1);
+        assert_eq!(
+            written(Form::Csv, 0)
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count(),
+            1
+        );
         let bytes = bytes_of(written(Form::Parquet, 0));
         assert_eq!(bytes.metadata().file_metadata().num_rows(), 0);
     }

@@ -159,12 +159,14 @@ fn power(html: &mut String, drawing: &Drawing<'_>) {
         "<span>solid line: metered load</span><span>dashed line: green power that was there</span>",
     );
     if drawing.statement.n_open_slots > 0 {
-        html.push_str(&key("bad", "slots are open; where all are, the plot is blank"));
+        html.push_str(&key(
+            "bad",
+            "slots are open; where all are, the plot is blank",
+        ));
     }
     html.push_str("</p>");
     let n_slots = u32::try_from(drawing.slots.len()).unwrap_or(u32::MAX);
-    let per_bucket =
-        charts::slots_of_bucket(n_slots, per_day(drawing.slot_seconds), BUCKETS_MAX);
+    let per_bucket = charts::slots_of_bucket(n_slots, per_day(drawing.slot_seconds), BUCKETS_MAX);
     if per_bucket > 1 {
         let minutes = per_bucket * (drawing.slot_seconds / 60);
         let _ = write!(html, "<p>Means over {minutes} minutes.</p>");
@@ -182,8 +184,10 @@ fn power(html: &mut String, drawing: &Drawing<'_>) {
 
 /// Mean power of the settled ones of these site-slots.
 fn bucket(slots: &[v1::Settlement], slot_seconds: u32) -> Bucket {
-    let entries: Vec<&v1::SettlementEntry> =
-        slots.iter().filter_map(|slot| slot.entry.as_ref()).collect();
+    let entries: Vec<&v1::SettlementEntry> = slots
+        .iter()
+        .filter_map(|slot| slot.entry.as_ref())
+        .collect();
     let n = u64::try_from(entries.len()).unwrap_or(u64::MAX);
     let seconds = n.saturating_mul(slot_seconds.into()).max(1);
     let mean = |part: &dyn Fn(&v1::SettlementEntry) -> u64| {
@@ -274,7 +278,9 @@ fn shares(html: &mut String, drawing: &Drawing<'_>) {
         let Some(at) = local(slot, drawing.view) else {
             continue;
         };
-        let name = at.strftime(if by_day { "%m-%d" } else { "%H:00" }).to_string();
+        let name = at
+            .strftime(if by_day { "%m-%d" } else { "%H:00" })
+            .to_string();
         if volumes.last().is_none_or(|(last, _)| *last != name) {
             volumes.push((name, Volume::default()));
         }
@@ -379,9 +385,7 @@ fn figures(html: &mut String, statement: &v1::GetStatementResponse) {
     const FIGURES: [Figure; 9] = [
         ("Energy, kWh", |part| kwh(energy_of(&mix(part)))),
         ("Green energy, kWh", |part| kwh(green_of(&mix(part)))),
-        ("Grid energy, kWh", |part| {
-            kwh(mix(part).grid_watt_seconds)
-        }),
+        ("Grid energy, kWh", |part| kwh(mix(part).grid_watt_seconds)),
         ("Green share", |part| match energy_of(&mix(part)) {
             0 => "&ndash;".to_owned(),
             energy => permille(share_permille(green_of(&mix(part)), energy)),
@@ -563,7 +567,9 @@ pub(super) mod tests {
     #[test]
     fn the_page_needs_nothing_else_and_names_stay_text() {
         let html = drawn(30 * 96);
-        for outside in ["http://", "https://", "<script", "@import", "url(", "<b>\"", "<train>"] {
+        for outside in [
+            "http://", "https://", "<script", "@import", "url(", "<b>\"", "<train>",
+        ] {
             assert!(!html.contains(outside), "{outside}");
         }
         assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());

@@ -70,7 +70,11 @@ pub(super) async fn write(client: &ClientArgs, args: PageVerb) -> Result<(), Fai
         view: &session.view,
     });
     files::write(&args.out, html.as_bytes())?;
-    say(&format!("{}: {} site-slots", args.out.display(), slots.len()))
+    say(&format!(
+        "{}: {} site-slots",
+        args.out.display(),
+        slots.len()
+    ))
 }
 
 async fn all_slots(

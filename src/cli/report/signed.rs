@@ -88,7 +88,10 @@ fn read(path: &Path) -> Result<v1::SignedStatement, Failure> {
     match (values.pop(), values.is_empty()) {
         (Some((_, value)), true) => canonical::read(ENVELOPE, value)
             .map_err(|error| malformed(path, vec![error.to_string()])),
-        _ => Err(malformed(path, vec!["holds more than one JSON value".to_owned()])),
+        _ => Err(malformed(
+            path,
+            vec!["holds more than one JSON value".to_owned()],
+        )),
     }
 }
 
@@ -288,6 +291,9 @@ mod tests {
         assert!(text.contains("2 OPEN"), "{text}");
         let json: Value = serde_json::from_str(&checked.json().unwrap()).unwrap();
         assert_eq!(json["verdict"], "GOOD");
-        assert_eq!(json["record"]["statement"]["revision"], u64::MAX.to_string());
+        assert_eq!(
+            json["record"]["statement"]["revision"],
+            u64::MAX.to_string()
+        );
     }
 }

@@ -17,12 +17,7 @@ use crate::{
 };
 
 /// The window of the settled slot and the open ones after it; the server's clock stands in 2026.
-const WINDOW: [&str; 4] = [
-    "--from",
-    "2026-11-24T08:00",
-    "--to",
-    "2026-11-24T08:15",
-];
+const WINDOW: [&str; 4] = ["--from", "2026-11-24T08:00", "--to", "2026-11-24T08:15"];
 
 fn report(client: &Client, words: &[&str]) -> Run {
     lancang(client.port(), &[&["report"], words].concat())
@@ -67,36 +62,78 @@ fn tables_say_all_figures_and_what_is_missing() {
     }
     assert!(!said.contains("idle and overhead"), "{said}");
 
-    let by = ["jobs", "--filter", "labels.tenant = \"film\"", "--group-by", "month,label:tenant"];
-    let said = words(&report(&client, &[&by[..], &WINDOW].concat()).exits(0).stdout);
+    let by = [
+        "jobs",
+        "--filter",
+        "labels.tenant = \"film\"",
+        "--group-by",
+        "month,label:tenant",
+    ];
+    let said = words(
+        &report(&client, &[&by[..], &WINDOW].concat())
+            .exits(0)
+            .stdout,
+    );
     assert!(said.contains("2026-11 film 1 0.300 83.3 %"), "{said}");
     assert!(said.contains("total 1 0.300 83.3 %"), "{said}");
 
     let slot = |words: &[&str]| {
-        let words = [&["settlements", "-o", "json", "--from", "2026-11-24T07:45"], words].concat();
+        let words = [
+            &["settlements", "-o", "json", "--from", "2026-11-24T07:45"],
+            words,
+        ]
+        .concat();
         report(&client, &words).exits(0).value()["settlements"]
             .as_array()
             .map_or(0, Vec::len)
     };
-    let (all, open) = (slot(&["works", "--to", "2026-11-24T08:15"]), slot(&["--open"]));
+    let (all, open) = (
+        slot(&["works", "--to", "2026-11-24T08:15"]),
+        slot(&["--open"]),
+    );
     assert!(all >= 1 && open < all.max(2), "{all} {open}");
-    let said = report(&client, &["site", "works", "--month", "2026-11"]).exits(0).stdout;
-    assert!(words(&said).contains("idle and overhead 0.200 kWh"), "{said}");
+    let said = report(&client, &["site", "works", "--month", "2026-11"])
+        .exits(0)
+        .stdout;
+    assert!(
+        words(&said).contains("idle and overhead 0.200 kWh"),
+        "{said}"
+    );
 
-    let said = words(&report(&client, &["slot", "works", "2026-11-24T08:07"]).exits(0).stdout);
-    for part in ["state SETTLED", "metered 0.500 kWh", "works/hydro", &job, "estimated"] {
+    let said = words(
+        &report(&client, &["slot", "works", "2026-11-24T08:07"])
+            .exits(0)
+            .stdout,
+    );
+    for part in [
+        "state SETTLED",
+        "metered 0.500 kWh",
+        "works/hydro",
+        &job,
+        "estimated",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    report(&client, &["site", "nowhere"]).exits(4).says("SITE_NOT_FOUND");
-    report(&client, &["jobs", "--group-by", "day,month"]).exits(64).says("group_by");
+    report(&client, &["site", "nowhere"])
+        .exits(4)
+        .says("SITE_NOT_FOUND");
+    report(&client, &["jobs", "--group-by", "day,month"])
+        .exits(64)
+        .says("group_by");
 }
 
 /// The names of the sums of a statement and of the columns that must add up to them.
 const SUMS: [(&str, &str); 12] = [
     ("/total/runMs", "run_ms"),
     ("/total/cpuCoreMs", "cpu_core_ms"),
-    ("/total/figures/energy/hydroWattSeconds", "hydro_watt_seconds"),
-    ("/total/figures/energy/solarWattSeconds", "solar_watt_seconds"),
+    (
+        "/total/figures/energy/hydroWattSeconds",
+        "hydro_watt_seconds",
+    ),
+    (
+        "/total/figures/energy/solarWattSeconds",
+        "solar_watt_seconds",
+    ),
     ("/total/figures/energy/windWattSeconds", "wind_watt_seconds"),
     ("/total/figures/energy/gridWattSeconds", "grid_watt_seconds"),
     ("/total/figures/carbon/locationMg", "carbon_location_mg"),
@@ -124,21 +161,35 @@ fn exported_lines_add_up_to_the_statement() {
     let dir = tempfile::tempdir().unwrap();
     let export = |name: &str, more: &[&str]| {
         let out = dir.path().join(name);
-        let words = [&["export", "--out", out.to_str().unwrap()][..], &WINDOW, more].concat();
+        let words = [
+            &["export", "--out", out.to_str().unwrap()][..],
+            &WINDOW,
+            more,
+        ]
+        .concat();
         (report(&client, &words), out)
     };
     let (run, parquet) = export("lines.parquet", &["-o", "json"]);
     let receipt = run.exits(0).value();
-    assert_eq!((&receipt["lines"], &receipt["openSlots"]), (&"1".into(), &"0".into()));
+    assert_eq!(
+        (&receipt["lines"], &receipt["openSlots"]),
+        (&"1".into(), &"0".into())
+    );
     let (run, csv) = export("lines.txt", &["--format", "csv"]);
     assert!(run.exits(0).stdout.contains("1 lines"));
     let reader = SerializedFileReader::new(fs::File::open(parquet).unwrap()).unwrap();
-    let rows: Vec<Row> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+    let rows: Vec<Row> = reader
+        .get_row_iter(None)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let mut table = csv::Reader::from_path(csv).unwrap();
     let heads = table.headers().unwrap().clone();
     let records: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
     let stated = statement(&client);
-    let energy = stated.pointer("/total/figures/energy/hydroWattSeconds").unwrap();
+    let energy = stated
+        .pointer("/total/figures/energy/hydroWattSeconds")
+        .unwrap();
     assert_eq!(number(energy), 900_000);
     for (sum, column) in SUMS {
         // What is 0 is left out of JSON.
@@ -163,20 +214,34 @@ fn a_page_is_one_file_that_needs_nothing_else() {
     let client = settled();
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("page.html");
-    let words = ["page", "works", "--month", "2026-11", "--out", out.to_str().unwrap()];
+    let words = [
+        "page",
+        "works",
+        "--month",
+        "2026-11",
+        "--out",
+        out.to_str().unwrap(),
+    ];
     report(&client, &words).exits(0);
     let html = fs::read_to_string(&out).unwrap();
     for outside in ["http://", "https://", "<script", "@import", "url("] {
         assert!(!html.contains(outside), "{outside}");
     }
-    for part in ["matched slot by slot", "Carbon, three ways", "Jobs by energy", "1 of 1 jobs"] {
+    for part in [
+        "matched slot by slot",
+        "Carbon, three ways",
+        "Jobs by energy",
+        "1 of 1 jobs",
+    ] {
         assert!(html.contains(part), "{part}");
     }
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
 }
 
 fn key_of(port: u16) -> String {
-    let key = lancang(port, &["report", "key", "-o", "json"]).exits(0).value();
+    let key = lancang(port, &["report", "key", "-o", "json"])
+        .exits(0)
+        .value();
     key["publicKey"].as_str().unwrap().to_owned()
 }
 
@@ -195,11 +260,16 @@ fn a_signed_statement_is_checked_without_the_server() {
     let shown = report(&client, &words).exits(0).says("written to").stdout;
     assert!(words_of_energy(&shown));
     let good = verify(&file, &["--key", &key]).exits(0).stdout;
-    assert!(good.starts_with("GOOD: ") && words_of_energy(&good), "{good}");
+    assert!(
+        good.starts_with("GOOD: ") && words_of_energy(&good),
+        "{good}"
+    );
     assert!(good.contains(&job), "{good}");
     let unpinned = verify(&file, &[]).exits(0).stdout;
     assert!(unpinned.starts_with("GOOD_BY_ITS_OWN_KEY: "), "{unpinned}");
-    let checked = verify(&file, &["--key", &key, "-o", "json"]).exits(0).value();
+    let checked = verify(&file, &["--key", &key, "-o", "json"])
+        .exits(0)
+        .value();
     assert_eq!(checked["verdict"], "GOOD");
     assert_eq!(checked["record"]["request"]["jobId"], *job);
     let energy = &checked["record"]["statement"]["total"]["figures"]["energy"];
@@ -216,14 +286,21 @@ fn a_signed_statement_is_checked_without_the_server() {
     let text = fs::read_to_string(&file).unwrap();
     let mut envelope: Value = serde_json::from_str(&text).unwrap();
     let payload = envelope["payload"].as_str().unwrap().to_owned();
-    let (at, letter) = (payload.len() / 2, &payload[payload.len() / 2..=payload.len() / 2]);
+    let (at, letter) = (
+        payload.len() / 2,
+        &payload[payload.len() / 2..=payload.len() / 2],
+    );
     let swapped = if letter == "A" { "B" } else { "A" };
     envelope["payload"] = format!("{}{swapped}{}", &payload[..at], &payload[at + 1..]).into();
     fs::write(&file, envelope.to_string()).unwrap();
-    let altered = verify(&file, &["--key", &key]).exits(1).says("not to be trusted");
+    let altered = verify(&file, &["--key", &key])
+        .exits(1)
+        .says("not to be trusted");
     assert!(altered.stdout.starts_with("ALTERED: "), "{altered:?}");
     assert!(!altered.stdout.contains("kWh"), "{altered:?}");
-    verify(&file, &["--key", "12"]).exits(64).says("no public key");
+    verify(&file, &["--key", "12"])
+        .exits(64)
+        .says("no public key");
     fs::write(&file, &text[..text.len() / 2]).unwrap();
     verify(&file, &[]).exits(64).says("not usable");
 }

@@ -56,7 +56,7 @@ impl Table for v1::GetStatementResponse {
         if let Some(idle) = &self.idle {
             rows.push(("idle and overhead", ledger_text(idle)));
         }
-        let total = self.total.clone().unwrap_or_default();
+        let total = self.total.unwrap_or_default();
         rows.extend(figures_rows(&total));
         let head = card(&rows);
         if self.rows.is_empty() {
@@ -129,7 +129,7 @@ fn ledger_text(figures: &v1::LedgerFigures) -> String {
 }
 
 fn figures_rows(total: &v1::StatementFigures) -> Vec<(&'static str, String)> {
-    let figures = total.figures.clone().unwrap_or_default();
+    let figures = total.figures.unwrap_or_default();
     let mix = mix_of(&figures);
     vec![
         (
@@ -187,7 +187,7 @@ pub(crate) fn promise_text(total: &v1::StatementFigures) -> String {
 
 /// How much of the energy is known by a meter.
 pub(crate) fn measured_text(total: &v1::StatementFigures) -> String {
-    let figures = total.figures.clone().unwrap_or_default();
+    let figures = total.figures.unwrap_or_default();
     let energy = energy_of(&mix_of(&figures));
     let measured = total.measured_watt_seconds;
     format!(
@@ -265,7 +265,7 @@ fn statement_rows(rows: &[v1::StatementRow], total: &v1::StatementFigures) -> Gr
                 text => text,
             })
             .collect();
-        cells.extend(figures_cells(&row.figures.clone().unwrap_or_default()));
+        cells.extend(figures_cells(&row.figures.unwrap_or_default()));
         grid.add_row(cells);
     }
     let mut cells = vec!["total".to_owned()];
@@ -276,7 +276,7 @@ fn statement_rows(rows: &[v1::StatementRow], total: &v1::StatementFigures) -> Gr
 }
 
 fn figures_cells(row: &v1::StatementFigures) -> [String; 12] {
-    let figures = row.figures.clone().unwrap_or_default();
+    let figures = row.figures.unwrap_or_default();
     let carbon = figures.carbon.unwrap_or_default();
     let energy = energy_of(&mix_of(&figures));
     let reserved = row.reserved_watt_seconds;
@@ -370,8 +370,8 @@ fn entry_cells(entry: &v1::SettlementEntry) -> [String; 8] {
         let parts = entry.supplies.iter().map(part);
         parts.fold(0, u64::saturating_add)
     };
-    let energy = |figures: &Option<v1::LedgerFigures>| {
-        let figures = figures.clone().unwrap_or_default();
+    let energy = |figures: Option<v1::LedgerFigures>| {
+        let figures = figures.unwrap_or_default();
         kwh(energy_of(&mix_of(&figures)))
     };
     [
@@ -379,8 +379,8 @@ fn entry_cells(entry: &v1::SettlementEntry) -> [String; 8] {
         kwh(sum(|supply| supply.available_watt_seconds)),
         kwh(sum(|supply| supply.used_watt_seconds)),
         share_text(entry.metered_watt_seconds, entry.matched_permille),
-        energy(&entry.jobs),
-        energy(&entry.idle),
+        energy(entry.jobs),
+        energy(entry.idle),
         entry.n_lines.to_string(),
         entry.number.to_string(),
     ]
@@ -411,10 +411,10 @@ impl Table for v1::GetSettlementResponse {
                     "green",
                     share_text(entry.metered_watt_seconds, entry.matched_permille),
                 ),
-                ("jobs", ledger_text(&entry.jobs.clone().unwrap_or_default())),
+                ("jobs", ledger_text(&entry.jobs.unwrap_or_default())),
                 (
                     "idle and overhead",
-                    ledger_text(&entry.idle.clone().unwrap_or_default()),
+                    ledger_text(&entry.idle.unwrap_or_default()),
                 ),
                 (
                     "reserved",
@@ -467,7 +467,7 @@ fn lines(lines: &[v1::SettlementLine]) -> Grid {
         "notes",
     ]);
     for line in lines {
-        let figures = line.figures.clone().unwrap_or_default();
+        let figures = line.figures.unwrap_or_default();
         let mix = mix_of(&figures);
         let energy = energy_of(&mix);
         let mut notes = vec![if line.is_measured {

@@ -87,10 +87,10 @@ pub(super) fn page(drawing: &Drawing<'_>) -> String {
 
 /// Jobs and idle of a statement.
 fn parts(statement: &v1::GetStatementResponse) -> [v1::LedgerFigures; 2] {
-    let total = statement.total.clone().unwrap_or_default();
+    let total = statement.total.unwrap_or_default();
     [
         total.figures.unwrap_or_default(),
-        statement.idle.clone().unwrap_or_default(),
+        statement.idle.unwrap_or_default(),
     ]
 }
 
@@ -106,7 +106,7 @@ fn cards(html: &mut String, drawing: &Drawing<'_>) {
     };
     let share = |share: Option<u32>| share.map_or_else(|| "&ndash;".to_owned(), permille);
     let card = |figure: String, what: &str| (figure, what.to_owned());
-    let total = statement.total.clone().unwrap_or_default();
+    let total = statement.total.unwrap_or_default();
     let promised = match total.reserved_watt_seconds {
         0 => "&ndash;".to_owned(),
         reserved => permille(share_permille(
@@ -339,7 +339,7 @@ fn carbon(html: &mut String, statement: &v1::GetStatementResponse) {
 
 fn jobs(html: &mut String, statement: &v1::GetStatementResponse) {
     let energy = |row: &v1::StatementRow| {
-        let figures = row.figures.clone().unwrap_or_default().figures;
+        let figures = row.figures.unwrap_or_default().figures;
         mix(&figures.unwrap_or_default())
     };
     let mut rows: Vec<(v1::EnergyMix, &v1::StatementRow)> = statement
@@ -415,7 +415,7 @@ fn figures(html: &mut String, statement: &v1::GetStatementResponse) {
         );
     }
     html.push_str("</table></div><div class=\"wide\"><table class=\"words\">");
-    let total = statement.total.clone().unwrap_or_default();
+    let total = statement.total.unwrap_or_default();
     for (what, text) in [
         ("Promised green energy of jobs", promise_text(&total)),
         ("Energy of jobs by meter", measured_text(&total)),

@@ -76,7 +76,12 @@ fn tables_say_all_figures_and_what_is_missing() {
     );
     assert!(said.contains("2026-11 film 1 0.300 83.3 %"), "{said}");
     assert!(said.contains("total 1 0.300 83.3 %"), "{said}");
+}
 
+#[test]
+fn site_slots_are_told_with_what_they_wait_for() {
+    let client = settled();
+    let job = job_of(&client);
     let slot = |words: &[&str]| {
         let words = [
             &["settlements", "-o", "json", "--from", "2026-11-24T07:45"],

@@ -174,6 +174,7 @@ fn submission(id: u64, spec: JobSpec) -> Submission {
         spec: Arc::new(spec),
         hold: false,
         quote: None,
+        retry_of: None,
     }
 }
 

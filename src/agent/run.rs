@@ -17,6 +17,7 @@ use crate::{
         executor::{EngineEvent, Executor, ExecutorError},
         files::FileError,
         local::{LocalError, LocalExecutor, SandboxChoice},
+        logs::Logs,
         report::report,
         session::{Session, SessionEvent},
         spool::{Secret, Spool, read_lease},
@@ -104,6 +105,7 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
             token: token.clone(),
             reports,
             events: session_events,
+            logs: Logs::of_agent(&settings.dir),
             problems: Vec::new(),
         }
         .run(),

@@ -21,7 +21,7 @@ use super::{
     watch::{StartAt, Watch, WatchStream},
 };
 use crate::{
-    controller::Quote,
+    controller::{Quote, Submitted},
     domain::{
         ids::Revision,
         job::{Job, JobSpec},
@@ -29,13 +29,14 @@ use crate::{
     },
     limits,
     proto::v1::{self, job_service_server::JobService},
-    state::{Rejection, command::JobCommand, rejection::Missing},
+    state::{Rejection, command::JobCommand, decide_resubmit::Resubmitted, rejection::Missing},
 };
 
 #[tonic::async_trait]
 impl JobService for Api {
     type SubmitJobStreamStream = Answers<v1::SubmitJobStreamResponse>;
     type WatchJobsStream = WatchStream;
+    type ReadJobLogsStream = Answers<v1::ReadJobLogsResponse>;
 
     async fn submit_job(
         &self,
@@ -243,6 +244,35 @@ impl JobService for Api {
         let command = from_proto::requeue_job(request.into_inner())?;
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::RequeueJobResponse { job }))
+    }
+
+    async fn resubmit_job(
+        &self,
+        request: Request<v1::ResubmitJobRequest>,
+    ) -> Result<Response<v1::ResubmitJobResponse>, Status> {
+        let resubmission = from_proto::resubmission(request.into_inner())?;
+        let state = self.handle.published().state.clone();
+        let submitted = match state.resubmission(&resubmission, self.now())? {
+            Resubmitted::Before(job) => Submitted {
+                job,
+                already_existed: true,
+            },
+            Resubmitted::Now(submission) => {
+                let mut outcomes = self.handle.submit(vec![submission], false).await?;
+                outcomes.pop().unwrap_or(Err(Rejection::Stopped))?
+            }
+        };
+        Ok(Response::new(v1::ResubmitJobResponse {
+            job: Some(to_proto::job(&submitted.job, self.grid())),
+            already_existed: submitted.already_existed,
+        }))
+    }
+
+    async fn read_job_logs(
+        &self,
+        request: Request<v1::ReadJobLogsRequest>,
+    ) -> Result<Response<Self::ReadJobLogsStream>, Status> {
+        Ok(Response::new(self.read_logs(&request.into_inner())?))
     }
 }
 

@@ -15,6 +15,8 @@ mod pager;
 mod outbox;
 mod pipeline;
 mod watch;
+mod log_relay;
+mod logs;
 mod summary;
 mod batch_answer;
 mod submit;
@@ -34,7 +36,9 @@ use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use uuid::Uuid;
 
-use self::{certificates::CertificatesLayer, codes::CodesLayer, pager::Snapshots};
+use self::{
+    certificates::CertificatesLayer, codes::CodesLayer, log_relay::LogRelay, pager::Snapshots,
+};
 use crate::{
     controller::Handle,
     limits,
@@ -94,6 +98,7 @@ struct Shared {
     started_at: TimeMs,
     snapshots: Snapshots,
     watchers: Arc<Semaphore>,
+    logs: Arc<LogRelay>,
     backups: Arc<Semaphore>,
     verifications: Arc<Semaphore>,
     line_streams: Arc<Semaphore>,
@@ -180,6 +185,7 @@ impl Api {
             started_at: handle.now(),
             snapshots: Snapshots::default(),
             watchers: Arc::new(Semaphore::new(limits::WATCHERS_MAX)),
+            logs: Arc::new(LogRelay::new()),
             backups: Arc::new(Semaphore::new(limits::BACKUPS_MAX)),
             verifications: Arc::new(Semaphore::new(limits::VERIFICATIONS_MAX)),
             line_streams: Arc::new(Semaphore::new(limits::LINES_STREAMS_MAX)),

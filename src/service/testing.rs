@@ -81,6 +81,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         note: "".into(),
         history: Arc::default(),
         staged: None,
+        retry_of: None,
         work: None,
     })
 }

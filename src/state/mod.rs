@@ -10,6 +10,7 @@ pub mod bookings;
 mod apply;
 mod decide_forecasts;
 pub mod decide_jobs;
+pub mod decide_resubmit;
 mod decide_plan;
 mod decide_sites;
 mod decide_links;

@@ -179,6 +179,7 @@ pub(crate) fn submission(number: u64, placement: Option<Arc<Placement>>) -> Plan
             spec: Arc::new(spec()),
             hold: placement.is_none(),
             quote: None,
+            retry_of: None,
         },
         end_by: settings().end_by(None, NOW),
         placement,

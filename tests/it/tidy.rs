@@ -29,6 +29,11 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "a client waits before it connects again",
     },
     Exception {
+        file: "src/cli/job/logs.rs",
+        what: "leftover sleep(",
+        reason: "a client waits before it connects again",
+    },
+    Exception {
         file: "src/server/incoming.rs",
         what: "leftover sleep(",
         reason: "without file descriptors, accepting again at once would spin, and a preface has a time limit",

@@ -7,6 +7,7 @@ use std::{
     io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -185,6 +186,12 @@ impl AttemptDir {
 
     pub(super) fn outcome(&self) -> Result<Option<Outcome>, FileError> {
         files::read_json(&self.path.join("result.json"))
+    }
+
+    /// How long ago its result was written, by the wall clock; `None` when there is none.
+    pub(super) fn ended_before(&self) -> Option<Duration> {
+        let about = fs::metadata(self.path.join("result.json")).ok()?;
+        about.modified().ok()?.elapsed().ok()
     }
 
     /// The end of the pipe at which the shim is woken.

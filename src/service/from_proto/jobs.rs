@@ -18,7 +18,9 @@ use crate::{
     slot::TimeMs,
     state::{
         Rejection, Settings,
-        command::{JobCommand, JobPatch, JobVerb, QuoteTerms, RequestKey, Submission},
+        command::{
+            JobCommand, JobPatch, JobVerb, QuoteTerms, RequestKey, Resubmission, Submission,
+        },
     },
 };
 
@@ -130,6 +132,42 @@ pub(in crate::service) fn update_job(
     });
     let verb = patch.map(|patch| JobVerb::Update(Box::new(patch)));
     command(fields, &parts, key, verb)
+}
+
+/// Reads a resubmission.
+///
+/// # Errors
+/// With every wrong field.
+pub(in crate::service) fn resubmission(
+    mut request: v1::ResubmitJobRequest,
+) -> Result<Resubmission, Rejection> {
+    let key = std::mem::take(&mut request.idempotency_key);
+    let mut fields = Fields::default();
+    let idempotency_key = fields.key("idempotency_key", &key);
+    let of = read_job_id(&mut fields, &request.job_id);
+    let patch = match (&request.update_mask, &request.spec) {
+        (None, None) => Some(JobPatch::default()),
+        (None, Some(_)) => {
+            fields.add("spec", "is set only with update_mask");
+            None
+        }
+        (mask_given, spec) => {
+            let paths = mask(&mut fields, mask_given.as_ref(), &JOB_MASK);
+            fields.required("spec", spec.as_ref(), |fields, spec| {
+                job_patch(fields, spec, paths)
+            })
+        }
+    };
+    // The hash knows a resubmission from a submission, and covers which job it is of.
+    let payload_sha256 = sha256(&request);
+    fields.finish(of.zip(patch).map(|(of, patch)| Resubmission {
+        id: JobId(Uuid::now_v7().as_u128()),
+        idempotency_key,
+        payload_sha256,
+        of,
+        patch,
+        hold: request.hold,
+    }))
 }
 
 /// Reads a hold.
@@ -284,6 +322,7 @@ fn read_submission(
         spec: Arc::new(spec),
         hold: request.hold,
         quote: quote.map(|(_, terms)| terms),
+        retry_of: None,
     };
     Some((submission, quote_fits))
 }

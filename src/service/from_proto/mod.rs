@@ -6,6 +6,7 @@ mod fields;
 mod policy;
 mod execution;
 mod agents;
+mod logs;
 mod spec;
 mod jobs;
 mod sites;
@@ -28,10 +29,11 @@ pub(super) use self::{
     },
     jobs::{
         Place, bookmark_interval, cancel_job, digest_of, hold_job, job_id, quoted_spec,
-        release_job, requeue_job, resume_job, submission, suspend_job, update_job,
+        release_job, requeue_job, resubmission, resume_job, submission, suspend_job, update_job,
     },
     latencies::latency_update,
     links::{gateway_id, put_link},
+    logs::{log_chunks, log_query},
     reports::{
         LedgerWindow, job_readings, lines_window, readings, settlement, settlements_window,
         statement_query,

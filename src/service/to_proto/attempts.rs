@@ -42,7 +42,8 @@ pub(super) fn attempt(attempt: &Attempt) -> v1::Attempt {
     }
 }
 
-fn fence(fence: Fence) -> v1::Fence {
+/// A fence.
+pub(in crate::service) fn fence(fence: Fence) -> v1::Fence {
     v1::Fence {
         site_epoch: fence.site_epoch,
         attempt: fence.attempt,

@@ -37,6 +37,7 @@ pub(in crate::service) fn job(job: &Job, grid: SlotGrid) -> v1::Job {
             .flat_map(|work| &work.attempts)
             .map(attempts::attempt)
             .collect(),
+        retry_of: job.retry_of.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

@@ -327,7 +327,10 @@ impl Shared {
             if answered > 0
                 && let Some(new) = self.orders(answered)
             {
-                let message = v1::SessionResponse { orders: Some(new) };
+                let message = v1::SessionResponse {
+                    orders: Some(new),
+                    log_reads: None,
+                };
                 if orders.send(Ok(message)).await.is_err() {
                     return;
                 }
@@ -379,6 +382,7 @@ impl AgentService for Scripted {
         match self.orders(answered) {
             Some(orders) => Ok(Response::new(v1::PollResponse {
                 orders: Some(orders),
+                log_reads: None,
             })),
             None => Err(Status::unavailable("silent")),
         }

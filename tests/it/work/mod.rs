@@ -4,6 +4,7 @@
 
 mod faults;
 mod ledger;
+mod logs;
 mod province;
 
 use std::time::Duration;

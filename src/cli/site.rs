@@ -1,6 +1,8 @@
-//! Verbs of `lancang site`: create, read, change, cordon.
+//! Verbs of `lancang site`: create, read, change, cordon, drain, watch.
 //!
 //! An update names exactly the fields whose flags were given, or those of `--mask` with a file.
+
+mod drain;
 
 use std::path::PathBuf;
 
@@ -57,7 +59,13 @@ enum SiteVerb {
     Update(UpdateArgs),
     /// Stop new work at a site and move away what has not started.
     Cordon(CordonArgs),
-    /// Let a site take work again.
+    /// Empty a site: move away what has not begun, and say what becomes of what has.
+    #[command(after_long_help = drain::DRAIN_EXAMPLES)]
+    Drain(drain::DrainArgs),
+    /// Show changes of sites, and what is left of those that are drained.
+    #[command(after_long_help = drain::WATCH_EXAMPLES)]
+    Watch(drain::WatchArgs),
+    /// Let a site take work again; ends a drain.
     Uncordon(NameArgs),
     /// Send readings of a site's meter from a CSV file; its slots are settled by them.
     #[command(after_long_help = meter::SITE_EXAMPLES)]
@@ -153,6 +161,8 @@ pub(crate) async fn run(args: SiteArgs) -> Result<(), Failure> {
         SiteVerb::List(page) => list(&client, page).await,
         SiteVerb::Update(args) => update(&client, args).await,
         SiteVerb::Cordon(args) => cordon(&client, args).await,
+        SiteVerb::Drain(args) => drain::drain(&client, args).await,
+        SiteVerb::Watch(args) => drain::watch(&client, args).await,
         SiteVerb::Uncordon(args) => uncordon(&client, args).await,
         SiteVerb::Meter(args) => meter::site(&client, args.site, args.readings).await,
         SiteVerb::Token(args) => token(&client, args).await,

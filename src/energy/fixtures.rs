@@ -8,6 +8,7 @@ use crate::{
     domain::{
         forecast::{Band, ForecastId, ForecastIssue, ForecastProduct},
         ids::{Revision, SiteId, SupplyId},
+        restriction::Restrictions,
         site::{Country, Site, Supply, SupplyKind},
     },
     energy::sun::Place,
@@ -67,6 +68,7 @@ pub(in crate::energy) fn site(supplies: Vec<Supply>) -> Site {
         tariff: Vec::new(),
         water_ml_per_kwh: 0,
         cordon: None,
+        restrictions: Restrictions::default(),
         created_at: TimeMs(0),
         updated_at: TimeMs(0),
         revision: Revision(1),

@@ -18,7 +18,7 @@ use super::{
     status::ServiceError,
     submit::{all_readable, check_batch},
     summary, to_proto,
-    watch::{StartAt, Watch, WatchStream},
+    watch::{Jobs, Watch, WatchStream},
 };
 use crate::{
     controller::{Quote, Submitted},
@@ -35,7 +35,7 @@ use crate::{
 #[tonic::async_trait]
 impl JobService for Api {
     type SubmitJobStreamStream = Answers<v1::SubmitJobStreamResponse>;
-    type WatchJobsStream = WatchStream;
+    type WatchJobsStream = WatchStream<Jobs>;
     type ReadJobLogsStream = Answers<v1::ReadJobLogsResponse>;
 
     async fn submit_job(
@@ -141,15 +141,16 @@ impl JobService for Api {
         request: Request<v1::WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
         let request = request.into_inner();
-        let watchers = self.shared.watchers.clone();
         let watch = Watch {
-            filter: Filter::parse(&request.filter)?,
-            start_at: start_at(&request)?,
+            subject: Jobs(Filter::parse(&request.filter)?),
+            start_at: from_proto::start_at(
+                "initial_jobs",
+                request.initial_jobs,
+                request.after_revision,
+            )?,
             bookmark_interval: from_proto::bookmark_interval(request.bookmark_interval.as_ref())?,
             stop: self.stop(),
-            permit: watchers
-                .try_acquire_owned()
-                .map_err(|_| too_many_watchers())?,
+            permit: self.watch_permit()?,
         };
         Ok(Response::new(watch.start(self.handle.subscribe())?))
     }
@@ -340,25 +341,5 @@ impl Api {
             next_page_token: page.next_page_token,
             revision: state.revision().0,
         })
-    }
-}
-
-fn start_at(request: &v1::WatchJobsRequest) -> Result<StartAt, Rejection> {
-    match (request.after_revision, request.initial_jobs) {
-        (None, false) => Ok(StartAt::Now),
-        (None, true) => Ok(StartAt::InitialJobs),
-        (Some(revision), false) => Ok(StartAt::After(Revision(revision))),
-        (Some(_), true) => Err(Rejection::field(
-            "initial_jobs",
-            "is set only when after_revision is not",
-        )),
-    }
-}
-
-fn too_many_watchers() -> Rejection {
-    Rejection::LimitReached {
-        what: "watch streams",
-        max: u64::try_from(limits::WATCHERS_MAX).unwrap_or(u64::MAX),
-        remedy: "end one, or share one stream between its readers",
     }
 }

@@ -30,7 +30,7 @@ mod statements;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -52,7 +52,7 @@ use crate::{
     },
     signing::SigningKey,
     slot::TimeMs,
-    state::Settings,
+    state::{Rejection, Settings},
 };
 
 /// What the service is told about its surroundings.
@@ -207,6 +207,17 @@ impl Api {
 
     fn grid(&self) -> crate::slot::SlotGrid {
         self.shared.settings.grid
+    }
+
+    /// Counts one more watch, if there may be one.
+    fn watch_permit(&self) -> Result<OwnedSemaphorePermit, Rejection> {
+        let watchers = self.shared.watchers.clone();
+        let permit = watchers.try_acquire_owned();
+        permit.map_err(|_| Rejection::LimitReached {
+            what: "watch streams",
+            max: u64::try_from(limits::WATCHERS_MAX).unwrap_or(u64::MAX),
+            remedy: "end one, or share one stream between its readers",
+        })
     }
 
     fn stop(&self) -> CancellationToken {

@@ -35,7 +35,7 @@ pub(super) enum ServiceError {
     PageTokenExpired,
     /// A watch cannot resume so far back.
     #[error(
-        "changes after revision {asked} are no longer kept, only those after {oldest}; watch again with initial_jobs"
+        "changes after revision {asked} are no longer kept, only those after {oldest}; watch again with initial_jobs or initial_sites"
     )]
     RevisionCompacted {
         /// The revision asked for.
@@ -45,7 +45,7 @@ pub(super) enum ServiceError {
     },
     /// A watch cannot wait for a revision that has not been.
     #[error(
-        "revision {asked} has not been, the present one is {present}; a server restored from a backup counts anew, so watch again with initial_jobs"
+        "revision {asked} has not been, the present one is {present}; a server restored from a backup counts anew, so watch again with initial_jobs or initial_sites"
     )]
     RevisionUnknown {
         /// The revision asked for.
@@ -118,8 +118,8 @@ pub(super) enum ServiceError {
 pub(super) enum Resume {
     /// A watch: after a revision.
     After(Revision),
-    /// A watch: from its start, for not all initial jobs were sent.
-    WithInitialJobs,
+    /// A watch: from its start, for not all that there is at first was sent.
+    WithInitial,
     /// A stream of requests: with those that have no answer.
     Unanswered,
     /// A stream of logs: at an offset.
@@ -133,7 +133,9 @@ impl fmt::Display for Resume {
         f.write_str(match self {
             Self::After(revision) => return write!(f, "watch again after revision {revision}"),
             Self::AtOffset(offset) => return write!(f, "read again from offset {offset}"),
-            Self::WithInitialJobs => "watch again with initial_jobs, for not all of them were sent",
+            Self::WithInitial => {
+                "watch again with initial_jobs or initial_sites, for not all of them were sent"
+            }
             Self::Unanswered => "send again what has no answer yet",
             Self::Anew => "begin again from the start",
         })

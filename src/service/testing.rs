@@ -23,7 +23,7 @@ use crate::{
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
     state::{
         Core, Settings,
-        event::{Event, JobDelta, Record},
+        event::{Applied, Event, Record},
     },
 };
 
@@ -199,12 +199,13 @@ impl Stage {
             request: None,
             events,
         };
-        let deltas: Vec<JobDelta> = self.core.apply(&record);
-        if !deltas.is_empty() {
+        let applied = self.core.apply(&record);
+        if applied != Applied::default() {
             self.history.push_back(Arc::new(Commit {
                 revision: record.revision,
                 at: record.at,
-                deltas,
+                deltas: applied.jobs,
+                sites: applied.sites,
             }));
         }
         self.publish();

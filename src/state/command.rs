@@ -14,6 +14,7 @@ use crate::{
         ledger::Readings,
         outlook::Confidence,
         placement::Placement,
+        restriction::DrainMode,
         site::{Pool, Site, Supply, TariffPeriod},
     },
     slot::{SlotRange, TimeMs},
@@ -168,6 +169,15 @@ pub enum SiteVerb {
     Cordon {
         /// Why.
         reason: Arc<str>,
+    },
+    /// Empty it: a cordon that also concerns what has begun.
+    Drain {
+        /// Why.
+        reason: Arc<str>,
+        /// What becomes of jobs that have begun.
+        mode: DrainMode,
+        /// When whatever is still there is stopped.
+        deadline: Option<TimeMs>,
     },
     /// Take work again.
     Uncordon,

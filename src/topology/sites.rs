@@ -8,6 +8,7 @@ use super::tables::{self, Market};
 use crate::{
     domain::{
         ids::{GatewayId, Name, NameKind, Revision},
+        restriction::Restrictions,
         site::{Country, Pool, Site, Supply, SupplyKind},
     },
     sheet::{Problems, parse_scaled},
@@ -145,6 +146,7 @@ fn to_site(site: &SiteEntry, topology: &Topology, market: &Market) -> Result<Sit
         water_ml_per_kwh: 0,
         tariff: market.tariff.clone(),
         cordon: None,
+        restrictions: Restrictions::default(),
         created_at: TimeMs(0),
         updated_at: TimeMs(0),
         revision: Revision(0),

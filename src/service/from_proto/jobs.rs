@@ -12,9 +12,12 @@ use super::{
     mask, reason, request_key, sha256, spec,
 };
 use crate::{
-    domain::{ids::JobId, job::JobSpec},
+    domain::{
+        ids::{JobId, Revision},
+        job::JobSpec,
+    },
     proto::v1,
-    service::quote_token::QuotePromise,
+    service::{quote_token::QuotePromise, watch::StartAt},
     slot::TimeMs,
     state::{
         Rejection, Settings,
@@ -274,6 +277,26 @@ pub(in crate::service) fn cancel_job(
     let key = request_key(&mut fields, "CancelJob", &parts.request_id, &request);
     let note = reason(&mut fields, &request.reason);
     command(fields, &parts, key, Some(JobVerb::Cancel { note }))
+}
+
+/// Reads where a watch begins; `field` is that of `initial`.
+///
+/// # Errors
+/// When it is to begin at two places.
+pub(in crate::service) fn start_at(
+    field: &str,
+    initial: bool,
+    after_revision: Option<u64>,
+) -> Result<StartAt, Rejection> {
+    match (after_revision, initial) {
+        (None, false) => Ok(StartAt::Now),
+        (None, true) => Ok(StartAt::Initial),
+        (Some(revision), false) => Ok(StartAt::After(Revision(revision))),
+        (Some(_), true) => Err(Rejection::field(
+            field,
+            "is set only when after_revision is not",
+        )),
+    }
 }
 
 /// Reads how often a watch is to be sent a bookmark.

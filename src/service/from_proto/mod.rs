@@ -29,7 +29,8 @@ pub(super) use self::{
     },
     jobs::{
         Place, bookmark_interval, cancel_job, digest_of, hold_job, job_id, quoted_spec,
-        release_job, requeue_job, resubmission, resume_job, submission, suspend_job, update_job,
+        release_job, requeue_job, resubmission, resume_job, start_at, submission, suspend_job,
+        update_job,
     },
     latencies::latency_update,
     links::{gateway_id, put_link},
@@ -38,7 +39,7 @@ pub(super) use self::{
         LedgerWindow, job_readings, lines_window, readings, settlement, settlements_window,
         statement_query,
     },
-    sites::{cordon_site, create_site, site_id, uncordon_site, update_site},
+    sites::{cordon_site, create_site, drain_site, site_id, uncordon_site, update_site},
 };
 use crate::{
     domain::ids::Revision,

@@ -164,6 +164,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::Paused => v1::ChangeCause::Paused,
         ChangeCause::MadeRoom => v1::ChangeCause::MadeRoom,
         ChangeCause::Sweep => v1::ChangeCause::Sweep,
+        ChangeCause::Drain => v1::ChangeCause::Drain,
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
         link::{Link, StageIn, Staging},
         outlook::Confidence,
         placement::{Carbon, EnergyMix, GreenStretch, Placement, Run},
+        restriction::{Drain, DrainMode, Restrictions},
         site::{Amounts, Cordon, Country, Pool, Site, Supply, SupplyKind, TariffPeriod},
     },
     limits,

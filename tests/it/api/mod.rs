@@ -9,6 +9,7 @@ mod site_agent;
 mod world;
 
 mod agents;
+mod drain;
 mod forecasts;
 mod limits;
 mod ledger;

@@ -174,6 +174,16 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " site drain ",
+        shows: |output| assert!(output.contains("DRAINED by CHECKPOINT until "), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site uncordon",
+        shows: |output| assert!(!words(output).contains("cordoned since"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
         contains: " site meter",
         shows: |output| assert!(output.contains("slots new"), "{output}"),
     },

@@ -429,7 +429,7 @@ fn every_command_works_as_printed() {
         .iter()
         .filter(|line| line.starts_with(GRPCURL))
         .count();
-    assert_eq!(n_grpcurl, 5);
+    assert_eq!(n_grpcurl, 7);
     let (mut token, mut hello, mut agent) = (String::new(), String::new(), None);
     for (command, row) in plain.into_iter().zip(ROWS) {
         assert!(

@@ -10,6 +10,7 @@ pub mod files;
 pub mod spool;
 pub mod executor;
 pub mod local;
+pub mod slurm;
 pub mod report;
 pub mod session;
 pub mod run;

@@ -202,7 +202,11 @@ fn lease_path(dir: &Path) -> PathBuf {
     dir.join("lease.json")
 }
 
-fn boot_id() -> Result<String, FileError> {
+/// Name of the boot of this machine.
+///
+/// # Errors
+/// When the system refuses.
+pub fn boot_id() -> Result<String, FileError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(path).map_err(io_error("read", path))?;
     Ok(text.trim().to_owned())
@@ -335,7 +339,10 @@ mod tests {
                 argv: vec!["echo".to_owned(), "a\n\"b\"".to_owned()],
                 environment: BTreeMap::new(),
                 task_count: 1,
+                cpu_cores: 1,
+                gpus: 0,
                 memory_mib: 1,
+                it_power_watts: 1,
                 max_run_time: Duration::from_secs(1),
                 stop_grace: Duration::ZERO,
             },

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::{
     agent::{
         local::{self, SandboxChoice},
-        run::{self, AgentError, Settings},
-        session,
+        run::{self, AgentError, Engine, Settings},
+        session, slurm,
         spool::Secret,
     },
     cli::failure::Failure,
@@ -45,8 +45,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// What runs the programs.
-    #[arg(long, value_enum, default_value_t = Engine::Local)]
-    executor: Engine,
+    #[arg(long, value_enum, default_value_t = EngineName::Local)]
+    executor: EngineName,
+    #[command(flatten, next_help_heading = "With --executor slurm")]
+    slurm: SlurmArgs,
     /// Token to enrol with; better given by the environment, where no list of processes shows it.
     #[arg(
         long,
@@ -68,9 +70,53 @@ pub(crate) struct AgentArgs {
 
 /// Engines that an agent knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Engine {
+enum EngineName {
     /// Processes of this machine.
     Local,
+    /// Batch jobs of Slurm 22.05 or newer, through slurmrestd.
+    Slurm,
+}
+
+/// Flags of the engine Slurm.
+#[derive(Debug, clap::Args)]
+struct SlurmArgs {
+    /// Socket of slurmrestd, in a directory that only the agent's user enters; slurmrestd runs as the same user.
+    #[arg(long, value_name = "PATH", required_if_eq("executor", "slurm"))]
+    slurm_rest_socket: Option<PathBuf>,
+    /// Partition of all jobs; without it, Slurm's default.
+    #[arg(long, value_name = "NAME", requires = "slurm_rest_socket", value_parser = slurm::Name::parse)]
+    slurm_partition: Option<slurm::Name>,
+    /// Account of all jobs.
+    #[arg(long, value_name = "NAME", requires = "slurm_rest_socket", value_parser = slurm::Name::parse)]
+    slurm_account: Option<slurm::Name>,
+    /// Quality of service of all jobs.
+    #[arg(long, value_name = "NAME", requires = "slurm_rest_socket", value_parser = slurm::Name::parse)]
+    slurm_qos: Option<slurm::Name>,
+    /// Licences of Slurm that hold the power cap of the site: a job takes one for each WATTS of its IT power that it begins.
+    #[arg(long, value_name = "NAME=WATTS", requires = "slurm_rest_socket", value_parser = slurm::Licence::parse)]
+    slurm_licence: Option<slurm::Licence>,
+}
+
+impl SlurmArgs {
+    /// The engine that flags ask for.
+    fn engine(self, name: EngineName) -> Result<Engine, Failure> {
+        match (name, self.slurm_rest_socket) {
+            (EngineName::Local, None) => Ok(Engine::Local),
+            (EngineName::Slurm, Some(socket)) => Ok(Engine::Slurm(slurm::Options {
+                socket,
+                partition: self.slurm_partition,
+                account: self.slurm_account,
+                qos: self.slurm_qos,
+                licence: self.slurm_licence,
+            })),
+            (EngineName::Local, Some(_)) => Err(Failure::Usage(
+                "the flags of Slurm need --executor slurm".to_owned(),
+            )),
+            (EngineName::Slurm, None) => Err(Failure::Usage(
+                "--executor slurm needs --slurm-rest-socket".to_owned(),
+            )),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -93,7 +139,6 @@ pub(crate) struct ShimArgs {
 /// Runs the agent until a signal.
 pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     telemetry::init(args.log_format, &args.log_filter)?;
-    let Engine::Local = args.executor;
     let program = std::env::current_exe().map_err(|source| Failure::File {
         action: "find",
         path: "/proc/self/exe".into(),
@@ -103,6 +148,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
         site_id: args.site,
         endpoint: session::endpoint(&args.server).map_err(Failure::Usage)?,
         dir: args.dir,
+        engine: args.slurm.engine(args.executor)?,
         token: args.token.filter(|token| !token.is_empty()).map(Secret),
         sandbox: match args.sandbox {
             Sandbox::Auto => SandboxChoice::Auto,

@@ -20,7 +20,10 @@ fn task() -> Task {
         argv: vec!["true".to_owned()],
         environment: BTreeMap::new(),
         task_count: 1,
+        cpu_cores: 1,
+        gpus: 0,
         memory_mib: 1,
+        it_power_watts: 1,
         max_run_time: Duration::from_secs(600),
         stop_grace: Duration::from_secs(5),
     }

@@ -15,11 +15,11 @@ use crate::{
         attempt::{End, How, StopCause, shorten},
         files::FileError,
         local::{
-            attempt_dir::{self, AttemptDir, Outcome, Plan, Status, Wanted},
+            attempt_dir::{self, AttemptDir, Host, Outcome, Plan, Status, Wanted},
             payload::{Exit, Payload},
             process,
         },
-        spool::read_lease,
+        spool::{boot_id, read_lease},
     },
     clock::Mono,
 };
@@ -45,10 +45,11 @@ pub fn run(path: &Path) -> Result<(), FileError> {
     if !dir.claim()? {
         return Ok(());
     }
+    let shim = Shim::new(&dir, &plan, &control)?;
     let outcome = match unwanted(&dir)? {
         Some(cause) => ended(How::Stopped(cause), "never begun".to_owned()),
         None => match Payload::start(&dir, &plan) {
-            Ok(payload) => Shim::new(&dir, &plan, &control).watch(payload)?,
+            Ok(payload) => shim.watch(payload)?,
             Err(error) => {
                 // What failed may be something after the start itself.
                 process::end_descendants(std::process::id());
@@ -66,7 +67,7 @@ fn ended(how: How, message: String) -> Outcome {
             message: shorten(message),
             run_time: Duration::ZERO,
         },
-        pid: None,
+        engine_id: None,
     }
 }
 
@@ -93,6 +94,7 @@ struct Shim<'a> {
     stop: Option<Stop>,
     looked: Option<Mono>,
     lease_end: Option<Mono>,
+    boot_id: String,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,8 +104,8 @@ struct Stop {
 }
 
 impl<'a> Shim<'a> {
-    fn new(dir: &'a AttemptDir, plan: &'a Plan, control: &'a File) -> Self {
-        Self {
+    fn new(dir: &'a AttemptDir, plan: &'a Plan, control: &'a File) -> Result<Self, FileError> {
+        Ok(Self {
             dir,
             plan,
             control,
@@ -113,7 +115,8 @@ impl<'a> Shim<'a> {
             stop: None,
             looked: None,
             lease_end: None,
-        }
+            boot_id: boot_id()?,
+        })
     }
 
     /// Stays with the program to its end.
@@ -136,9 +139,9 @@ impl<'a> Shim<'a> {
             payload.copy_output();
         }
         let run_time = self.run_time(Mono::now());
-        let pid = payload.leader.pid;
+        let engine_id = self.engine_id(&payload);
         let exit = payload.finish();
-        Ok(self.outcome(exit, run_time, pid))
+        Ok(self.outcome(exit, run_time, engine_id))
     }
 
     fn tell(&self, payload: &Payload) -> Result<(), FileError> {
@@ -146,7 +149,18 @@ impl<'a> Shim<'a> {
             pid: payload.leader.pid,
             start_ticks: payload.leader.start_ticks,
             suspended: self.paused.is_some(),
+            engine_id: self.engine_id(payload),
+            boot_id: self.boot_id.clone(),
         })
+    }
+
+    /// The job of Slurm, or the process of the program.
+    fn engine_id(&self, payload: &Payload) -> String {
+        let job = match self.plan.host {
+            Host::Agent => None,
+            Host::Slurm => std::env::var("SLURM_JOB_ID").ok(),
+        };
+        job.unwrap_or_else(|| payload.leader.pid.to_string())
     }
 
     /// Carries out what the files, the lease and the time limit say.
@@ -247,7 +261,7 @@ impl<'a> Shim<'a> {
         let _interrupted = poll(&mut wanted, Some(&timeout));
     }
 
-    fn outcome(&self, exit: Exit, run_time: Duration, pid: u32) -> Outcome {
+    fn outcome(&self, exit: Exit, run_time: Duration, engine_id: String) -> Outcome {
         let mut said = vec![format!("CPU time {:.2} s", exit.cpu_time.as_secs_f64())];
         let how = match (self.stop, exit.code, exit.signal) {
             (Some(stop), code, signal) => {
@@ -266,7 +280,7 @@ impl<'a> Shim<'a> {
                 message: said.join(", "),
                 run_time,
             },
-            pid: Some(pid),
+            engine_id: Some(engine_id),
         }
     }
 }

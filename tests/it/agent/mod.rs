@@ -3,8 +3,8 @@
 //! What counts is what programs did to the world, not what anybody says of it.
 
 mod faults;
-mod injection;
+pub(crate) mod injection;
 pub(crate) mod process;
 mod runs;
 mod sandbox;
-mod server;
+pub(crate) mod server;

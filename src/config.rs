@@ -16,7 +16,7 @@ use std::{
 pub use crate::config::{
     file::{
         FileAgents, FileConfig, FileForecast, FileLimits, FileLog, FileQuote, FileReplan,
-        FileRetention, FileSnapshot, Flags, LogFlags, LogFormat,
+        FileRetention, FileSnapshot, FileTls, Flags, LogFlags, LogFormat,
     },
     keys::unknown_variables,
 };
@@ -29,8 +29,10 @@ use figment::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Address to listen on; a loopback one unless `allow_insecure_remote`.
+    /// Address to listen on; a loopback one unless clients show certificates or `allow_insecure_remote`.
     pub listen: SocketAddr,
+    /// Encryption; `None` for none.
+    pub tls: Option<Tls>,
     /// Directory of the store; made when it does not exist.
     pub data_dir: PathBuf,
     /// Length of a slot in seconds: 300, 900, 1800 or 3600.
@@ -61,6 +63,17 @@ pub struct Config {
     pub quote_valid_seconds: u32,
     /// For how long agents may be silent; each time leaves room for the one before.
     pub agents: FileAgents,
+}
+
+/// Files by which connections are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chain of the server.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authority of the certificates that clients must show; `None` where they need none.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// One thing that is wrong with the configuration.
@@ -127,8 +140,14 @@ impl Config {
     /// Spells the checked values in the units that the server counts in; the ranges make every product fit.
     fn from_checked(listen: SocketAddr, file: &FileConfig) -> Self {
         let slot_seconds = file.slot_minutes * 60;
+        let set = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
         Self {
             listen,
+            tls: set(&file.tls.certificate).map(|certificate| Tls {
+                certificate,
+                key: file.tls.key.clone(),
+                client_ca: set(&file.tls.client_ca),
+            }),
             data_dir: file.data_dir.clone(),
             slot_seconds,
             horizon_slots: file.horizon_days * (86_400 / slot_seconds),
@@ -240,6 +259,29 @@ mod tests {
         assert!(problems(&file)[0].contains("allow_insecure_remote"));
         file.allow_insecure_remote = true;
         assert!(Config::check(&file).is_ok());
+    }
+
+    #[test]
+    fn certificates_come_whole_and_make_an_address_safe() {
+        let mut file = FileConfig {
+            listen: "0.0.0.0:50051".to_owned(),
+            ..FileConfig::default()
+        };
+        file.tls.certificate = "server.pem".into();
+        file.tls.client_ca = "ca.pem".into();
+        let text = problems(&file).join("\n");
+        assert!(text.starts_with("tls.key: "), "{text}");
+        file.tls.key = "server.key".into();
+        let tls = Config::check(&file).unwrap().tls.unwrap();
+        assert_eq!(tls.client_ca.as_deref(), Some(Path::new("ca.pem")));
+        file.tls.client_ca = PathBuf::new();
+        assert!(problems(&file)[0].contains("allow_insecure_remote"));
+        file.tls = FileTls {
+            client_ca: "ca.pem".into(),
+            ..FileTls::default()
+        };
+        let text = problems(&file).join("\n");
+        assert!(text.contains("tls.certificate: "), "{text}");
     }
 
     #[test]

@@ -122,6 +122,10 @@ pub const RETRY_BACKOFF_MS_DEFAULT: u64 = 30_000;
 pub const STOP_GRACE_MS_MAX: u64 = 3_600_000;
 /// Time between SIGTERM and SIGKILL where a job names none, milliseconds.
 pub const STOP_GRACE_MS_DEFAULT: u64 = 30_000;
+/// Longest time between a checkpoint signal and the pause or stop, milliseconds: a run of four slots is no shorter.
+pub const CHECKPOINT_GRACE_MS_MAX: u64 = 3_600_000;
+/// Time between a checkpoint signal and the pause or stop where a job names none, milliseconds.
+pub const CHECKPOINT_GRACE_MS_DEFAULT: u64 = 30_000;
 /// Program and arguments of a job: more belongs into its input.
 pub const ARGV_MAX: usize = 256;
 /// Bytes of program and arguments, half of what Linux takes for one argument.
@@ -232,6 +236,8 @@ pub const AGENT_EVENTS_MAX: usize = 65_536;
 pub const AGENT_USED_FENCES_MAX: usize = 65_536;
 /// Ended attempts whose files an agent keeps for a look at their logs; the oldest go first.
 pub const AGENT_ENDED_KEPT_MAX: usize = 256;
+/// Directories that an agent keeps for jobs that go on after a pause; beyond it those of the oldest jobs go.
+pub const AGENT_PAUSED_KEPT_MAX: usize = 1_024;
 /// Bytes of an agent's journal after which it is written anew, when that makes it much shorter.
 pub const AGENT_JOURNAL_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of orders that an agent reads: ten thousand attempts, some of them with all that they may carry.

@@ -22,13 +22,14 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use uuid::Uuid;
 
 use self::incoming::Incoming;
 pub use crate::controller::VerifyReport;
 use crate::{
     clock::SystemClock,
-    config::Config,
+    config::{self, Config},
     controller::{self, ControllerError, Handle, Published},
     limits,
     service::{self, Health, Rim},
@@ -71,6 +72,19 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A file of the section `tls` cannot be read.
+    #[error("reading {} of the configuration, {}", key, file.display())]
+    TlsFile {
+        /// The key that names it.
+        key: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The files of the section `tls` are no PEM, or do not belong together.
+    #[error("using the files that the section tls of the configuration names")]
+    Tls(#[source] tonic::transport::Error),
     /// The store cannot be opened.
     #[error("opening the store")]
     Store(#[source] StoreError),
@@ -128,6 +142,12 @@ pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
         SlotGrid::new(config.slot_seconds).ok_or(StartError::SlotSeconds(config.slot_seconds))?;
     let address = config.listen;
     let listening = |source| StartError::Listen { address, source };
+    let mut server = service::transport();
+    if let Some(tls) = &config.tls {
+        server = server
+            .tls_config(tls_config(tls)?)
+            .map_err(StartError::Tls)?;
+    }
     // Before the store is opened: a second server on the same address ends here.
     let listener = TcpListener::bind(address).await.map_err(listening)?;
     let address = listener.local_addr().map_err(listening)?;
@@ -144,7 +164,7 @@ pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
     };
     let Rim { routes, health } = service::rim(handle.clone(), rim_options).await?;
     let incoming = Incoming::new(listener, limits::CONNECTIONS_MAX);
-    let server = service::transport().add_routes(routes);
+    let server = server.add_routes(routes);
     let stopped = stop.clone().cancelled_owned();
     Ok(Embedded {
         address,
@@ -153,6 +173,25 @@ pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
         handle,
         serving: tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped)),
         writer,
+    })
+}
+
+fn tls_config(tls: &config::Tls) -> Result<ServerTlsConfig, StartError> {
+    let read = |key, file: &Path| {
+        std::fs::read(file).map_err(|source| StartError::TlsFile {
+            key,
+            file: file.into(),
+            source,
+        })
+    };
+    let certificate = read("tls.certificate", &tls.certificate)?;
+    let identity = Identity::from_pem(certificate, read("tls.key", &tls.key)?);
+    // Nobody holds a place for longer than who speaks without encryption.
+    let patience = Duration::from_secs(limits::PREFACE_SECONDS_MAX);
+    let config = ServerTlsConfig::new().identity(identity).timeout(patience);
+    Ok(match &tls.client_ca {
+        Some(file) => config.client_ca_root(Certificate::from_pem(read("tls.client_ca", file)?)),
+        None => config,
     })
 }
 

@@ -79,6 +79,30 @@ pub struct Task {
     pub max_run_time: Duration,
     /// Time between the first signal and the kill when no order says another.
     pub stop_grace: Duration,
+    /// How it is told to save what it has done.
+    #[serde(default)]
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// How a program is told to save what it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// What is sent to the program.
+    pub signal: CheckpointSignal,
+    /// Time between the signal and the pause or stop.
+    pub grace: Duration,
+}
+
+/// Signals that tell a program to save what it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointSignal {
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
+    /// SIGHUP.
+    Hup,
 }
 
 /// Cores of a task of which a journal does not say it.
@@ -145,6 +169,8 @@ pub enum How {
 pub enum StopCause {
     /// The server said so.
     Ordered,
+    /// The server said so, and the job goes on later: after its checkpoint signal and grace, and its directory is kept.
+    GoesOn,
     /// Nothing was heard from the server for too long.
     SelfFenced,
     /// It ran longer than it may.

@@ -328,11 +328,19 @@ impl Core {
             return;
         };
         let stop_grace = held.task.stop_grace;
+        let saving = held
+            .task
+            .checkpoint
+            .map_or(Duration::ZERO, |checkpoint| checkpoint.grace);
         match wishes.get(&key) {
             None => self.stop(key, Duration::ZERO, StopCause::Ordered, now, effects),
-            Some(Wish::Stop { grace }) => {
+            Some(&Wish::Stop { grace, goes_on }) => {
                 let grace = grace.unwrap_or(stop_grace);
-                self.stop(key, grace, StopCause::Ordered, now, effects);
+                let (grace, cause) = match goes_on {
+                    true => (saving + grace, StopCause::GoesOn),
+                    false => (grace, StopCause::Ordered),
+                };
+                self.stop(key, grace, cause, now, effects);
             }
             Some(Wish::Run) if has_lease => self.run(key, effects),
             Some(Wish::Suspend) => self.suspend(key, effects),

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    agent::attempt::{AttemptKey, Task},
+    agent::attempt::{AttemptKey, Checkpoint, CheckpointSignal, Task},
     clock::Mono,
     domain::ids::JobId,
     limits,
@@ -54,6 +54,8 @@ pub enum Wish {
     Stop {
         /// Time between the first signal and the kill, when the server says one.
         grace: Option<Duration>,
+        /// The job goes on later from what it saves now.
+        goes_on: bool,
     },
     /// A wish of a later version of the server: leave it as it is.
     Unknown,
@@ -113,6 +115,7 @@ fn read_order(order: v1::AttemptOrder) -> Result<(AttemptKey, Order), String> {
         v1::AttemptWish::Suspend => Wish::Suspend,
         v1::AttemptWish::Stop => Wish::Stop {
             grace: length(order.stop_grace),
+            goes_on: order.goes_on,
         },
         v1::AttemptWish::Unspecified => Wish::Unknown,
     };
@@ -131,6 +134,7 @@ fn read_offer(offer: v1::AttemptOffer) -> Result<Task, String> {
         Some(grace) => length(Some(grace)).ok_or("stop_grace is no length of time")?,
         None => Duration::from_millis(limits::STOP_GRACE_MS_DEFAULT),
     };
+    let checkpoint = execution.checkpoint.map(read_checkpoint).transpose()?;
     let resources = offer.task_resources.ok_or("task_resources is missing")?;
     if !(1..=limits::TASKS_MAX).contains(&offer.task_count) {
         return Err("task_count is out of range".to_owned());
@@ -147,6 +151,24 @@ fn read_offer(offer: v1::AttemptOffer) -> Result<Task, String> {
             .saturating_mul(u64::from(offer.task_count)),
         max_run_time,
         stop_grace: stop_grace.min(Duration::from_millis(limits::STOP_GRACE_MS_MAX)),
+        checkpoint,
+    })
+}
+
+fn read_checkpoint(checkpoint: v1::Checkpoint) -> Result<Checkpoint, String> {
+    let signal = match checkpoint.signal() {
+        v1::CheckpointSignal::Usr1 => CheckpointSignal::Usr1,
+        v1::CheckpointSignal::Usr2 => CheckpointSignal::Usr2,
+        v1::CheckpointSignal::Hup => CheckpointSignal::Hup,
+        v1::CheckpointSignal::Unspecified => return Err("the checkpoint has no signal".to_owned()),
+    };
+    let grace = match checkpoint.grace {
+        Some(grace) => length(Some(grace)).ok_or("checkpoint.grace is no length of time")?,
+        None => Duration::from_millis(limits::CHECKPOINT_GRACE_MS_DEFAULT),
+    };
+    Ok(Checkpoint {
+        signal,
+        grace: grace.min(Duration::from_millis(limits::CHECKPOINT_GRACE_MS_MAX)),
     })
 }
 

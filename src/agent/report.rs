@@ -72,7 +72,7 @@ fn ended(end: &End) -> v1::AttemptEnded {
     let (how, exit_code, signal) = match end.how {
         How::Exited { code } => (v1::AttemptEnd::Exited, code, 0),
         How::Signalled { signal } => (v1::AttemptEnd::Signalled, 0, signal),
-        How::Stopped(StopCause::Ordered) => (v1::AttemptEnd::Stopped, 0, 0),
+        How::Stopped(StopCause::Ordered | StopCause::GoesOn) => (v1::AttemptEnd::Stopped, 0, 0),
         How::Stopped(StopCause::SelfFenced) => (v1::AttemptEnd::SelfFenced, 0, 0),
         How::Stopped(StopCause::TimedOut) => (v1::AttemptEnd::TimedOut, 0, 0),
         How::OutOfMemory => (v1::AttemptEnd::OutOfMemory, 0, 0),

@@ -345,6 +345,7 @@ mod tests {
                 it_power_watts: 1,
                 max_run_time: Duration::from_secs(1),
                 stop_grace: Duration::ZERO,
+                checkpoint: None,
             },
         }
     }

@@ -11,14 +11,15 @@ use crate::{
         session, slurm,
         spool::Secret,
     },
-    cli::failure::Failure,
+    cli::{failure::Failure, tls::TlsArgs},
     config::LogFormat,
     telemetry,
 };
 
 const AGENT_EXAMPLES: &str = "\
 Examples:
-  LANCANG_AGENT_TOKEN=... lancang agent --site kmg-chenggong --server http://10.0.0.1:50051 --dir agent
+  LANCANG_AGENT_TOKEN=... lancang agent --site kmg-chenggong --server https://lancang.example:50051 \\
+    --tls-ca authority.pem --tls-certificate kmg.pem --tls-key kmg.key --dir agent
   lancang agent --site kmg-chenggong --dir agent --sandbox bwrap --log-format json
 The token is needed once; afterwards the directory knows the agent, and is worth as much as the token.
 Ctrl-C or SIGTERM ends the agent but not the programs: each runs on under a process of its own, and the
@@ -41,6 +42,8 @@ pub(crate) struct AgentArgs {
         value_name = "URL"
     )]
     server: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Directory of its identity, journal and attempts; one for each agent, on a local disk.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
@@ -146,7 +149,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     })?;
     let settings = Settings {
         site_id: args.site,
-        endpoint: session::endpoint(&args.server).map_err(Failure::Usage)?,
+        endpoint: session::over_bad_lines(args.tls.endpoint(&args.server)?),
         dir: args.dir,
         engine: args.slurm.engine(args.executor)?,
         token: args.token.filter(|token| !token.is_empty()).map(Secret),

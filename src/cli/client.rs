@@ -12,6 +12,7 @@ use crate::{
         failure::Failure,
         output::{Format, Output, Present},
         time::{self, View},
+        tls::TlsArgs,
     },
     proto::v1::{
         admin_service_client::AdminServiceClient, forecast_service_client::ForecastServiceClient,
@@ -35,6 +36,8 @@ pub(crate) struct ClientArgs {
         value_name = "URL"
     )]
     server: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Tables for people, or canonical protobuf JSON, one object a line.
     #[arg(
         short,
@@ -87,7 +90,8 @@ impl ClientArgs {
             .ok()
             .filter(|timeout| !timeout.is_zero())
             .ok_or_else(|| Failure::Usage("--timeout must be longer than 0".to_owned()))?;
-        let channel = connect(&self.server, timeout).await?;
+        let endpoint = self.tls.endpoint(&self.server)?;
+        let channel = dial(endpoint, &self.server, timeout).await?;
         let view = View {
             zone: self.time_zone.clone(),
         };
@@ -101,13 +105,12 @@ impl ClientArgs {
     }
 }
 
-/// Connects a channel on which every call has this time-out.
+/// Connects a channel to a server without encryption, on which every call has this time-out.
 pub(crate) async fn connect(server: &str, timeout: Duration) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|_| {
-        Failure::Usage(format!(
-            "`{server}` is no address, e.g. http://127.0.0.1:50051"
-        ))
-    })?;
+    dial(TlsArgs::default().endpoint(server)?, server, timeout).await
+}
+
+async fn dial(endpoint: Endpoint, server: &str, timeout: Duration) -> Result<Channel, Failure> {
     endpoint
         .connect_timeout(timeout.min(Duration::from_secs(10)))
         .timeout(timeout)

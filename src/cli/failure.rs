@@ -2,7 +2,7 @@
 //!
 //! Nothing that a server said is dropped: status, reason, every field and every site come out, one a line.
 
-use std::{io, path::PathBuf};
+use std::{error::Error as _, io, path::PathBuf};
 
 use tonic::{Code, Status};
 
@@ -159,6 +159,7 @@ impl Failure {
             | Self::Unreadable { .. }
             | Self::Config(_)
             | Self::Backtest(BacktestError::Scenario(_)) => EXIT_USAGE,
+            Self::Status(status) if is_cut(status) => exit_of(Code::Unavailable),
             Self::Status(status) => exit_of(status.code()),
             Self::Agent(AgentError::Refused(status)) => exit_of(status.code()),
             Self::Connect { .. } | Self::StreamCut { .. } => exit_of(Code::Unavailable),
@@ -184,6 +185,10 @@ impl Failure {
             return Vec::new();
         }
         match self {
+            Self::Status(status) if is_cut(status) => {
+                let cause = status.source().map(chain).unwrap_or_default();
+                vec![format!("error: the connection broke: {cause}")]
+            }
             Self::Status(status) => status::lines(status),
             Self::Malformed { problems, .. }
             | Self::Unreadable { problems, .. }
@@ -200,6 +205,12 @@ impl Failure {
             _ => vec![format!("error: {}", chain(self))],
         }
     }
+}
+
+/// Whether the status was made here because the connection broke, as it does when the server refuses a certificate:
+/// one that a server sent has no cause.
+fn is_cut(status: &Status) -> bool {
+    status.code() == Code::Unknown && status.source().is_some()
 }
 
 /// The exit code of a gRPC status.

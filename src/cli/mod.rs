@@ -16,6 +16,7 @@ mod output;
 mod input;
 mod render;
 mod client;
+mod tls;
 mod bulk;
 mod job;
 mod site;

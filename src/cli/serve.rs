@@ -18,8 +18,8 @@ Examples:
   lancang serve --data-dir /var/lib/lancang
   lancang serve --config lancang.toml --log-format json
 Every key can also be set by the environment, as LANCANG_DATA_DIR or LANCANG_LOG_FILTER;
-`lancang config show` prints them all. The server has no encryption and no authentication of
-its own, so an address that other machines reach needs --allow-insecure-remote.";
+`lancang config show` prints them all. An address that other machines reach needs certificates
+of all clients (tls.certificate, tls.key, tls.client_ca), or --allow-insecure-remote.";
 
 /// Flags of the server.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,7 +40,7 @@ pub(crate) struct ServeArgs {
     /// How far the planner looks ahead, 1 to 31 [default: 14].
     #[arg(long, value_name = "DAYS")]
     horizon_days: Option<u32>,
-    /// Listen on an address that other machines reach, without encryption or authentication.
+    /// Listen on an address that other machines reach, although clients show no certificates.
     #[arg(long)]
     allow_insecure_remote: bool,
     /// How log lines look: text or json [default: text].

@@ -35,6 +35,8 @@ const ORIGIN_BASES: [&str; 6] = ["ctia", "scc", "bcr", "consent", "tia", "regula
 const SECTORS: [&str; 6] = ["other", "finance", "health", "public", "telecom", "map"];
 const PATHS: [&str; 2] = ["leased", "internet"];
 const QUANTILES: [&str; 2] = ["p50", "p95"];
+const PAUSE_MODES: [&str; 2] = ["suspend", "requeue"];
+const CHECKPOINT_SIGNALS: [&str; 3] = ["usr1", "usr2", "hup"];
 const SITE_LOST: [&str; 3] = ["requeue", "wait", "fail"];
 const PRODUCTS: [&str; 3] = ["day-ahead", "intraday", "week-ahead"];
 
@@ -80,6 +82,21 @@ pub(crate) fn network_path() -> impl TypedValueParser<Value = v1::NetworkPath> {
 pub(crate) fn site_lost_policy() -> impl TypedValueParser<Value = v1::SiteLostPolicy> {
     PossibleValuesParser::new(SITE_LOST).map(|word| {
         v1::SiteLostPolicy::from_str_name(&spelled("SITE_LOST_POLICY_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses what becomes of a program between two runs.
+pub(crate) fn pause_mode() -> impl TypedValueParser<Value = v1::PauseMode> {
+    PossibleValuesParser::new(PAUSE_MODES).map(|word| {
+        v1::PauseMode::from_str_name(&spelled("PAUSE_MODE_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses a checkpoint signal.
+pub(crate) fn checkpoint_signal() -> impl TypedValueParser<Value = v1::CheckpointSignal> {
+    PossibleValuesParser::new(CHECKPOINT_SIGNALS).map(|word| {
+        v1::CheckpointSignal::from_str_name(&spelled("CHECKPOINT_SIGNAL_", &word))
+            .unwrap_or_default()
     })
 }
 

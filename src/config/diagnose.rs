@@ -72,7 +72,8 @@ fn known_in(section: &str) -> String {
 fn wrong_types(figment: &Figment, problems: &mut Vec<Problem>) {
     for (key, _) in KEYS {
         let result = match *key {
-            "listen" | "data_dir" | "log.filter" => typed::<String>(figment, key),
+            "listen" | "data_dir" | "log.filter" | "tls.certificate" | "tls.key"
+            | "tls.client_ca" => typed::<String>(figment, key),
             "allow_insecure_remote" => typed::<bool>(figment, key),
             "log.format" => typed::<LogFormat>(figment, key),
             "snapshot.every_records" | "limits.max_live_jobs" => typed::<u64>(figment, key),

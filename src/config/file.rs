@@ -18,8 +18,10 @@ pub struct FileConfig {
     pub slot_minutes: u32,
     /// Days that the planner looks ahead, 1 to 31.
     pub horizon_days: u32,
-    /// Whether to listen on an address that other machines reach, without transport security.
+    /// Whether to listen on an address that other machines reach, although not every client shows a certificate.
     pub allow_insecure_remote: bool,
+    /// Encryption, and certificates of clients.
+    pub tls: FileTls,
     /// Logging.
     pub log: FileLog,
     /// Forecasts.
@@ -36,6 +38,19 @@ pub struct FileConfig {
     pub quote: FileQuote,
     /// Agents at the sites.
     pub agents: FileAgents,
+}
+
+/// Section `tls`: files in PEM, read when the server starts. Empty paths stand for none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileTls {
+    /// Certificate of the server, followed by those between it and the authority; without it nothing is encrypted.
+    pub certificate: PathBuf,
+    /// Private key of that certificate.
+    pub key: PathBuf,
+    /// Authority whose certificates clients must show; without it none is asked for. That of an agent has the DNS name
+    /// `SITE.agents.lancang.internal` and serves for nothing but the agent of that site.
+    pub client_ca: PathBuf,
 }
 
 /// Section `log`.
@@ -134,6 +149,7 @@ impl Default for FileConfig {
             slot_minutes: 15,
             horizon_days: 14,
             allow_insecure_remote: false,
+            tls: FileTls::default(),
             log: FileLog {
                 format: LogFormat::Text,
                 filter: "info".to_owned(),

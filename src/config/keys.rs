@@ -2,7 +2,7 @@
 //!
 //! The table is the one place that knows all keys; a test compares it with what [`FileConfig`] writes.
 
-use std::{ffi::OsString, net::SocketAddr};
+use std::{ffi::OsString, net::SocketAddr, path::Path};
 
 use tracing_subscriber::EnvFilter;
 
@@ -15,6 +15,9 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("slot_minutes", "LANCANG_SLOT_MINUTES"),
     ("horizon_days", "LANCANG_HORIZON_DAYS"),
     ("allow_insecure_remote", "LANCANG_ALLOW_INSECURE_REMOTE"),
+    ("tls.certificate", "LANCANG_TLS_CERTIFICATE"),
+    ("tls.key", "LANCANG_TLS_KEY"),
+    ("tls.client_ca", "LANCANG_TLS_CLIENT_CA"),
     ("log.format", "LANCANG_LOG_FORMAT"),
     ("log.filter", "LANCANG_LOG_FILTER"),
     (
@@ -55,12 +58,14 @@ pub(super) const KEYS: &[(&str, &str)] = &[
 /// Variables that the command line reads and that are no keys.
 const OTHER_VARIABLES: &[&str] = &[
     "LANCANG_AGENT_TOKEN",
+    "LANCANG_CLIENT_CA",
+    "LANCANG_CLIENT_CERTIFICATE",
+    "LANCANG_CLIENT_KEY",
     "LANCANG_CONFIG",
     "LANCANG_SERVER",
     "LANCANG_OUTPUT",
     "LANCANG_TIME_ZONE",
     "LANCANG_TIMEOUT",
-    "LANCANG_AGENT_TOKEN",
 ];
 
 /// The key that an environment variable sets.
@@ -95,13 +100,14 @@ pub(super) fn listen(file: &FileConfig, problems: &mut Vec<Problem>) -> Option<S
         );
         return None;
     };
-    if !address.ip().is_loopback() && !file.allow_insecure_remote {
+    let asks_for_certificates = !file.tls.client_ca.as_os_str().is_empty();
+    if !address.ip().is_loopback() && !file.allow_insecure_remote && !asks_for_certificates {
         refuse(
             problems,
             "listen",
             format!(
-                "{address} can be reached by other machines and the server has neither encryption nor \
-                 authentication; listen on 127.0.0.1 behind a proxy, or set allow_insecure_remote = true"
+                "{address} can be reached by other machines and clients show no certificates; set tls.client_ca, \
+                 listen on 127.0.0.1 behind a proxy, or set allow_insecure_remote = true"
             ),
         );
     }
@@ -121,6 +127,7 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
         );
     }
     range(problems, "horizon_days", file.horizon_days.into(), 1, 31);
+    check_tls(file, problems);
     if file.log.filter.trim().is_empty() {
         refuse(
             problems,
@@ -169,6 +176,22 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
         lowest,
         864_000,
     );
+}
+
+/// Of certificate and key there are both or none, and authorities of clients only with them.
+fn check_tls(file: &FileConfig, problems: &mut Vec<Problem>) {
+    let tls = &file.tls;
+    let is_set = |path: &Path| !path.as_os_str().is_empty();
+    let needs = is_set(&tls.certificate) || is_set(&tls.key) || is_set(&tls.client_ca);
+    for (key, path) in [("tls.certificate", &tls.certificate), ("tls.key", &tls.key)] {
+        if needs && !is_set(path) {
+            refuse(
+                problems,
+                key,
+                "must name a PEM file where another key of tls is set".to_owned(),
+            );
+        }
+    }
 }
 
 /// The keys that are plain numbers, with their values and their ranges.

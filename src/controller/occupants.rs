@@ -97,7 +97,7 @@ impl Movers for NotBegun<'_> {
         let JobState::Planned(placement) = &job.state else {
             return None;
         };
-        if id == self.except || self.settled.contains(&id) {
+        if id == self.except || self.settled.contains(&id) || job.goes_on() {
             return None;
         }
         let grid = self.state.settings().grid;

@@ -460,6 +460,11 @@ fn due_cause(job: &Job, due: &[Due], first_slot: Slot) -> Option<(ChangeCause, A
         | JobState::Cancelled
         | JobState::Expired => return None,
     };
+    if job.goes_on() {
+        // It has begun: until its last run is over it stays where it is, as an active one does.
+        let is_missed = placement.end() <= first_slot;
+        return is_missed.then(|| (ChangeCause::StartMissed, Arc::default()));
+    }
     if placement.start() < first_slot {
         return Some((ChangeCause::StartMissed, Arc::default()));
     }

@@ -341,6 +341,7 @@ impl Writer {
         let jobs = self.core.state().jobs().values();
         let mut there: Vec<Arc<Job>> = jobs
             .filter(|job| matches!(&job.state, JobState::Planned(placement) if takes(placement)))
+            .filter(|job| !job.goes_on())
             .cloned()
             .collect();
         there.sort_by_key(|job| (std::cmp::Reverse(job.spec.priority), job.end_by, job.id));

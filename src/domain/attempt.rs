@@ -67,6 +67,8 @@ pub enum AttemptEnd {
     Signalled(u8),
     /// As ordered.
     Stopped,
+    /// As ordered, because its run was over: the next run goes on under another fence.
+    Paused,
     /// Longer than allowed.
     TimedOut,
     /// More memory than asked for.
@@ -101,6 +103,7 @@ impl AttemptEnd {
         match self {
             Self::Exited(0)
             | Self::Stopped
+            | Self::Paused
             | Self::Declined
             | Self::SelfFenced
             | Self::SiteLost => None,

@@ -26,6 +26,40 @@ pub struct Execution {
     pub at_most_once: bool,
     /// Time between SIGTERM and SIGKILL, milliseconds.
     pub stop_grace_ms: u64,
+    /// What becomes of the program between two runs.
+    pub pause_mode: PauseMode,
+    /// How the program is told to save what it has done, before it is paused or stopped to go on later.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// What becomes of a program between two runs of its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum PauseMode {
+    /// It is halted where it is and keeps its memory.
+    #[default]
+    Suspend,
+    /// Its attempt ends; the next run begins another one in the same directory.
+    Requeue,
+}
+
+/// How a program is told to save what it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// What is sent to the program.
+    pub signal: CheckpointSignal,
+    /// Time between the signal and the pause or stop, milliseconds.
+    pub grace_ms: u64,
+}
+
+/// Signals that tell a program to save what it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CheckpointSignal {
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
+    /// SIGHUP.
+    Hup,
 }
 
 /// What follows a failure.
@@ -100,6 +134,18 @@ impl Execution {
             self.stop_grace_ms <= limits::STOP_GRACE_MS_MAX,
             "stop_grace",
             || "is at most 1 hour".into(),
+        );
+        if let Some(checkpoint) = &self.checkpoint {
+            found.check(
+                checkpoint.grace_ms <= limits::CHECKPOINT_GRACE_MS_MAX,
+                "checkpoint.grace",
+                || "is at most 1 hour".into(),
+            );
+        }
+        found.check(
+            self.pause_mode == PauseMode::Suspend || !self.at_most_once,
+            "pause_mode",
+            || "is not REQUEUE with at_most_once: every run would be another start".into(),
         );
         found.into_vec()
     }
@@ -214,6 +260,8 @@ mod tests {
             on_site_lost: SiteLostPolicy::Requeue,
             at_most_once: false,
             stop_grace_ms: 0,
+            pause_mode: PauseMode::Suspend,
+            checkpoint: None,
         }
     }
 
@@ -256,6 +304,21 @@ mod tests {
         assert_eq!(fields(&once), [""; 0]);
         once.retry.max_attempts = 2;
         assert_eq!(fields(&once), ["retry.max_attempts"]);
+    }
+
+    #[test]
+    fn what_may_begin_once_is_halted_and_never_begun_again_after_a_pause() {
+        let mut paused = execution(&["run"], &[]);
+        paused.pause_mode = PauseMode::Requeue;
+        let checkpoint = |grace_ms| Checkpoint {
+            signal: CheckpointSignal::Usr1,
+            grace_ms,
+        };
+        paused.checkpoint = Some(checkpoint(limits::CHECKPOINT_GRACE_MS_MAX));
+        assert_eq!(fields(&paused), [""; 0]);
+        paused.checkpoint = Some(checkpoint(limits::CHECKPOINT_GRACE_MS_MAX + 1));
+        paused.at_most_once = true;
+        assert_eq!(fields(&paused), ["checkpoint.grace", "pause_mode"]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        attempt::Work,
+        attempt::{AttemptEnd, Work},
         data_policy::DataPolicy,
-        execution::Execution,
+        execution::{Execution, PauseMode},
         ids::{CityId, JobId, Revision, ZoneId},
         latency::{NetworkPath, RttQuantile},
         link::{StageIn, Staging},
@@ -262,6 +262,12 @@ impl JobSpec {
             let horizon_ms = u64::from(horizon_slots) * u64::from(grid.slot_seconds()) * 1_000;
             let wrong = execution.violations(self.timing.runtime_ms, horizon_ms);
             found.extend_under("execution", wrong);
+            found.check(
+                execution.pause_mode == PauseMode::Suspend
+                    || self.flexibility != Flexibility::Rigid,
+                "execution.pause_mode",
+                || "is REQUEUE only for jobs that run in pieces".into(),
+            );
         }
         found.extend_under("data_policy", self.data_policy.violations());
         found.into_vec()
@@ -461,6 +467,21 @@ impl Job {
     #[must_use]
     pub fn placement(&self) -> Option<&Arc<Placement>> {
         self.state.placement()
+    }
+
+    /// Whether it is between two runs of its placement, its last attempt ended by the pause: it stays where it is and
+    /// goes on with the next run.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        let last = self.work.as_deref().and_then(|work| work.last());
+        let paused = last.filter(|last| {
+            let ended = last.ended.as_ref();
+            ended.is_some_and(|ended| ended.end == AttemptEnd::Paused)
+        });
+        match (&self.state, paused) {
+            (JobState::Planned(placement), Some(paused)) => placement.site == paused.site,
+            _ => false,
+        }
     }
 
     /// The transfer of its input that stands as of this slot, wherever the job goes that it serves: that of its

@@ -64,6 +64,8 @@ pub enum StopCause {
     Deadline,
     /// Its job is planned anew.
     Requeue,
+    /// Its run is over, and the next one begins another attempt.
+    Pause,
 }
 
 /// Why a job at its site is paused.
@@ -128,6 +130,8 @@ pub enum ChangeCause {
     SiteLost,
     /// A user had it stopped and planned anew.
     Requeued,
+    /// Its run is over: its attempt is ended, or has ended, and the next run goes on under another fence.
+    Paused,
     /// It moved so that another job has room.
     MadeRoom,
     /// Everything that had not begun was looked at, as is done from time to time.
@@ -142,7 +146,7 @@ pub enum ChangeCause {
 
 impl ChangeCause {
     /// Every cause.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Submitted,
         Self::Updated,
         Self::Held,
@@ -168,6 +172,7 @@ impl ChangeCause {
         Self::SiteBack,
         Self::SiteLost,
         Self::Requeued,
+        Self::Paused,
         Self::MadeRoom,
         Self::Sweep,
         Self::StartMissed,

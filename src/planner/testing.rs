@@ -132,6 +132,8 @@ pub(super) fn execution() -> Execution {
         on_site_lost: SiteLostPolicy::Requeue,
         at_most_once: false,
         stop_grace_ms: 0,
+        pause_mode: crate::domain::execution::PauseMode::Suspend,
+        checkpoint: None,
     }
 }
 

@@ -10,7 +10,9 @@ use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
-    Api, from_proto,
+    Api,
+    certificates::Voice,
+    from_proto,
     outbox::{Answers, Ending, Outbox, outbox},
     status::{Resume, ServiceError, with_reason},
     to_proto,
@@ -25,8 +27,20 @@ use crate::{
 /// Answers that wait for an agent: it is told again with every report.
 const SESSION_ROOM: usize = 16;
 
-/// SHA-256 of the credential that a call shows.
-type Credential = [u8; 32];
+/// What a call shows of who makes it.
+struct Shown {
+    credential_sha256: [u8; 32],
+    voice: Voice,
+}
+
+impl Shown {
+    fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        Ok(Self {
+            credential_sha256: credential_of(request.metadata())?,
+            voice: Voice::of(request.extensions()),
+        })
+    }
+}
 
 /// What orders depend on, in short: equal ones were made of the same jobs.
 type Fingerprint = (u64, u64, usize, u64);
@@ -39,7 +53,9 @@ impl AgentService for Api {
         &self,
         request: Request<v1::EnrollAgentRequest>,
     ) -> Result<Response<v1::EnrollAgentResponse>, Status> {
+        let voice = Voice::of(request.extensions());
         let enroll = from_proto::enroll(&request.into_inner())?;
+        voice.check(&enroll.site)?;
         let credential = secret()?;
         let site_epoch = self
             .handle
@@ -60,10 +76,10 @@ impl AgentService for Api {
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let credential = credential_of(request.metadata())?;
+        let shown = Shown::of(&request)?;
         let (answers, ending, read) = outbox(SESSION_ROOM, self.stop());
         let (api, reports) = (self.clone(), request.into_inner());
-        tokio::spawn(async move { api.hold_session(credential, reports, answers, ending).await });
+        tokio::spawn(async move { api.hold_session(shown, reports, answers, ending).await });
         Ok(Response::new(read))
     }
 
@@ -71,10 +87,10 @@ impl AgentService for Api {
         &self,
         request: Request<v1::PollRequest>,
     ) -> Result<Response<v1::PollResponse>, Status> {
-        let credential = credential_of(request.metadata())?;
+        let shown = Shown::of(&request)?;
         let message = request.into_inner().report;
         let report = from_proto::report(message.as_ref())?;
-        let site = self.take_report(credential, report).await?;
+        let site = self.take_report(&shown, report).await?;
         let orders = Some(v1::AgentOrders {
             answered_report: message.map_or(0, |report| report.report_number),
             ..self.orders(&site)
@@ -105,7 +121,7 @@ impl Api {
 
     async fn hold_session(
         &self,
-        credential: Credential,
+        shown: Shown,
         mut reports: Streaming<v1::SessionRequest>,
         answers: Outbox<v1::SessionResponse>,
         ending: Ending,
@@ -130,7 +146,7 @@ impl Api {
                         Ok(report) if site.as_ref().is_some_and(|site| *site != report.site) => {
                             break Rejection::AgentRefused.into();
                         }
-                        Ok(report) => self.take_report(credential, report).await,
+                        Ok(report) => self.take_report(&shown, report).await,
                         Err(rejection) => Err(rejection),
                     };
                     match taken {
@@ -165,12 +181,9 @@ impl Api {
     }
 
     /// Brings a report to the writer; answers with its site once it is durable.
-    async fn take_report(
-        &self,
-        credential: Credential,
-        report: Report,
-    ) -> Result<SiteId, Rejection> {
+    async fn take_report(&self, shown: &Shown, report: Report) -> Result<SiteId, Rejection> {
         let site = report.site.clone();
+        shown.voice.check(&site)?;
         {
             let published = self.handle.published();
             let member = published
@@ -178,7 +191,8 @@ impl Api {
                 .agent(&site)
                 .and_then(|agent| agent.member.as_ref());
             let is_known = member.is_some_and(|member| {
-                member.credential_sha256 == credential && member.instance == report.instance
+                member.credential_sha256 == shown.credential_sha256
+                    && member.instance == report.instance
             });
             if !is_known {
                 return Err(Rejection::AgentRefused);
@@ -214,7 +228,7 @@ fn hash(text: &str) -> [u8; 32] {
 }
 
 /// What the call shows, as `authorization: Bearer CREDENTIAL`.
-fn credential_of(metadata: &MetadataMap) -> Result<Credential, Status> {
+fn credential_of(metadata: &MetadataMap) -> Result<[u8; 32], Status> {
     let shown = metadata
         .get("authorization")
         .and_then(|value| value.to_str().ok());

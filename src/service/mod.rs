@@ -5,6 +5,7 @@
 mod token;
 mod quote_token;
 mod codes;
+mod certificates;
 mod from_proto;
 mod to_proto;
 mod status;
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use self::{codes::CodesLayer, pager::Snapshots};
+use self::{certificates::CertificatesLayer, codes::CodesLayer, pager::Snapshots};
 use crate::{
     controller::Handle,
     limits,
@@ -115,7 +116,10 @@ pub async fn rim(handle: Handle, options: Options) -> Result<Rim, tonic_reflecti
         .add_service(ForecastServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(AgentServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(AdminServiceServer::new(api).max_decoding_message_size(bound));
-    let router = routes.into_axum_router().layer(CodesLayer);
+    let router = routes
+        .into_axum_router()
+        .layer(CertificatesLayer)
+        .layer(CodesLayer);
     Ok(Rim {
         routes: Routes::from(router).prepare(),
         health,

@@ -218,6 +218,9 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
         Rejection::AgentRefused => {
             Problem::new(Code::PermissionDenied, Reason::AgentRefused, message)
         }
+        Rejection::CertificateRefused => {
+            Problem::new(Code::PermissionDenied, Reason::CertificateRefused, message)
+        }
         Rejection::Overloaded => {
             Problem::new(Code::Unavailable, Reason::Overloaded, message).with_retry_after_ms(100)
         }

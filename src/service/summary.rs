@@ -20,6 +20,7 @@ use crate::{
 pub(super) fn of(explanation: &Explanation, grid: SlotGrid) -> String {
     let job = &explanation.job;
     match &job.state {
+        JobState::Planned(plan) if job.goes_on() => between_runs(job, plan, grid),
         JobState::Planned(plan) => planned(job, plan, &explanation.sites, grid),
         JobState::Queued => queued(explanation),
         JobState::Held => with_note("held, so not planned until it is released", job),
@@ -67,7 +68,9 @@ fn failed(job: &Job) -> String {
         Some(AttemptEnd::StartFailed) => "it could not be started".into(),
         Some(AttemptEnd::SelfFenced | AttemptEnd::SiteLost) => "its site was lost".into(),
         Some(AttemptEnd::EngineLost) => "its engine lost it".into(),
-        Some(AttemptEnd::Stopped | AttemptEnd::Declined) | None => "no attempt is left".into(),
+        Some(AttemptEnd::Stopped | AttemptEnd::Paused | AttemptEnd::Declined) | None => {
+            "no attempt is left".into()
+        }
     };
     let message = ended.map_or("", |ended| &ended.message);
     let more = if message.is_empty() {
@@ -79,6 +82,20 @@ fn failed(job: &Job) -> String {
     format!(
         "failed at {} in attempt {n}: {how}{more}",
         moment(job.state_since)
+    )
+}
+
+fn between_runs(job: &Job, plan: &Placement, grid: SlotGrid) -> String {
+    let paused = moment(job.state_since);
+    let now = grid.slot_at(job.state_since);
+    let next = plan.runs.iter().find(|run| now < run.slots.end);
+    let next = next.map_or_else(
+        || "soon".into(),
+        |run| moment(grid.start_of(run.slots.start)),
+    );
+    format!(
+        "paused since {paused}, between two runs at {}; it goes on from {next} (UTC) in another attempt",
+        plan.site
     )
 }
 

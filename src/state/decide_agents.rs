@@ -11,7 +11,7 @@ use crate::{
     domain::{
         agent::{Agent, Evidence, Member, Token},
         attempt::{Attempt, AttemptEnd, Ended, Fence},
-        execution::SiteLostPolicy,
+        execution::{PauseMode, SiteLostPolicy},
         ids::{JobId, SiteId},
         job::{Active, ChangeCause, Job, JobState, Phase, StopCause},
     },
@@ -172,9 +172,12 @@ impl Core {
                 continue;
             };
             let agent = self.agent_of(&placement.site);
-            let may_start =
-                job.spec.execution.is_some() && placement.start() <= slot && agent.member.is_some();
-            if !may_start {
+            let is_due = if job.goes_on() {
+                placement.runs.iter().any(|run| run.slots.contains(slot))
+            } else {
+                placement.start() <= slot
+            };
+            if job.spec.execution.is_none() || !is_due || agent.member.is_none() {
                 continue;
             }
             let work = job.work.as_deref().cloned().unwrap_or_default();
@@ -225,8 +228,9 @@ impl Core {
                 .last()
                 .is_some_and(|last| last.fence.site_epoch < agent.epoch);
             let waits = job.spec.execution.as_deref().is_some_and(|execution| {
-                execution.on_site_lost == SiteLostPolicy::Wait
-                    && !matches!(active.phase, Phase::Stopping(_))
+                let is_ending =
+                    matches!(active.phase, Phase::Stopping(cause) if cause != StopCause::Pause);
+                execution.on_site_lost == SiteLostPolicy::Wait && !is_ending
             });
             if !active.is_silent || (only_earlier && !is_earlier) || (waits && !is_earlier) {
                 continue;
@@ -265,7 +269,9 @@ impl Core {
                     let step = Step::active(stopping, ChangeCause::Deadline);
                     return Some(change(job.id, step, Arc::default()));
                 }
-                let step = life::follow_plan(active, life::has_run(active, slot))?;
+                let mode = job.spec.execution.as_deref();
+                let mode = mode.map_or(PauseMode::Suspend, |execution| execution.pause_mode);
+                let step = life::follow_plan(active, life::has_run(active, slot), mode)?;
                 Some(change(job.id, step, Arc::default()))
             })
             .collect();

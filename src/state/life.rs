@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         attempt::{AttemptEnd, Ended, Work},
-        execution::SiteLostPolicy,
+        execution::{PauseMode, SiteLostPolicy},
         job::{Active, ChangeCause, Job, JobState, Pause, Phase, StopCause},
     },
     limits,
@@ -100,7 +100,10 @@ pub(super) fn on_report(job: &Job, kind: &ReportedKind, at: TimeMs, now: TimeMs)
 }
 
 /// What the end of its last attempt makes of a job.
-pub(super) fn end(job: &Job, active: &Active, work: &Work, ended: Ended, now: TimeMs) -> Step {
+pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now: TimeMs) -> Step {
+    if (ended.end, active.phase) == (AttemptEnd::Stopped, Phase::Stopping(StopCause::Pause)) {
+        ended.end = AttemptEnd::Paused;
+    }
     let how = ended.end;
     let closed = work.with_last(|last| last.ended = Some(ended));
     let begun = closed.last().is_some_and(|last| last.may_have_begun());
@@ -111,6 +114,10 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, ended: Ended, now: Ti
     };
     if how == AttemptEnd::Exited(0) {
         return follow(JobState::Succeeded, ChangeCause::Ended);
+    }
+    if how == AttemptEnd::Paused {
+        let rest = JobState::Planned(active.placement.clone());
+        return follow(rest, ChangeCause::Paused);
     }
     match active.phase {
         Phase::Stopping(StopCause::Cancel) => {
@@ -123,7 +130,7 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, ended: Ended, now: Ti
         | Phase::Starting
         | Phase::Running
         | Phase::Suspended
-        | Phase::Stopping(StopCause::Requeue) => {}
+        | Phase::Stopping(StopCause::Requeue | StopCause::Pause) => {}
     }
     let execution = job.spec.execution.as_deref();
     let may_begin_again = !begun || execution.is_some_and(|execution| !execution.at_most_once);
@@ -170,7 +177,10 @@ pub(super) fn stop(active: &Active, cause: StopCause) -> Option<Active> {
     let weighs_less = match active.phase {
         Phase::Stopping(StopCause::Cancel) => true,
         Phase::Stopping(StopCause::Deadline) => cause != StopCause::Cancel,
-        Phase::Stopping(StopCause::Requeue) => cause == StopCause::Requeue,
+        Phase::Stopping(StopCause::Requeue) => {
+            matches!(cause, StopCause::Requeue | StopCause::Pause)
+        }
+        Phase::Stopping(StopCause::Pause) => cause == StopCause::Pause,
         Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => false,
     };
     (!weighs_less).then(|| Active {
@@ -187,7 +197,11 @@ pub(super) fn has_run(active: &Active, slot: Slot) -> bool {
 }
 
 /// An active job whose plan has a run now, or none; `None` when that is as it was.
-pub(super) fn follow_plan(active: &Active, has_run: bool) -> Option<Step> {
+pub(super) fn follow_plan(active: &Active, has_run: bool, mode: PauseMode) -> Option<Step> {
+    if mode == PauseMode::Requeue && active.pause.is_none() && !has_run {
+        let stopping = stop(active, StopCause::Pause)?;
+        return Some(Step::active(stopping, ChangeCause::Paused));
+    }
     let (pause, cause) = match (active.pause, has_run) {
         (None, false) => (Some(Pause::Plan), ChangeCause::Suspended),
         (Some(Pause::Plan), true) => (None, ChangeCause::Resumed),

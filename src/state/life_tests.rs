@@ -13,9 +13,11 @@ use crate::{
     domain::{
         agent::Token,
         attempt::{AttemptEnd, Ended, Fence},
-        execution::{Execution, RetryPolicy, SiteLostPolicy},
+        execution::{Execution, PauseMode, RetryPolicy, SiteLostPolicy},
         job::{JobSpec, Phase},
+        placement::Run,
     },
+    slot::SlotRange,
     state::{
         command::{
             HeldAttempt, JobCommand, JobVerb, PlanChange, Report, ReportedEvent, ReportedKind,
@@ -277,12 +279,23 @@ impl World {
                 ][usize::from(kind % 3)],
                 at_most_once: kind & 8 != 0,
                 stop_grace_ms: 0,
+                pause_mode: match kind & (8 | 32) {
+                    32 => PauseMode::Requeue,
+                    _ => PauseMode::Suspend,
+                },
+                checkpoint: None,
             })),
             ..testing::spec()
         });
-        let slot = settings().grid.slot_at(self.now);
+        let slot = settings().grid.slot_at(self.now).max(FIRST);
         let slots = 1 + u32::from(kind % 4);
-        item.placement = Some(placement(SITES[site], slot.max(FIRST), slots));
+        let mut at = placement(SITES[site], slot, slots);
+        if kind & 16 != 0 && 1 < slots {
+            // The first slot is a run of its own, and a gap follows.
+            let run = |from, to| Run::single(SlotRange::new(slot.plus(from), slot.plus(to)));
+            Arc::make_mut(&mut at).runs = Box::new([run(0, 1), run(3, 2 + slots)]);
+        }
+        item.placement = Some(at);
         item.submission.hold = false;
         if let Ok(record) = self.core.decide_submit(&[item], self.now) {
             self.apply(record);

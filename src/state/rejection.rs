@@ -91,6 +91,9 @@ pub enum Rejection {
     /// The credential or the instance is not that of the site's agent.
     #[error("another agent speaks for this site, or none; enroll with a new token")]
     AgentRefused,
+    /// The certificate is that of another site's agent.
+    #[error("the certificate is that of another site's agent")]
+    CertificateRefused,
     /// The mailbox is full.
     #[error("the server has too many requests waiting; retry shortly")]
     Overloaded,

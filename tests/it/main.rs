@@ -16,4 +16,5 @@ mod placement;
 mod slurm;
 mod support;
 mod tidy;
+mod tls;
 mod work;

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::ids::JobId;
+use crate::{
+    agent::attempt::{Checkpoint, CheckpointSignal},
+    domain::ids::JobId,
+};
 
 const STOP_AFTER: Duration = Duration::from_secs(30);
 
@@ -26,6 +29,7 @@ fn task() -> Task {
         it_power_watts: 1,
         max_run_time: Duration::from_secs(600),
         stop_grace: Duration::from_secs(5),
+        checkpoint: None,
     }
 }
 
@@ -61,7 +65,10 @@ fn exited(code: u8) -> Seen {
     Seen::Ended(end(How::Exited { code }, ""))
 }
 
-const STOP: Wish = Wish::Stop { grace: None };
+const STOP: Wish = Wish::Stop {
+    grace: None,
+    goes_on: false,
+};
 
 fn kinds(core: &Core) -> Vec<EventKind> {
     let events = core.book.events().values();
@@ -200,11 +207,44 @@ fn pauses_and_stops_are_asked_once_and_a_sooner_kill_again() {
     assert!(core.on_orders(with(STOP), at(8)).actions.is_empty());
     let sooner = Wish::Stop {
         grace: Some(Duration::from_secs(1)),
+        goes_on: false,
     };
     assert_eq!(core.on_orders(with(sooner), at(9)).actions, [stop(1)]);
     assert!(core.on_orders(with(Wish::Run), at(10)).actions.is_empty());
     let told = kinds(&core);
     assert!(told.ends_with(&[EventKind::Suspended, EventKind::Resumed]));
+}
+
+#[test]
+fn what_goes_on_later_gets_its_time_to_save_before_the_stop() {
+    let mut core = new();
+    let name = key(1, 1);
+    let saving = Task {
+        checkpoint: Some(Checkpoint {
+            signal: CheckpointSignal::Usr1,
+            grace: Duration::from_secs(20),
+        }),
+        ..task()
+    };
+    let with = |wish| {
+        let mut orders = orders(0, 0, &[(name, wish, true)]);
+        for order in orders.attempts.values_mut() {
+            order.offer = Some(Ok(saving.clone()));
+        }
+        orders
+    };
+    core.on_orders(with(Wish::Run), at(0));
+    core.on_engine(name, running(), at(1));
+    let pause = Wish::Stop {
+        grace: None,
+        goes_on: true,
+    };
+    let stop = |seconds, cause| Action::Stop(name, Duration::from_secs(seconds), cause);
+    let effects = core.on_orders(with(pause), at(2));
+    assert_eq!(effects.actions, [stop(25, StopCause::GoesOn)]);
+    // Cancelled meanwhile: nothing is worth saving any more.
+    let effects = core.on_orders(with(STOP), at(3));
+    assert_eq!(effects.actions, [stop(5, StopCause::Ordered)]);
 }
 
 #[test]

@@ -133,6 +133,18 @@ impl AttemptDir {
         self.path.join(name)
     }
 
+    /// Takes over the directory in which an earlier attempt worked, unless there is one already.
+    pub(in crate::agent) fn inherit(&self, earlier: &Self) -> Result<(), FileError> {
+        files::make_dir(&self.path)?;
+        let (from, to) = (earlier.work(), self.work());
+        if !from.is_dir() || to.exists() {
+            return Ok(());
+        }
+        fs::rename(&from, &to).map_err(io_error("take over", &from))?;
+        files::sync_dir(&self.path)?;
+        files::sync_dir(&earlier.path)
+    }
+
     /// Makes the directory with what shim and program find in it.
     pub(in crate::agent) fn prepare(&self, plan: &Plan) -> Result<(), FileError> {
         files::make_dir(&self.work())?;

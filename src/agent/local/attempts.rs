@@ -3,7 +3,7 @@
 //! Only names that are attempts are looked at; paths are absolute, so that they hold whatever directory a shim runs in.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     path::{Path, PathBuf},
     time::Duration,
@@ -19,6 +19,7 @@ use crate::{
         },
     },
     clock::Mono,
+    domain::ids::JobId,
     limits,
 };
 
@@ -28,6 +29,8 @@ pub(in crate::agent) struct Attempts {
     path: PathBuf,
     /// Attempts that are over and only kept for their logs.
     kept: BTreeSet<AttemptKey>,
+    /// Attempts whose directory the next one of the job takes over.
+    paused: BTreeMap<JobId, AttemptKey>,
 }
 
 impl Attempts {
@@ -39,6 +42,7 @@ impl Attempts {
         Ok(Self {
             path,
             kept: BTreeSet::new(),
+            paused: BTreeMap::new(),
         })
     }
 
@@ -87,8 +91,45 @@ impl Attempts {
         Ok(())
     }
 
-    /// Keeps the files of one that is over, and drops the oldest that are kept.
+    /// Keeps the files of an attempt that is over: its directory for the next one if the job goes on, else its logs for a
+    /// while.
     pub(in crate::agent) fn keep(&mut self, key: AttemptKey) -> Result<(), FileError> {
+        let dir = self.dir(key);
+        let goes_on = dir
+            .outcome()?
+            .is_some_and(|outcome| outcome.end.how == How::Stopped(StopCause::GoesOn));
+        if !goes_on || !dir.work().is_dir() {
+            return self.keep_logs(key);
+        }
+        // The newest counts: what an earlier one left has been taken over, or was left for good.
+        match self.paused.insert(key.job_id, key) {
+            Some(other) if key < other => {
+                self.paused.insert(key.job_id, other);
+                self.keep_logs(key)?;
+            }
+            Some(other) if other != key => self.keep_logs(other)?,
+            Some(_) | None => {}
+        }
+        while limits::AGENT_PAUSED_KEPT_MAX < self.paused.len()
+            && let Some((_, oldest)) = self.paused.pop_first()
+        {
+            tracing::warn!(key = %oldest, "too many jobs are paused: what this one has saved is dropped");
+            self.keep_logs(oldest)?;
+        }
+        Ok(())
+    }
+
+    /// Gives an attempt that begins what an earlier one of its job has saved.
+    pub(in crate::agent) fn go_on(&mut self, key: AttemptKey) -> Result<(), FileError> {
+        if let Some(earlier) = self.paused.get(&key.job_id).copied() {
+            self.dir(key).inherit(&self.dir(earlier))?;
+            self.paused.remove(&key.job_id);
+            self.keep_logs(earlier)?;
+        }
+        Ok(())
+    }
+
+    fn keep_logs(&mut self, key: AttemptKey) -> Result<(), FileError> {
         if self.dir(key).path().is_dir() {
             self.kept.insert(key);
         }

@@ -161,6 +161,7 @@ impl Executor for LocalExecutor {
 
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
         let dir = self.attempts.dir(key);
+        self.attempts.go_on(key)?;
         dir.prepare(&Plan {
             key,
             task: task.clone(),

@@ -114,6 +114,20 @@ impl Payload {
         }
     }
 
+    /// Sends a signal to the program itself, not to its sandbox nor to what it has started.
+    pub(super) fn signal_program(&self, signal: Signal) {
+        let program = match self.layers.checked_sub(1) {
+            None => Some(self.leader),
+            // The sandbox stands before it, each process of it with one child.
+            Some(n_between) => process::descendants(self.leader.pid)
+                .into_iter()
+                .nth(n_between),
+        };
+        if let Some(program) = program {
+            program.signal(signal);
+        }
+    }
+
     /// Asks the program to end; what only holds its sandbox is left alone, or the program would have no time.
     pub(super) fn ask_to_end(&self) {
         for process in process::descendants(std::process::id())

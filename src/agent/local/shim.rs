@@ -12,7 +12,7 @@ use rustix::{
 
 use crate::{
     agent::{
-        attempt::{End, How, StopCause, shorten},
+        attempt::{Checkpoint, CheckpointSignal, End, How, StopCause, shorten},
         files::FileError,
         local::{
             attempt_dir::{self, AttemptDir, Host, Outcome, Plan, Status, Wanted},
@@ -91,6 +91,8 @@ struct Shim<'a> {
     paused: Option<Mono>,
     /// Earlier pauses.
     paused_time: Duration,
+    /// When it is to be paused: it saves what it has done meanwhile.
+    pause_at: Option<Mono>,
     stop: Option<Stop>,
     looked: Option<Mono>,
     lease_end: Option<Mono>,
@@ -100,6 +102,8 @@ struct Shim<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Stop {
     cause: StopCause,
+    /// When it is asked to end: it saves what it has done meanwhile. `None` once it was asked.
+    ask_at: Option<Mono>,
     kill_at: Mono,
 }
 
@@ -112,6 +116,7 @@ impl<'a> Shim<'a> {
             started: Mono::now(),
             paused: None,
             paused_time: Duration::ZERO,
+            pause_at: None,
             stop: None,
             looked: None,
             lease_end: None,
@@ -166,7 +171,8 @@ impl<'a> Shim<'a> {
     /// Carries out what the files, the lease and the time limit say.
     fn obey(&mut self, payload: &Payload, now: Mono) -> Result<(), FileError> {
         let has_hint = !attempt_dir::drain(self.control).is_empty();
-        let is_due = self.looked.is_none_or(|last| now.since(last) >= LOOK);
+        let is_due = self.looked.is_none_or(|last| now.since(last) >= LOOK)
+            || self.pause_at.is_some_and(|at| at <= now);
         if has_hint || is_due {
             self.looked = Some(now);
             payload.reap_orphans();
@@ -184,6 +190,7 @@ impl<'a> Shim<'a> {
                 Wanted::Run => self.go_on(payload, now)?,
             }
         }
+        self.ask_if_due(payload, now);
         if self.run_time(now) >= self.plan.task.max_run_time {
             let kill_at = now.after(self.plan.task.stop_grace);
             self.begin_stop(payload, StopCause::TimedOut, kill_at, now);
@@ -192,27 +199,90 @@ impl<'a> Shim<'a> {
     }
 
     fn begin_stop(&mut self, payload: &Payload, cause: StopCause, kill_at: Mono, now: Mono) {
-        if let Some(stop) = &mut self.stop {
-            stop.kill_at = stop.kill_at.min(kill_at);
-            return;
-        }
-        self.stop = Some(Stop { cause, kill_at });
-        if kill_at > now {
-            payload.ask_to_end();
-        }
+        let saving = match cause {
+            StopCause::GoesOn => self.plan.task.checkpoint,
+            StopCause::Ordered | StopCause::SelfFenced | StopCause::TimedOut => None,
+        };
+        let kill_at = self.stop.map_or(kill_at, |stop| stop.kill_at.min(kill_at));
+        let ask_at = match (self.stop, saving) {
+            // It was asked before.
+            (Some(Stop { ask_at: None, .. }), _) => None,
+            (
+                Some(Stop {
+                    ask_at: Some(at), ..
+                }),
+                Some(_),
+            ) => Some(at),
+            (None, Some(checkpoint)) => {
+                self.save(payload, checkpoint);
+                payload.signal(Signal::CONT);
+                Some(now.after(checkpoint.grace).min(kill_at))
+            }
+            (_, None) => {
+                if now < kill_at {
+                    payload.ask_to_end();
+                }
+                None
+            }
+        };
+        let cause = match self.stop {
+            Some(stop) if stop.cause != StopCause::GoesOn => stop.cause,
+            _ => cause,
+        };
+        self.stop = Some(Stop {
+            cause,
+            ask_at,
+            kill_at,
+        });
+        self.pause_at = None;
         self.end_pause(now);
+    }
+
+    /// Asks a program to end that has had its time to save what it has done.
+    fn ask_if_due(&mut self, payload: &Payload, now: Mono) {
+        if let Some(stop) = &mut self.stop
+            && stop.ask_at.is_some_and(|at| at <= now)
+        {
+            stop.ask_at = None;
+            if now < stop.kill_at {
+                payload.ask_to_end();
+            }
+        }
+    }
+
+    /// Tells the program to save what it has done.
+    fn save(&self, payload: &Payload, checkpoint: Checkpoint) {
+        payload.signal_program(match checkpoint.signal {
+            CheckpointSignal::Usr1 => Signal::USR1,
+            CheckpointSignal::Usr2 => Signal::USR2,
+            CheckpointSignal::Hup => Signal::HUP,
+        });
     }
 
     fn pause(&mut self, payload: &Payload, now: Mono) -> Result<(), FileError> {
         if self.stop.is_some() || self.paused.is_some() {
             return Ok(());
         }
+        let pause_at = match (self.pause_at, self.plan.task.checkpoint) {
+            (Some(at), _) => at,
+            (None, Some(checkpoint)) => {
+                self.save(payload, checkpoint);
+                now.after(checkpoint.grace)
+            }
+            (None, None) => now,
+        };
+        if now < pause_at {
+            self.pause_at = Some(pause_at);
+            return Ok(());
+        }
+        self.pause_at = None;
         payload.signal(Signal::STOP);
         self.paused = Some(now);
         self.tell(payload)
     }
 
     fn go_on(&mut self, payload: &Payload, now: Mono) -> Result<(), FileError> {
+        self.pause_at = None;
         if self.stop.is_some() || self.paused.is_none() {
             return Ok(());
         }
@@ -239,7 +309,13 @@ impl<'a> Shim<'a> {
         let time_limit = self.plan.task.max_run_time;
         let time_out = (self.paused.is_none() && self.stop.is_none())
             .then(|| now.after(time_limit.saturating_sub(self.run_time(now))));
-        let deadlines = [self.stop.map(|stop| stop.kill_at), time_out];
+        let asks = self.stop.and_then(|stop| stop.ask_at);
+        let deadlines = [
+            self.stop.map(|stop| stop.kill_at),
+            asks,
+            self.pause_at,
+            time_out,
+        ];
         // A lease that has ended leads to a stop, which has a deadline of its own.
         let lease_end = self.lease_end.filter(|_| self.stop.is_none());
         let until = deadlines

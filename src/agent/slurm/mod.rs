@@ -212,6 +212,7 @@ impl Executor for SlurmExecutor {
     }
 
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
+        self.attempts.go_on(key)?;
         self.attempts.dir(key).prepare(&Plan {
             key,
             task: task.clone(),

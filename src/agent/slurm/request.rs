@@ -179,6 +179,7 @@ mod tests {
             it_power_watts: 2_001,
             max_run_time: Duration::from_secs(90),
             stop_grace: Duration::from_secs(30),
+            checkpoint: None,
         }
     }
 

@@ -188,7 +188,10 @@ fn ended_of(fields: &mut Fields, ended: &v1::AttemptEnded, at: TimeMs) -> Option
         v1::AttemptEnd::StartFailed => AttemptEnd::StartFailed,
         v1::AttemptEnd::SelfFenced => AttemptEnd::SelfFenced,
         v1::AttemptEnd::EngineLost => AttemptEnd::EngineLost,
-        v1::AttemptEnd::Unspecified | v1::AttemptEnd::Declined | v1::AttemptEnd::SiteLost => {
+        v1::AttemptEnd::Unspecified
+        | v1::AttemptEnd::Declined
+        | v1::AttemptEnd::Paused
+        | v1::AttemptEnd::SiteLost => {
             fields.add("end", "is a way in which an agent can see an attempt end");
             return None;
         }

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 
 use super::fields::Fields;
 use crate::{
-    domain::execution::{Execution, FailureClass, RetryPolicy, SiteLostPolicy},
+    domain::execution::{
+        Checkpoint, CheckpointSignal, Execution, FailureClass, PauseMode, RetryPolicy,
+        SiteLostPolicy,
+    },
     limits,
     proto::v1,
 };
@@ -24,6 +27,17 @@ const SITE_LOST: [(v1::SiteLostPolicy, SiteLostPolicy); 3] = [
     (v1::SiteLostPolicy::Requeue, SiteLostPolicy::Requeue),
     (v1::SiteLostPolicy::Wait, SiteLostPolicy::Wait),
     (v1::SiteLostPolicy::Fail, SiteLostPolicy::Fail),
+];
+
+const PAUSE_MODES: [(v1::PauseMode, PauseMode); 2] = [
+    (v1::PauseMode::Suspend, PauseMode::Suspend),
+    (v1::PauseMode::Requeue, PauseMode::Requeue),
+];
+
+const SIGNALS: [(v1::CheckpointSignal, CheckpointSignal); 3] = [
+    (v1::CheckpointSignal::Usr1, CheckpointSignal::Usr1),
+    (v1::CheckpointSignal::Usr2, CheckpointSignal::Usr2),
+    (v1::CheckpointSignal::Hup, CheckpointSignal::Hup),
 ];
 
 /// Reads what runs; `None` when nothing does.
@@ -61,8 +75,30 @@ pub(super) fn execution(
                 Some(grace) => fields.duration_ms("stop_grace", Some(grace)).unwrap_or(0),
                 None => limits::STOP_GRACE_MS_DEFAULT,
             },
+            pause_mode: fields.choice_or(
+                "pause_mode",
+                execution.pause_mode,
+                PauseMode::Suspend,
+                &PAUSE_MODES,
+                |mode| mode.as_str_name(),
+            ),
+            checkpoint: checkpoint(fields, execution.checkpoint.as_ref()),
         }
     }))
+}
+
+fn checkpoint(fields: &mut Fields, checkpoint: Option<&v1::Checkpoint>) -> Option<Checkpoint> {
+    let checkpoint = checkpoint?;
+    fields.within("checkpoint", |fields| {
+        let signal = fields.choice("signal", checkpoint.signal, &SIGNALS, |signal| {
+            signal.as_str_name()
+        });
+        let grace_ms = match &checkpoint.grace {
+            Some(grace) => fields.duration_ms("grace", Some(grace)).unwrap_or(0),
+            None => limits::CHECKPOINT_GRACE_MS_DEFAULT,
+        };
+        signal.map(|signal| Checkpoint { signal, grace_ms })
+    })
 }
 
 fn retry(fields: &mut Fields, retry: Option<&v1::RetryPolicy>) -> RetryPolicy {

@@ -7,9 +7,9 @@ use crate::{
     controller::LeaseTimes,
     domain::{
         attempt::{Attempt, AttemptEnd, Fence},
-        execution::{Execution, FailureClass, SiteLostPolicy},
+        execution::{CheckpointSignal, Execution, FailureClass, PauseMode, SiteLostPolicy},
         ids::SiteId,
-        job::{Active, Job, Phase},
+        job::{Active, Job, Phase, StopCause},
     },
     proto::v1,
     slot::TimeMs,
@@ -61,6 +61,7 @@ fn attempt_end(end: AttemptEnd) -> v1::AttemptEnd {
         AttemptEnd::EngineLost => v1::AttemptEnd::EngineLost,
         AttemptEnd::Declined => v1::AttemptEnd::Declined,
         AttemptEnd::SiteLost => v1::AttemptEnd::SiteLost,
+        AttemptEnd::Paused => v1::AttemptEnd::Paused,
     }
 }
 
@@ -91,6 +92,20 @@ pub(super) fn execution(execution: &Execution) -> v1::Execution {
         .into(),
         at_most_once: execution.at_most_once,
         stop_grace: Some(duration(execution.stop_grace_ms)),
+        pause_mode: match execution.pause_mode {
+            PauseMode::Suspend => v1::PauseMode::Suspend,
+            PauseMode::Requeue => v1::PauseMode::Requeue,
+        }
+        .into(),
+        checkpoint: execution.checkpoint.map(|checkpoint| v1::Checkpoint {
+            signal: match checkpoint.signal {
+                CheckpointSignal::Usr1 => v1::CheckpointSignal::Usr1,
+                CheckpointSignal::Usr2 => v1::CheckpointSignal::Usr2,
+                CheckpointSignal::Hup => v1::CheckpointSignal::Hup,
+            }
+            .into(),
+            grace: Some(duration(checkpoint.grace_ms)),
+        }),
     }
 }
 
@@ -160,5 +175,15 @@ fn order(job: &Job, active: &Active, epoch: u64) -> Option<v1::AttemptOrder> {
         wish: wish.into(),
         offer,
         stop_grace: (wish == v1::AttemptWish::Stop).then(|| duration(execution_of.stop_grace_ms)),
+        goes_on: match active.phase {
+            Phase::Stopping(StopCause::Pause) => true,
+            // Who asks for another start may want a fresh one, unless the program saves what it has done.
+            Phase::Stopping(StopCause::Requeue) => execution_of.checkpoint.is_some(),
+            Phase::Stopping(StopCause::Cancel | StopCause::Deadline)
+            | Phase::Assigned
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Suspended => false,
+        },
     })
 }

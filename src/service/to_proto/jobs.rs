@@ -160,6 +160,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::SiteBack => v1::ChangeCause::SiteBack,
         ChangeCause::SiteLost => v1::ChangeCause::SiteLost,
         ChangeCause::Requeued => v1::ChangeCause::Requeued,
+        ChangeCause::Paused => v1::ChangeCause::Paused,
         ChangeCause::MadeRoom => v1::ChangeCause::MadeRoom,
         ChangeCause::Sweep => v1::ChangeCause::Sweep,
     }

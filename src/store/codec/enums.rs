@@ -47,6 +47,7 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::Requeued => Wire::Requeued,
         ChangeCause::MadeRoom => Wire::MadeRoom,
         ChangeCause::Sweep => Wire::Sweep,
+        ChangeCause::Paused => Wire::Paused,
     };
     wire.into()
 }
@@ -85,6 +86,7 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::Requeued => Ok(ChangeCause::Requeued),
         Wire::MadeRoom => Ok(ChangeCause::MadeRoom),
         Wire::Sweep => Ok(ChangeCause::Sweep),
+        Wire::Paused => Ok(ChangeCause::Paused),
     }
 }
 

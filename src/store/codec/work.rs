@@ -8,7 +8,10 @@ use crate::{
     domain::{
         agent::{Agent, Evidence, Member, Token},
         attempt::{Attempt, AttemptEnd, Ended, Fence, Work},
-        execution::{Execution, FailureClass, RetryPolicy, SiteLostPolicy},
+        execution::{
+            Checkpoint, CheckpointSignal, Execution, FailureClass, PauseMode, RetryPolicy,
+            SiteLostPolicy,
+        },
         ids::Revision,
         interner::Interner,
         job::{Active, Pause, Phase, StopCause},
@@ -40,6 +43,8 @@ pub(super) fn encode_execution(execution: &Execution) -> journal_v1::Execution {
         on_site_lost,
         at_most_once,
         stop_grace_ms,
+        pause_mode,
+        checkpoint,
     } = execution;
     let environment = environment.iter().flat_map(|(name, value)| [name, value]);
     journal_v1::Execution {
@@ -60,6 +65,14 @@ pub(super) fn encode_execution(execution: &Execution) -> journal_v1::Execution {
         },
         at_most_once: *at_most_once,
         stop_grace_ms: *stop_grace_ms,
+        pause_requeues: *pause_mode == PauseMode::Requeue,
+        checkpoint_signal: match checkpoint.map(|checkpoint| checkpoint.signal) {
+            None => 0,
+            Some(CheckpointSignal::Usr1) => 1,
+            Some(CheckpointSignal::Usr2) => 2,
+            Some(CheckpointSignal::Hup) => 3,
+        },
+        checkpoint_grace_ms: checkpoint.map_or(0, |checkpoint| checkpoint.grace_ms),
     }
 }
 
@@ -100,7 +113,26 @@ pub(super) fn decode_execution(wire: &journal_v1::Execution) -> Result<Execution
         },
         at_most_once: wire.at_most_once,
         stop_grace_ms: wire.stop_grace_ms,
+        pause_mode: match wire.pause_requeues {
+            false => PauseMode::Suspend,
+            true => PauseMode::Requeue,
+        },
+        checkpoint: decode_checkpoint(wire)?,
     })
+}
+
+fn decode_checkpoint(wire: &journal_v1::Execution) -> Result<Option<Checkpoint>, DecodeError> {
+    let signal = match (wire.checkpoint_signal, wire.checkpoint_grace_ms) {
+        (0, 0) => return Ok(None),
+        (1, _) => CheckpointSignal::Usr1,
+        (2, _) => CheckpointSignal::Usr2,
+        (3, _) => CheckpointSignal::Hup,
+        _ => return Err(FieldProblem::OutOfRange).at("checkpoint_signal"),
+    };
+    Ok(Some(Checkpoint {
+        signal,
+        grace_ms: wire.checkpoint_grace_ms,
+    }))
 }
 
 fn class_number(class: FailureClass) -> u32 {
@@ -125,6 +157,7 @@ pub(super) fn encode_active(active: &Active) -> journal_v1::AtSite {
             Phase::Stopping(StopCause::Cancel) => 1,
             Phase::Stopping(StopCause::Deadline) => 2,
             Phase::Stopping(StopCause::Requeue) => 3,
+            Phase::Stopping(StopCause::Pause) => 4,
             Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => 0,
         },
         is_silent: active.is_silent,
@@ -142,6 +175,7 @@ pub(super) fn decode_active(
         (Phase::Stopping(_), 1) => Phase::Stopping(StopCause::Cancel),
         (Phase::Stopping(_), 2) => Phase::Stopping(StopCause::Deadline),
         (Phase::Stopping(_), 3) => Phase::Stopping(StopCause::Requeue),
+        (Phase::Stopping(_), 4) => Phase::Stopping(StopCause::Pause),
         (Phase::Stopping(_), _) => {
             return Err(FieldProblem::OutOfRange).at("at_site.stop_cause");
         }
@@ -244,6 +278,7 @@ fn encode_ended(ended: &Ended) -> journal_v1::Ended {
         AttemptEnd::EngineLost => (8, 0),
         AttemptEnd::Declined => (9, 0),
         AttemptEnd::SiteLost => (10, 0),
+        AttemptEnd::Paused => (11, 0),
     };
     journal_v1::Ended {
         at_ms: ended.at.0,
@@ -268,6 +303,7 @@ fn decode_ended(wire: &journal_v1::Ended) -> Result<Ended, DecodeError> {
         (8, 0) => AttemptEnd::EngineLost,
         (9, 0) => AttemptEnd::Declined,
         (10, 0) => AttemptEnd::SiteLost,
+        (11, 0) => AttemptEnd::Paused,
         _ => return Err(FieldProblem::OutOfRange).at("end"),
     };
     Ok(Ended {

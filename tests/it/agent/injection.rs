@@ -135,6 +135,7 @@ fn names_that_are_no_names_are_not_taken() {
         wish: AttemptWish::Run.into(),
         offer: Some(program(&["true"])),
         stop_grace: None,
+        goes_on: false,
     };
     site.server
         .change(|state| state.raw_orders = raw.iter().map(order).collect());

@@ -4,6 +4,7 @@
 
 mod faults;
 pub(crate) mod injection;
+mod pauses;
 pub(crate) mod process;
 mod runs;
 mod sandbox;

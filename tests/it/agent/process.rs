@@ -220,6 +220,11 @@ fn stat(pid: u32, field: usize) -> Option<String> {
     rest.split(' ').nth(field).map(str::to_owned)
 }
 
+/// The letter by which the kernel says what a process does; `None` when there is no such process.
+pub(crate) fn process_state(pid: u32) -> Option<String> {
+    stat(pid, 0)
+}
+
 /// Whether a process lives.
 pub(crate) fn lives(pid: u32) -> bool {
     stat(pid, 0).is_some_and(|state| state != "Z")

@@ -141,6 +141,7 @@ impl ScriptedServer {
             wish: AttemptWish::Run.into(),
             offer: Some(offer),
             stop_grace: None,
+            goes_on: false,
         };
         self.change(|state| state.orders.insert(key, order));
     }
@@ -151,6 +152,16 @@ impl ScriptedServer {
             let order = state.orders.get_mut(&key).unwrap();
             order.wish = wish.into();
             order.stop_grace = grace.map(|grace| grace.try_into().unwrap());
+        });
+    }
+
+    /// Orders that an attempt be stopped whose job goes on later.
+    pub(super) fn pause(&self, key: Key, grace: Duration) {
+        self.change(|state| {
+            let order = state.orders.get_mut(&key).unwrap();
+            order.wish = AttemptWish::Stop.into();
+            order.stop_grace = Some(grace.try_into().unwrap());
+            order.goes_on = true;
         });
     }
 

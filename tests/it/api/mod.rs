@@ -13,6 +13,7 @@ mod forecasts;
 mod limits;
 mod links;
 mod listing;
+mod pauses;
 mod plan;
 mod priority;
 mod quote_explain;

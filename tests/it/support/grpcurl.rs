@@ -27,6 +27,7 @@ pub(crate) struct Grpcurl {
     method: String,
     input: String,
     flags: Vec<String>,
+    is_plain: bool,
 }
 
 /// What became of a call.
@@ -60,7 +61,14 @@ impl Grpcurl {
             method,
             input: String::new(),
             flags: Vec::new(),
+            is_plain: true,
         }
+    }
+
+    /// Speaks TLS; which certificates is said by flags.
+    pub(crate) fn encrypted(mut self) -> Self {
+        self.is_plain = false;
+        self
     }
 
     /// Adds a message; several make a client stream.
@@ -88,7 +96,8 @@ impl Grpcurl {
         input.write_all(self.input.as_bytes()).unwrap();
         input.rewind().unwrap();
         let output = Command::new(program())
-            .args(["-plaintext", "-format-error", "-d", "@"])
+            .args(self.is_plain.then_some("-plaintext"))
+            .args(["-format-error", "-d", "@"])
             .args(&self.flags)
             .arg(format!("127.0.0.1:{}", self.port))
             .arg(&self.method)

@@ -2,7 +2,7 @@
 //!
 //! Its clock stands still until a test moves it, so that every answer can be worked out by hand; its disk outlives it.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use lancang::{
@@ -17,10 +17,16 @@ use lancang::{
         memory::{MemoryDisk, Survivors},
     },
 };
-use tokio::{io::DuplexStream, sync::mpsc};
-use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
+use tokio::{io::DuplexStream, net::TcpListener, sync::mpsc};
+use tokio_stream::{
+    StreamExt,
+    wrappers::{TcpListenerStream, UnboundedReceiverStream},
+};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::Routes,
+    transport::{Channel, Endpoint},
+};
 use uuid::Uuid;
 
 /// Where the clock stands at first: 2026-11-24T00:00:00Z, 08:00 in Yunnan, the start of a slot.
@@ -49,6 +55,7 @@ struct Running {
     /// The server's ends of new pipes.
     pipes: mpsc::UnboundedSender<io::Result<DuplexStream>>,
     channel: Channel,
+    routes: Routes,
 }
 
 /// The options of [`TestServer::start`].
@@ -91,6 +98,18 @@ impl TestServer {
     /// A channel over a connection of its own, with its own flow control.
     pub(crate) async fn connect(&self) -> Channel {
         connect(self.running().pipes.clone()).await
+    }
+
+    /// An address of this machine at which the server listens as well, for programs of their own.
+    pub(crate) async fn listen(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let running = self.running();
+        let server = service::transport().add_routes(running.routes.clone());
+        let stopped = running.stop.clone().cancelled_owned();
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped));
+        address
     }
 
     /// The controller's handle, for what the API does not show.
@@ -166,7 +185,7 @@ impl Running {
         let rim = service::rim(handle.clone(), rim_options).await.unwrap();
         let (pipes, incoming) = mpsc::unbounded_channel();
         let incoming = UnboundedReceiverStream::new(incoming).chain(tokio_stream::pending());
-        let server = service::transport().add_routes(rim.routes);
+        let server = service::transport().add_routes(rim.routes.clone());
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped));
         let channel = connect(pipes.clone()).await;
@@ -176,6 +195,7 @@ impl Running {
             stop,
             pipes,
             channel,
+            routes: rim.routes,
         }
     }
 

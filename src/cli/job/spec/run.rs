@@ -37,6 +37,16 @@ pub(super) struct RunArgs {
     /// Time between SIGTERM and SIGKILL; without it 30s.
     #[arg(long, value_name = "DURATION", requires = "argv", value_parser = time::parse_length)]
     stop_grace: Option<SignedDuration>,
+    /// What becomes of it between two runs: halted where it is (the default), or stopped and begun again in the same
+    /// directory.
+    #[arg(long, value_name = "MODE", requires = "argv", value_parser = words::pause_mode())]
+    pause_mode: Option<v1::PauseMode>,
+    /// Signal by which it is told to save what it has done, before a pause.
+    #[arg(long, value_name = "SIGNAL", requires = "argv", value_parser = words::checkpoint_signal())]
+    checkpoint_signal: Option<v1::CheckpointSignal>,
+    /// Time between that signal and the pause; without it 30s.
+    #[arg(long, value_name = "DURATION", requires = "checkpoint_signal", value_parser = time::parse_length)]
+    checkpoint_grace: Option<SignedDuration>,
     /// Program and arguments; without them the job is only planned, and its client runs it.
     #[arg(last = true, value_name = "PROGRAM")]
     argv: Vec<String>,
@@ -64,6 +74,11 @@ impl RunArgs {
             on_site_lost: self.on_site_lost.unwrap_or_default().into(),
             at_most_once: self.at_most_once,
             stop_grace: self.stop_grace.map(duration_to_proto),
+            pause_mode: self.pause_mode.unwrap_or_default().into(),
+            checkpoint: self.checkpoint_signal.map(|signal| v1::Checkpoint {
+                signal: signal.into(),
+                grace: self.checkpoint_grace.map(duration_to_proto),
+            }),
         }))
     }
 }

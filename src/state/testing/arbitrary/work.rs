@@ -15,7 +15,10 @@ use crate::{
     domain::{
         agent::{Agent, Evidence, Member, Token},
         attempt::{Attempt, AttemptEnd, Ended, Fence, Work},
-        execution::{Execution, FailureClass, RetryPolicy, SiteLostPolicy},
+        execution::{
+            Checkpoint, CheckpointSignal, Execution, FailureClass, PauseMode, RetryPolicy,
+            SiteLostPolicy,
+        },
         ids::{JobId, Revision},
         job::{Active, Pause, Phase, StopCause},
     },
@@ -50,7 +53,18 @@ pub(crate) fn execution() -> impl Strategy<Value = Execution> {
         SiteLostPolicy::Wait,
         SiteLostPolicy::Fail,
     ]);
-    let rest = (any::<bool>(), 0..=limits::STOP_GRACE_MS_MAX);
+    let signal = select(vec![
+        CheckpointSignal::Usr1,
+        CheckpointSignal::Usr2,
+        CheckpointSignal::Hup,
+    ]);
+    let checkpoint = (signal, 0..=limits::CHECKPOINT_GRACE_MS_MAX)
+        .prop_map(|(signal, grace_ms)| Checkpoint { signal, grace_ms });
+    let rest = (
+        any::<bool>(),
+        0..=limits::STOP_GRACE_MS_MAX,
+        option::of(checkpoint),
+    );
     (argv, environment, retry, lost, rest).prop_map(
         |(argv, value, (max_attempts, backoff_ms, retry_on), on_site_lost, rest)| Execution {
             argv: std::iter::once("run").chain(argv).map(Arc::from).collect(),
@@ -67,6 +81,9 @@ pub(crate) fn execution() -> impl Strategy<Value = Execution> {
             on_site_lost,
             at_most_once: rest.0,
             stop_grace_ms: rest.1,
+            // REQUEUE suits only some jobs: cases of its own show it.
+            pause_mode: PauseMode::Suspend,
+            checkpoint: rest.2,
         },
     )
 }
@@ -84,6 +101,7 @@ fn ended() -> impl Strategy<Value = Ended> {
         any::<u8>().prop_map(AttemptEnd::Signalled),
         select(vec![
             AttemptEnd::Stopped,
+            AttemptEnd::Paused,
             AttemptEnd::TimedOut,
             AttemptEnd::OutOfMemory,
             AttemptEnd::StartFailed,
@@ -148,6 +166,7 @@ pub(crate) fn active() -> impl Strategy<Value = Active> {
         Phase::Stopping(StopCause::Cancel),
         Phase::Stopping(StopCause::Deadline),
         Phase::Stopping(StopCause::Requeue),
+        Phase::Stopping(StopCause::Pause),
     ]);
     let pause = option::of(select(vec![Pause::Plan, Pause::User]));
     (placement(), phase, pause, any::<bool>()).prop_map(|(placement, phase, pause, is_silent)| {

@@ -116,6 +116,23 @@ changes! { sizes, SUBMIT, base();
     "weight of cost above a thousandfold": "spec.weights.cost_permille" = 1_000_001;
 }
 
+/// A program that would be accepted at a site with an agent, with one field set.
+fn execution(field: &str, value: Value) -> Value {
+    let mut execution = json!({ "argv": ["/bin/true"] });
+    execution[field] = value;
+    execution
+}
+
+changes! { executions, SUBMIT, base();
+    "no program": "spec.execution" = json!({}) => ["spec.execution.argv"];
+    "unknown pause mode": "spec.execution" = execution("pause_mode", json!(99)) => ["spec.execution.pause_mode"];
+    "attempts that end with pauses for a job in one piece": "spec.execution" = execution("pause_mode", json!("PAUSE_MODE_REQUEUE")) => ["spec.execution.pause_mode"];
+    "checkpoint without a signal": "spec.execution" = execution("checkpoint", json!({})) => ["spec.execution.checkpoint.signal"];
+    "checkpoint by an unknown signal": "spec.execution" = execution("checkpoint", json!({ "signal": 9 })) => ["spec.execution.checkpoint.signal"];
+    "checkpoint of more than an hour": "spec.execution" = execution("checkpoint", json!({ "signal": 1, "grace": "3600.001s" })) => ["spec.execution.checkpoint.grace"];
+    "checkpoint of less than nothing": "spec.execution" = execution("checkpoint", json!({ "signal": 1, "grace": "-1s" })) => ["spec.execution.checkpoint.grace"];
+}
+
 /// An hour between two slots, to be started by a third.
 fn window(earliest: i64, start_by: i64, finish_by: i64) -> Value {
     json!({
@@ -283,7 +300,7 @@ fn keys_names_labels_and_origins_are_checked() {
 fn sizes_and_times_are_checked() {
     check(
         &WORLD.get(),
-        [sizes(), times(), numbers_of_units()].concat(),
+        [sizes(), executions(), times(), numbers_of_units()].concat(),
     );
 }
 

@@ -21,6 +21,8 @@ Examples:
   LANCANG_AGENT_TOKEN=... lancang agent --site kmg-chenggong --server https://lancang.example:50051 \\
     --tls-ca authority.pem --tls-certificate kmg.pem --tls-key kmg.key --dir agent
   lancang agent --site kmg-chenggong --dir agent --sandbox bwrap --log-format json
+  lancang agent --site kmg-chenggong --dir /shared/agent --executor slurm \\
+      --slurm-rest-socket /run/lancang/slurmrestd.sock --slurm-licence kw=1000
 The token is needed once; afterwards the directory knows the agent, and is worth as much as the token.
 Ctrl-C or SIGTERM ends the agent but not the programs: each runs on under a process of its own, and the
 next agent in the same directory finds it again, so that an agent can be replaced by a newer one at any

@@ -10,7 +10,7 @@ mod forecasts;
 mod admin;
 mod agents;
 mod bad_inputs;
-mod readme;
+pub(crate) mod readme;
 
 use std::{
     cell::RefCell,

@@ -23,11 +23,13 @@ const GRPCURL: &str = "target/tools/grpcurl";
 const CARGO: &str = "cargo run --release --";
 const DATA_DIR: &str = "target/lancang-data";
 
-/// Commands of the README that run the server, or this very test.
-const SPECIAL: [&str; 3] = [
+/// Commands of the README that run the server, Slurm (`slurm/site.rs` runs those), or this very test.
+const SPECIAL: [&str; 5] = [
     "cargo run --release -- demo",
     "scripts/test",
     "cargo run --release -- serve --listen 127.0.0.1:50051 --data-dir target/lancang-data",
+    "scripts/slurm-site up /tmp/lancang-slurm 26500 2 16 nobody",
+    "scripts/slurm-site down /tmp/lancang-slurm",
 ];
 
 /// What a command must print; the rest of the command is the README's own affair.
@@ -212,7 +214,7 @@ fn words(text: &str) -> String {
 }
 
 /// The commands in the fenced blocks of the README, a line each.
-fn commands() -> Vec<String> {
+pub(crate) fn commands() -> Vec<String> {
     let root = env!("CARGO_MANIFEST_DIR");
     let text = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
     let blocks = fenced_shell(&text);

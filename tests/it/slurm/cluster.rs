@@ -124,12 +124,6 @@ impl Cluster {
         words.map(str::to_owned).into()
     }
 
-    /// Asks for what is up to be brought up.
-    #[track_caller]
-    pub(super) fn up_again(&self) {
-        self.script(&["up"], &["1", "1", "1"], "");
-    }
-
     /// Starts a daemon again: `ctld`, `rest`, `n1`, ..
     #[track_caller]
     pub(super) fn start_daemon(&self, name: &str) {
@@ -218,7 +212,7 @@ pub(super) fn open_dir() -> TempDir {
     dir
 }
 
-pub(super) fn make_enterable(path: &Path) {
+fn make_enterable(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -237,7 +231,7 @@ fn id(user: &str, which: &str) -> u32 {
 }
 
 /// The first of so many ports in a row that are free now.
-fn free_ports(count: u16) -> u16 {
+pub(super) fn free_ports(count: u16) -> u16 {
     loop {
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = first.local_addr().unwrap().port();

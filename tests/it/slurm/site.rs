@@ -1,12 +1,13 @@
 //! What an agent checks before it trusts a socket, and the script that brings Slurm up.
 
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     process::Command,
 };
 
-use super::cluster::{Cluster, open_dir, text};
+use super::cluster::{free_ports, open_dir, text};
+use crate::{agent::process::until, grpcurl::readme::commands};
 
 #[test]
 fn an_agent_does_not_start_on_a_socket_that_others_reach() {
@@ -53,23 +54,46 @@ fn an_agent_does_not_start_on_a_socket_that_others_reach() {
 }
 
 #[test]
-fn the_site_script_repeats_itself_harmlessly_and_leaves_nothing_behind() {
-    let cluster = Cluster::start(1, "");
-    let before = cluster.client("scontrol", &["ping"]);
-    assert!(before.contains("UP"), "{before}");
-    cluster.up_again();
-    let id = cluster.client(
-        "sbatch",
-        &["--parsable", "-o", "/dev/null", "--wrap", "sleep 1000"],
-    );
-    crate::agent::process::until("it runs", || {
-        let shown = cluster.client("scontrol", &["show", "job", id.trim()]);
-        shown.contains("JobState=RUNNING").then_some(())
+fn the_readme_brings_slurm_up_and_leaves_nothing_behind() {
+    let root = open_dir();
+    let dir = root.path().join("slurm");
+    let port = free_ports(3).to_string();
+    let printed: Vec<String> = commands()
+        .into_iter()
+        .filter(|command| command.starts_with("scripts/slurm-site"))
+        .map(|command| command.replace("/tmp/lancang-slurm", &text(&dir)))
+        .map(|command| command.replace("26500", &port))
+        .collect();
+    let [up, down] = &printed[..] else {
+        panic!("up and down, not {printed:?}");
+    };
+    let run = |command: &str| {
+        // Not a pipe: daemons would keep it open.
+        let log = root.path().join("log");
+        let to = File::create(&log).unwrap();
+        let status = Command::new("sh")
+            .args(["-c", command])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdout(to.try_clone().unwrap())
+            .stderr(to)
+            .status()
+            .unwrap();
+        let said = fs::read_to_string(log).unwrap();
+        assert!(status.success(), "{command}: {said}");
+        said
+    };
+    run(up);
+    assert!(run(up).contains("is up already"));
+    let conf = text(&dir.join("etc/slurm.conf"));
+    let job = "--parsable -o /dev/null --wrap 'sleep 1000'";
+    let id = run(&format!("SLURM_CONF={conf} sbatch {job}"));
+    let show = format!("SLURM_CONF={conf} scontrol show job {id}");
+    until("it runs", || {
+        run(&show).contains("JobState=RUNNING").then_some(())
     });
-    let dir = cluster.dir();
-    drop(cluster);
+    run(down);
     assert!(!dir.exists());
-    let wanted = format!("SLURM_CONF={}", text(&dir.join("etc/slurm.conf")));
+    let wanted = format!("SLURM_CONF={conf}");
     let uses_it = |environ: Vec<u8>| environ.split(|&b| b == 0).any(|v| v == wanted.as_bytes());
     let left = fs::read_dir("/proc")
         .unwrap()

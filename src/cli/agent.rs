@@ -2,7 +2,7 @@
 //!
 //! The token comes from the environment where others can list processes; neither it nor the credential is ever shown.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     agent::{
@@ -100,6 +100,9 @@ struct SlurmArgs {
     /// Licences of Slurm that hold the power cap of the site: a job takes one for each WATTS of its IT power that it begins.
     #[arg(long, value_name = "NAME=WATTS", requires = "slurm_rest_socket", value_parser = slurm::Licence::parse)]
     slurm_licence: Option<slurm::Licence>,
+    /// Minutes that a job may be paused in all: for Slurm its time goes on meanwhile, and at its limit Slurm kills.
+    #[arg(long, value_name = "MINUTES", default_value_t = 0, requires = "slurm_rest_socket", value_parser = clap::value_parser!(u32).range(..=525_600))]
+    slurm_pause_minutes: u32,
 }
 
 impl SlurmArgs {
@@ -113,6 +116,7 @@ impl SlurmArgs {
                 account: self.slurm_account,
                 qos: self.slurm_qos,
                 licence: self.slurm_licence,
+                pause: Duration::from_secs(60 * u64::from(self.slurm_pause_minutes)),
             })),
             (EngineName::Local, Some(_)) => Err(Failure::Usage(
                 "the flags of Slurm need --executor slurm".to_owned(),

@@ -7,6 +7,7 @@ use std::{
     io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -67,8 +68,10 @@ pub(in crate::agent) enum Wanted {
     Run,
     Suspend,
     Stop {
-        /// When it is killed, by the clock of this boot.
+        /// When it is killed, by the clock of the agent's machine.
         kill_at_ms: u64,
+        /// How long after the wish that is, for who does not have that clock.
+        grace_ms: u64,
         cause: StopCause,
     },
 }
@@ -309,10 +312,11 @@ fn nonblocking() -> i32 {
     i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default()
 }
 
-/// When a stop of so much grace kills.
-pub(in crate::agent) fn stop_wanted(kill_at: Mono, cause: StopCause) -> Wanted {
+/// A stop of so much grace from now on.
+pub(in crate::agent) fn stop_wanted(grace: Duration, cause: StopCause) -> Wanted {
     Wanted::Stop {
-        kill_at_ms: kill_at.0,
+        kill_at_ms: Mono::now().after(grace).0,
+        grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
         cause,
     }
 }

@@ -18,7 +18,6 @@ use crate::{
             over,
         },
     },
-    clock::Mono,
     domain::ids::JobId,
     limits,
 };
@@ -83,8 +82,7 @@ impl Attempts {
         let dir = self.dir(key);
         files::make_dir(dir.path())?;
         // First the wish: a shim that gets the claim right now reads it before it begins.
-        let kill_at = Mono::now().after(grace);
-        dir.want(attempt_dir::stop_wanted(kill_at, cause))?;
+        dir.want(attempt_dir::stop_wanted(grace, cause))?;
         if dir.claim()? {
             dir.set_outcome(&over(How::Stopped(cause), "never begun"))?;
         }

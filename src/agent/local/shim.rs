@@ -2,7 +2,17 @@
 //!
 //! It starts the program only with the claim in its hand, and writes the result when nothing of the program lives.
 
-use std::{fs::File, os::fd::AsFd as _, path::Path, time::Duration};
+use std::{
+    fs::File,
+    os::fd::AsFd as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -19,13 +29,19 @@ use crate::{
             payload::{Exit, Payload},
             process,
         },
-        spool::{boot_id, read_lease},
+        spool::LeaseReader,
     },
     clock::Mono,
 };
 
 /// How often the files are read when nobody gives a hint.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a lease of another machine is looked at until it is known how long it lasts.
+const LOOK_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait for that: heartbeats renew a lease far more often.
+const FIRST_MAX: Duration = Duration::from_secs(60);
+/// How long after the end of the lease the thread kills that waits for nothing.
+const GUARD_SLACK: Duration = Duration::from_millis(500);
 
 /// Runs the attempt of a directory to its end, unless somebody else has settled it.
 ///
@@ -45,8 +61,8 @@ pub fn run(path: &Path) -> Result<(), FileError> {
     if !dir.claim()? {
         return Ok(());
     }
-    let shim = Shim::new(&dir, &plan, &control)?;
-    let outcome = match unwanted(&dir)? {
+    let mut shim = Shim::new(&dir, &plan, &control)?;
+    let outcome = match shim.unwanted()? {
         Some(cause) => ended(How::Stopped(cause), "never begun".to_owned()),
         None => match Payload::start(&dir, &plan) {
             Ok(payload) => shim.watch(payload)?,
@@ -71,14 +87,15 @@ fn ended(how: How, message: String) -> Outcome {
     }
 }
 
-/// Why it should not even begin.
-fn unwanted(dir: &AttemptDir) -> Result<Option<StopCause>, FileError> {
-    if let Wanted::Stop { cause, .. } = dir.wanted()? {
-        return Ok(Some(cause));
+/// Kills what the program is made of when the lease has ended and nobody else does: files can be on a disk that hangs.
+fn guard(end_ms: &AtomicU64) {
+    loop {
+        let end = Mono(end_ms.load(Ordering::Relaxed)).after(GUARD_SLACK);
+        if end <= Mono::now() {
+            process::end_descendants(std::process::id());
+        }
+        process::pause(LOOK / 2);
     }
-    let lease = read_lease(dir.agent_dir())?;
-    let holds = lease.is_some_and(|lease| Mono::now() < lease.soft_end());
-    Ok((!holds).then_some(StopCause::SelfFenced))
 }
 
 /// A running attempt.
@@ -95,8 +112,10 @@ struct Shim<'a> {
     pause_at: Option<Mono>,
     stop: Option<Stop>,
     looked: Option<Mono>,
+    lease: LeaseReader,
     lease_end: Option<Mono>,
-    boot_id: String,
+    /// When the lease ends at the latest, for the thread that waits for nothing.
+    guarded_ms: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -119,13 +138,37 @@ impl<'a> Shim<'a> {
             pause_at: None,
             stop: None,
             looked: None,
+            lease: LeaseReader::new()?,
             lease_end: None,
-            boot_id: boot_id()?,
+            guarded_ms: Arc::new(AtomicU64::new(u64::MAX)),
         })
+    }
+
+    /// Why it should not even begin.
+    fn unwanted(&mut self) -> Result<Option<StopCause>, FileError> {
+        let give_up = self.started.after(FIRST_MAX);
+        loop {
+            if let Wanted::Stop { cause, .. } = self.dir.wanted()? {
+                return Ok(Some(cause));
+            }
+            let lease = self.lease.read(self.dir.agent_dir())?;
+            let now = Mono::now();
+            if lease.is_some_and(|lease| now < lease.soft_end()) {
+                self.started = now;
+                return Ok(None);
+            }
+            // That of another machine says nothing before it changes.
+            if !self.lease.is_elsewhere() || give_up <= now {
+                return Ok(Some(StopCause::SelfFenced));
+            }
+            process::pause(LOOK_FIRST);
+        }
     }
 
     /// Stays with the program to its end.
     fn watch(mut self, mut payload: Payload) -> Result<Outcome, FileError> {
+        let guarded_ms = Arc::clone(&self.guarded_ms);
+        thread::spawn(move || guard(&guarded_ms));
         if let Err(error) = self.tell(&payload) {
             payload.finish();
             return Err(error);
@@ -155,7 +198,7 @@ impl<'a> Shim<'a> {
             start_ticks: payload.leader.start_ticks,
             suspended: self.paused.is_some(),
             engine_id: self.engine_id(payload),
-            boot_id: self.boot_id.clone(),
+            boot_id: self.lease.boot_id().to_owned(),
         })
     }
 
@@ -176,15 +219,25 @@ impl<'a> Shim<'a> {
         if has_hint || is_due {
             self.looked = Some(now);
             payload.reap_orphans();
-            let lease = read_lease(self.dir.agent_dir())?;
+            let lease = self.lease.read(self.dir.agent_dir())?;
             self.lease_end = lease.map(|lease| lease.soft_end());
+            let end = lease.map_or(now, |lease| lease.end());
+            self.guarded_ms.store(end.0, Ordering::Relaxed);
             if lease.is_none_or(|lease| lease.soft_end() <= now) {
-                let kill_at = lease.map_or(now, |lease| lease.end());
-                self.begin_stop(payload, StopCause::SelfFenced, kill_at, now);
+                self.begin_stop(payload, StopCause::SelfFenced, end, now);
             }
             match self.dir.wanted()? {
-                Wanted::Stop { kill_at_ms, cause } => {
-                    self.begin_stop(payload, cause, Mono(kill_at_ms), now);
+                Wanted::Stop {
+                    kill_at_ms,
+                    grace_ms,
+                    cause,
+                } => {
+                    // The earliest counts, so that the same wish may be read again.
+                    let kill_at = match self.lease.is_elsewhere() {
+                        true => now.after(Duration::from_millis(grace_ms)),
+                        false => Mono(kill_at_ms),
+                    };
+                    self.begin_stop(payload, cause, kill_at, now);
                 }
                 Wanted::Suspend => self.pause(payload, now)?,
                 Wanted::Run => self.go_on(payload, now)?,

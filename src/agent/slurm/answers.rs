@@ -55,6 +55,7 @@ struct JobAnswer {
     name: Option<String>,
     comment: Option<String>,
     job_state: Option<String>,
+    state_reason: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,7 +85,8 @@ pub(super) fn jobs(body: &[u8], instance: &str) -> Result<Vec<SlurmJob>, serde_j
         is_ours.then_some(SlurmJob {
             key,
             id: job.job_id?,
-            state: JobState::parse(job.job_state.as_deref().unwrap_or_default()),
+            state: JobState::parse(job.job_state.as_deref().unwrap_or_default())
+                .because(job.state_reason.as_deref().unwrap_or_default()),
         })
     });
     Ok(ours.collect())

@@ -52,6 +52,8 @@ pub struct Options {
     pub qos: Option<Name>,
     /// Licences that stand for the power cap of the site.
     pub licence: Option<Licence>,
+    /// Added to the time limit of each job: for Slurm time goes on while a job is paused.
+    pub pause: Duration,
 }
 
 /// A name in Slurm that is safe wherever it stands.

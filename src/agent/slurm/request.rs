@@ -35,7 +35,7 @@ impl Ask {
     /// What a task needs.
     pub(super) fn new(task: &Task, options: &Options) -> Self {
         let cpus = u64::from(task.task_count) * u64::from(task.cpu_cores);
-        let time = task.max_run_time + task.stop_grace + TIME_SLACK;
+        let time = task.max_run_time + task.stop_grace + TIME_SLACK + options.pause;
         let licence = options.licence.as_ref();
         Self {
             tasks: task.task_count,
@@ -164,6 +164,7 @@ mod tests {
             account: None,
             qos: None,
             licence: Some(Licence::parse("kw=1000").unwrap()),
+            pause: Duration::from_secs(600),
         }
     }
 
@@ -203,7 +204,7 @@ mod tests {
                 "cpus_per_task": 4,
                 "memory_per_cpu": 84,
                 "gpus_per_task": "2",
-                "time_limit": 3,
+                "time_limit": 13,
                 "licenses": "kw:3",
                 "no_requeue": true,
                 "dependency": "singleton",

@@ -31,6 +31,8 @@ pub(super) enum JobState {
     Over(Ending),
     /// It waits.
     Waiting,
+    /// It waits for what will not come.
+    Stuck,
     /// A state of a later version of Slurm.
     Unknown,
     /// It is stopped, and holds what it has.
@@ -69,6 +71,18 @@ impl JobState {
             "PREEMPTED" => Self::Over(Ending::Preempted),
             "NODE_FAIL" | "BOOT_FAIL" => Self::Over(Ending::NodeLost),
             _ => Self::Unknown,
+        }
+    }
+
+    /// The same for a job of which Slurm says why it waits.
+    pub(super) fn because(self, reason: &str) -> Self {
+        match (self, reason) {
+            (
+                Self::Waiting,
+                "BadConstraints" | "PartitionConfig" | "PartitionNodeLimit" | "PartitionTimeLimit"
+                | "InvalidAccount" | "InvalidQOS",
+            ) => Self::Stuck,
+            (state, _) => state,
         }
     }
 }
@@ -139,7 +153,7 @@ pub(super) fn decide(facts: &Facts, now: Mono) -> Step {
 fn over(end: &End, told: Told) -> Step {
     match told {
         // Never begun, but still in the queue: it would only find the claim taken.
-        Told::Job(id, JobState::Waiting) => Step::Cancel(id),
+        Told::Job(id, JobState::Waiting | JobState::Stuck) => Step::Cancel(id),
         // What it holds is not free before Slurm says so.
         Told::Job(_, JobState::Holding | JobState::Suspended) | Told::TooOld => Step::Wait,
         // The kernel killed it; only Slurm saw why.
@@ -158,6 +172,10 @@ fn over(end: &End, told: Told) -> Step {
 fn unclaimed(facts: &Facts) -> Step {
     let ending = match facts.told {
         Told::Absent if facts.is_asked => return Step::Submit,
+        Told::Job(_, JobState::Stuck) => {
+            let message = "Slurm takes it and says that it can never start: it asks for more than the partition has";
+            return Step::SettleUnbegun(How::StartFailed, message);
+        }
         Told::Job(_, JobState::Over(ending)) => ending,
         Told::Absent | Told::Nothing | Told::TooOld | Told::Job(..) => return Step::Wait,
     };
@@ -182,7 +200,10 @@ fn dead(facts: &Facts, now: Mono) -> Step {
         Told::Nothing | Told::TooOld | Told::Job(_, JobState::Unknown) => {
             return Step::Say(Seen::Unknown);
         }
-        Told::Job(id, JobState::Waiting | JobState::Holding | JobState::Suspended) => {
+        Told::Job(
+            id,
+            JobState::Waiting | JobState::Stuck | JobState::Holding | JobState::Suspended,
+        ) => {
             let is_stuck = facts
                 .dead_since
                 .is_some_and(|since| since.after(CANCEL_AFTER) <= now);
@@ -291,6 +312,7 @@ mod tests {
         ];
         let states = [
             JobState::Waiting,
+            JobState::Stuck,
             JobState::Unknown,
             JobState::Suspended,
             JobState::Holding,
@@ -327,6 +349,11 @@ mod tests {
         ] {
             assert_eq!(JobState::parse(name), state, "{name}");
         }
+        let pending = JobState::parse("PENDING");
+        assert_eq!(pending.because("Resources"), JobState::Waiting);
+        assert_eq!(pending.because("PartitionTimeLimit"), JobState::Stuck);
+        let running = JobState::parse("RUNNING");
+        assert_eq!(running.because("PartitionTimeLimit"), JobState::Holding);
     }
 
     #[test]
@@ -403,7 +430,7 @@ mod tests {
     fn what_ended_in_slurm_without_a_claim_never_begins() {
         for told in all_told() {
             let step = decide(&facts(Stand::Unclaimed, told), NOW);
-            let is_over = matches!(told, Told::Job(_, JobState::Over(_)));
+            let is_over = matches!(told, Told::Job(_, JobState::Over(_) | JobState::Stuck));
             let is_settled = matches!(step, Step::SettleUnbegun(..));
             assert_eq!(is_settled, is_over, "{told:?}: {step:?}");
         }
@@ -428,6 +455,7 @@ mod tests {
         let stop = |kill_at: Mono, told| Facts {
             wanted: Wanted::Stop {
                 kill_at_ms: kill_at.0,
+                grace_ms: 0,
                 cause: StopCause::Ordered,
             },
             ..facts(Stand::Alive(Some(status())), told)

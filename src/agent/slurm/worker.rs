@@ -437,7 +437,8 @@ impl Worker {
     fn cancel_strays(&mut self) {
         let watches = self.shared.lock();
         for (key, &(id, state)) in &self.list.jobs {
-            if state == JobState::Waiting && !watches.contains_key(key) {
+            let waits = matches!(state, JobState::Waiting | JobState::Stuck);
+            if waits && !watches.contains_key(key) {
                 self.cancels.insert(id);
             }
         }

@@ -25,6 +25,7 @@ const USER: &str = "nobody";
 pub(super) struct Cluster {
     root: TempDir,
     operator: Option<Operator>,
+    is_elsewhere: bool,
 }
 
 /// Somebody who lets nodes work again. A slurmctld that dies within moments of a start has forgotten it; it starts the job
@@ -61,9 +62,21 @@ impl Cluster {
     /// A Slurm of some nodes with 16 cores each; `conf` are more lines of its configuration.
     #[track_caller]
     pub(super) fn start(n_nodes: u16, conf: &str) -> Self {
+        Self::start_with(n_nodes, conf, false)
+    }
+
+    /// The same with nodes that pass for other machines.
+    #[track_caller]
+    pub(super) fn start_elsewhere(n_nodes: u16, conf: &str) -> Self {
+        Self::start_with(n_nodes, conf, true)
+    }
+
+    #[track_caller]
+    fn start_with(n_nodes: u16, conf: &str, is_elsewhere: bool) -> Self {
         let mut cluster = Self {
             root: open_dir(),
             operator: None,
+            is_elsewhere,
         };
         // What the agent starts, where its user and the nodes get at it.
         let copied = Command::new("cp")
@@ -173,6 +186,10 @@ impl Cluster {
             .arg(self.dir())
             .args(after)
             .env("SLURM_SITE_CONF", conf)
+            .env(
+                "SLURM_SITE_ELSEWHERE",
+                u8::from(self.is_elsewhere).to_string(),
+            )
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .status()

@@ -112,3 +112,38 @@ fn a_node_that_slurm_lost_is_no_end_while_the_program_runs() {
     assert!(!lives(pid));
     assert_eq!(site.read(A, "work/side"), "once\n");
 }
+
+#[test]
+fn on_another_machine_a_program_runs_by_the_lease_and_stops_with_its_grace() {
+    let cluster = Cluster::start_elsewhere(1, "");
+    let mut site = cluster.site(&[]);
+    site.server
+        .change(|state| state.stop_after = Duration::from_secs(6));
+    site.start_agent();
+    let script = "trap 'echo bye > bye; exit 0' TERM; echo $$ > pid; while :; do sleep 0.05; done";
+    site.server.offer(A, shell(script));
+    site.server.started(A);
+    // It has a clock of its own.
+    let status = site.read(A, "status.json");
+    let own = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(
+        !status.is_empty() && !status.contains(own.trim()),
+        "{status}"
+    );
+    site.server
+        .wish(A, AttemptWish::Stop, Some(Duration::from_secs(20)));
+    assert_eq!(site.server.ended(A).end(), AttemptEnd::Stopped);
+    assert_eq!(site.read(A, "work/bye"), "bye\n");
+
+    // Nobody renews the lease any more.
+    site.server.offer(B, shell(COUNTED));
+    site.server.started(B);
+    let pid: u32 = site.read(B, "work/pid").trim().parse().unwrap();
+    site.kill_agent();
+    until("it ends", || (!lives(pid)).then_some(()));
+    until("its result is there", || {
+        site.read(B, "result.json")
+            .contains("self_fenced")
+            .then_some(())
+    });
+}

@@ -137,8 +137,17 @@ fn what_slurm_refuses_fails_and_time_and_memory_are_bounded() {
     assert!(ended.message.contains("license"), "{ended:?}");
     drop(site);
 
-    let mut site = cluster.site(&[]);
+    let mut site = cluster.site(&["--slurm-pause-minutes", "5"]);
     site.start_agent();
+    // Slurm takes what no node of the partition can ever hold.
+    let mut wide = program(&["true"]);
+    wide.task_count = 17;
+    site.server.offer(D, wide);
+    let ended = site.server.ended(D);
+    assert_eq!(ended.end(), AttemptEnd::StartFailed, "{ended:?}");
+    until("it leaves the queue", || {
+        cluster.client("squeue", &["-h"]).is_empty().then_some(())
+    });
     let mut endless = shell("while :; do :; done");
     endless.max_run_time = Some(prost_types::Duration {
         seconds: 1,

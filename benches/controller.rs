@@ -22,6 +22,7 @@ use lancang::{
         job::{ClientPlace, Flexibility, JobSpec, Origin, TaskResources, Timing},
         latency::{City, LatencyZone, NetworkPath, RoundTrip, RttQuantile},
         outlook::Confidence,
+        restriction::Restrictions,
         site::{Country, Pool, Site, Supply, SupplyKind},
     },
     limits,
@@ -102,6 +103,7 @@ fn site(i: usize) -> Site {
         grid_marginal_mg_per_kwh: vec![],
         tariff: vec![],
         cordon: None,
+        restrictions: Restrictions::default(),
         created_at: TimeMs(0),
         updated_at: TimeMs(0),
         revision: Revision(1),
@@ -173,6 +175,7 @@ fn submission(id: u64, spec: JobSpec) -> Submission {
         spec: Arc::new(spec),
         hold: false,
         quote: None,
+        retry_of: None,
     }
 }
 

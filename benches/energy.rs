@@ -11,6 +11,7 @@ use lancang::{
     domain::{
         forecast::{Band, ForecastId, ForecastIssue, ForecastProduct},
         ids::{Revision, SiteId, SupplyId},
+        restriction::Restrictions,
         site::{Country, Site, Supply, SupplyKind, TariffPeriod},
     },
     energy::outlook::{Window, site_outlook},
@@ -116,6 +117,7 @@ fn site() -> Site {
             period(1_080, 1_440, 385_000),
         ],
         cordon: None,
+        restrictions: Restrictions::default(),
         created_at: TimeMs(0),
         updated_at: TimeMs(0),
         revision: Revision(1),

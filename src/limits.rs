@@ -236,6 +236,18 @@ pub const AGENT_EVENTS_MAX: usize = 65_536;
 pub const AGENT_USED_FENCES_MAX: usize = 65_536;
 /// Ended attempts whose files an agent keeps for a look at their logs; the oldest go first.
 pub const AGENT_ENDED_KEPT_MAX: usize = 256;
+/// Time for which an agent keeps the files of an ended attempt, seconds: a week, so that a failure of Friday can be read on Monday.
+pub const AGENT_ENDED_KEPT_SECONDS_MAX: u64 = 7 * 86_400;
+/// Bytes of logs in one message: several of them stay below what a heartbeat may wait for on a slow line.
+pub const LOG_CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Chunks that wait for one reader of logs; a reader costs so many and one more on its way.
+pub const LOG_CHUNKS_WAITING_MAX: usize = 2;
+/// Readers of logs at once.
+pub const LOG_READERS_MAX: usize = 256;
+/// Readers of logs at once whose attempts are at one site.
+pub const LOG_READERS_PER_AGENT_MAX: usize = 16;
+/// Lines before the end that a reader of logs can ask for: more than the files hold of any but the shortest lines.
+pub const LOG_TAIL_LINES_MAX: u32 = 1_000_000;
 /// Directories that an agent keeps for jobs that go on after a pause; beyond it those of the oldest jobs go.
 pub const AGENT_PAUSED_KEPT_MAX: usize = 1_024;
 /// Bytes of an agent's journal after which it is written anew, when that makes it much shorter.

@@ -5,6 +5,7 @@
 pub mod attempt;
 pub mod book;
 pub mod orders;
+pub mod logs;
 pub mod core;
 pub mod files;
 pub mod spool;

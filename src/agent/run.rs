@@ -17,6 +17,7 @@ use crate::{
         executor::{EngineEvent, Executor, ExecutorError},
         files::FileError,
         local::{LocalError, LocalExecutor, SandboxChoice},
+        logs::Logs,
         report::report,
         session::{Session, SessionEvent},
         slurm::{self, SlurmError, SlurmExecutor},
@@ -119,6 +120,7 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
             token: token.clone(),
             reports,
             events: session_events,
+            logs: Logs::of_agent(&settings.dir),
             problems: Vec::new(),
         }
         .run(),

@@ -8,7 +8,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{self, Instant, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     agent::{
+        logs::Logs,
         orders::{self, Orders},
         spool::{Identity, Secret},
     },
@@ -65,6 +66,8 @@ pub struct Session {
     pub reports: watch::Receiver<Arc<v1::AgentReport>>,
     /// Where orders go.
     pub events: mpsc::Sender<SessionEvent>,
+    /// What programs have written.
+    pub logs: Logs,
     /// What was wrong with the last orders: orders repeat, and what is wrong with them is said once.
     pub problems: Vec<String>,
 }
@@ -211,7 +214,14 @@ impl Session {
         let (outgoing, messages) = mpsc::channel(1);
         let mut sent = Sent::default();
         self.report(&outgoing, &mut sent).await?;
-        let request = authorized(ReceiverStream::new(messages), authorization);
+        let (wanted, chunks) = self.serve_logs();
+        // Taken in turns, so that a heartbeat waits for one piece of a log at most.
+        let chunks = ReceiverStream::new(chunks).map(|chunk| v1::SessionRequest {
+            report: None,
+            log_chunks: vec![chunk],
+        });
+        let outgoing_all = ReceiverStream::new(messages).merge(chunks);
+        let request = authorized(outgoing_all, authorization);
         let opened = within(PATIENCE, client.session(request)).await?;
         let mut incoming = opened.map_err(broken)?.into_inner();
         let mut heartbeat = FIRST_HEARTBEAT;
@@ -224,6 +234,9 @@ impl Session {
                     let Some(message) = message.map_err(broken)? else {
                         return Err(Broken::Retry("the server ended the stream".to_owned()));
                     };
+                    if let Some(reads) = message.log_reads {
+                        wanted.send_replace(reads);
+                    }
                     if let Some(orders) = self.read(message.orders, &mut sent) {
                         in_touch(has_orders);
                         heard = Instant::now();
@@ -259,7 +272,10 @@ impl Session {
             return Err(Broken::Retry("the server does not read".to_owned()));
         };
         let report = Some(sent.stamp(&self.reports.borrow_and_update()));
-        room.send(v1::SessionRequest { report });
+        room.send(v1::SessionRequest {
+            report,
+            log_chunks: Vec::new(),
+        });
         Ok(())
     }
 
@@ -273,11 +289,14 @@ impl Session {
         let end = Instant::now() + POLL_TIME;
         let mut sent = Sent::default();
         let mut heartbeat = FIRST_HEARTBEAT;
+        let (wanted, mut chunks) = self.serve_logs();
+        let mut log_chunks = Vec::new();
         while Instant::now() < end {
             let report = sent.stamp(&self.reports.borrow_and_update());
             let number = report.report_number;
             let message = v1::PollRequest {
                 report: Some(report),
+                log_chunks: std::mem::take(&mut log_chunks),
             };
             let call = client.poll(authorized(message, authorization));
             let answer = within(PATIENCE, call).await?.map_err(broken)?.into_inner();
@@ -291,11 +310,24 @@ impl Session {
                 heartbeat = orders.heartbeat;
                 self.send(SessionEvent::Orders(orders)).await?;
             }
-            if let Ok(changed) = timeout(heartbeat, self.reports.changed()).await {
-                changed.map_err(|_| Broken::Gone)?;
+            if let Some(reads) = answer.log_reads {
+                wanted.send_replace(reads);
+            }
+            tokio::select! {
+                changed = self.reports.changed() => changed.map_err(|_| Broken::Gone)?,
+                Some(chunk) = chunks.recv() => log_chunks.push(chunk),
+                () = time::sleep_until(Instant::now() + heartbeat) => {}
             }
         }
         Ok(())
+    }
+
+    /// Answers reads of logs for as long as both ends that it gives are kept.
+    fn serve_logs(&self) -> (watch::Sender<v1::LogReads>, mpsc::Receiver<v1::LogChunk>) {
+        let (wanted, reads) = watch::channel(v1::LogReads::default());
+        let (answers, chunks) = mpsc::channel(1);
+        tokio::spawn(self.logs.clone().serve(reads, answers));
+        (wanted, chunks)
     }
 
     /// Orders that can be used.

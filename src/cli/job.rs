@@ -1,10 +1,11 @@
-//! Verbs of `lancang job`: submit, quote, read, watch, explain and change jobs.
+//! Verbs of `lancang job`: submit, quote, read, watch, explain and change jobs, and read their logs.
 //!
 //! One file a group of verbs; each verb is one call and one answer shown.
 
 use crate::cli::{client::ClientArgs, failure::Failure};
 
 mod change;
+mod logs;
 mod read;
 mod spec;
 mod submit;
@@ -37,11 +38,17 @@ enum JobVerb {
     /// Print every change of jobs as it happens, and resume after a broken connection.
     #[command(after_long_help = watch::EXAMPLES)]
     Watch(watch::WatchArgs),
+    /// Show what a job's program has written, and with -f what it writes.
+    #[command(after_long_help = logs::EXAMPLES)]
+    Logs(logs::LogsArgs),
     /// Say why a job is where it is, why not elsewhere, and why not yet.
     Explain(read::ExplainArgs),
     /// Change a job that has not started; it is planned anew.
     #[command(after_long_help = change::UPDATE_EXAMPLES)]
     Update(Box<change::UpdateArgs>),
+    /// Submit a job that has ended once more, as a new job.
+    #[command(after_long_help = change::RESUBMIT_EXAMPLES)]
+    Resubmit(Box<change::ResubmitArgs>),
     /// Take a job out of the plan until it is released.
     Hold(change::ReasonArgs),
     /// Put a held job back into the plan.
@@ -65,8 +72,10 @@ pub(crate) async fn run(args: JobArgs) -> Result<(), Failure> {
         JobVerb::Get(args) => read::get(&client, args).await,
         JobVerb::List(args) => read::list(&client, args).await,
         JobVerb::Watch(args) => watch::run(&client, args).await,
+        JobVerb::Logs(args) => logs::run(&client, args).await,
         JobVerb::Explain(args) => read::explain(&client, args).await,
         JobVerb::Update(args) => change::update(&client, *args).await,
+        JobVerb::Resubmit(args) => change::resubmit(&client, *args).await,
         JobVerb::Hold(args) => change::hold(&client, args).await,
         JobVerb::Release(args) => change::release(&client, args).await,
         JobVerb::Cancel(args) => change::cancel(&client, args).await,

@@ -16,6 +16,7 @@ mod output;
 mod input;
 mod render;
 mod client;
+mod watch;
 mod tls;
 mod bulk;
 mod job;
@@ -196,6 +197,9 @@ mod tests {
             "lancang job submit --file - --all-or-nothing",
             "lancang job watch --initial --time-zone -03:00",
             "lancang job cancel j --reason gone --etag e",
+            "lancang job logs j -f --tail 20 --stderr",
+            "lancang job logs j --attempt 2 --since-offset 5 --raw",
+            "lancang job resubmit j --deadline 1d --hold",
             "lancang site cordon dli-dali --reason maintenance",
             "lancang latency put --file x.csv",
             "lancang backtest --scenario d --out e -o json",
@@ -237,6 +241,10 @@ mod tests {
             "lancang job quote --file f --min-green 80%",
             "lancang job quote --file f --data-class none",
             "lancang job watch --initial --after 5",
+            "lancang job logs",
+            "lancang job logs j --stdout --stderr",
+            "lancang job logs j --tail 5 --since-offset 5",
+            "lancang job resubmit",
             "lancang forecast get",
             "lancang forecast get --id i --supply s",
             "lancang forecast put --file f --time-shift 1h --first-day today",

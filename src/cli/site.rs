@@ -1,6 +1,8 @@
-//! Verbs of `lancang site`: create, read, change, cordon.
+//! Verbs of `lancang site`: create, read, change, cordon, drain, watch.
 //!
 //! An update names exactly the fields whose flags were given, or those of `--mask` with a file.
+
+mod drain;
 
 use std::path::PathBuf;
 
@@ -56,7 +58,13 @@ enum SiteVerb {
     Update(UpdateArgs),
     /// Stop new work at a site and move away what has not started.
     Cordon(CordonArgs),
-    /// Let a site take work again.
+    /// Empty a site: move away what has not begun, and say what becomes of what has.
+    #[command(after_long_help = drain::DRAIN_EXAMPLES)]
+    Drain(drain::DrainArgs),
+    /// Show changes of sites, and what is left of those that are drained.
+    #[command(after_long_help = drain::WATCH_EXAMPLES)]
+    Watch(drain::WatchArgs),
+    /// Let a site take work again; ends a drain.
     Uncordon(NameArgs),
     /// Make a token by which one agent can enroll as the agent of a site.
     #[command(after_long_help = TOKEN_EXAMPLES)]
@@ -137,6 +145,8 @@ pub(crate) async fn run(args: SiteArgs) -> Result<(), Failure> {
         SiteVerb::List(page) => list(&client, page).await,
         SiteVerb::Update(args) => update(&client, args).await,
         SiteVerb::Cordon(args) => cordon(&client, args).await,
+        SiteVerb::Drain(args) => drain::drain(&client, args).await,
+        SiteVerb::Watch(args) => drain::watch(&client, args).await,
         SiteVerb::Uncordon(args) => uncordon(&client, args).await,
         SiteVerb::Token(args) => token(&client, args).await,
     }

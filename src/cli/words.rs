@@ -38,6 +38,7 @@ const QUANTILES: [&str; 2] = ["p50", "p95"];
 const PAUSE_MODES: [&str; 2] = ["suspend", "requeue"];
 const CHECKPOINT_SIGNALS: [&str; 3] = ["usr1", "usr2", "hup"];
 const SITE_LOST: [&str; 3] = ["requeue", "wait", "fail"];
+const DRAIN_MODES: [&str; 3] = ["finish", "checkpoint", "kill"];
 const PRODUCTS: [&str; 3] = ["day-ahead", "intraday", "week-ahead"];
 
 /// The protobuf name of a word.
@@ -104,6 +105,13 @@ pub(crate) fn checkpoint_signal() -> impl TypedValueParser<Value = v1::Checkpoin
 pub(crate) fn rtt_quantile() -> impl TypedValueParser<Value = v1::RttQuantile> {
     PossibleValuesParser::new(QUANTILES).map(|word| {
         v1::RttQuantile::from_str_name(&spelled("RTT_QUANTILE_", &word)).unwrap_or_default()
+    })
+}
+
+/// Parses what a drain makes of jobs that have begun.
+pub(crate) fn drain_mode() -> impl TypedValueParser<Value = v1::DrainMode> {
+    PossibleValuesParser::new(DRAIN_MODES).map(|word| {
+        v1::DrainMode::from_str_name(&spelled("DRAIN_MODE_", &word)).unwrap_or_default()
     })
 }
 
@@ -264,7 +272,7 @@ mod tests {
 
     #[test]
     fn words_are_the_values_of_the_enums() {
-        let cases: [(&str, &str, &[&str]); 9] = [
+        let cases: [(&str, &str, &[&str]); 10] = [
             ("DataClass", "DATA_CLASS_", &DATA_CLASSES),
             ("CnFlow", "CN_FLOW_", &CN_FLOWS),
             ("ExportBasis", "EXPORT_BASIS_", &EXPORT_BASES),
@@ -273,6 +281,7 @@ mod tests {
             ("NetworkPath", "NETWORK_PATH_", &PATHS),
             ("RttQuantile", "RTT_QUANTILE_", &QUANTILES),
             ("SiteLostPolicy", "SITE_LOST_POLICY_", &SITE_LOST),
+            ("DrainMode", "DRAIN_MODE_", &DRAIN_MODES),
             ("ForecastProduct", "FORECAST_PRODUCT_", &PRODUCTS),
         ];
         for (name, prefix, words) in cases {

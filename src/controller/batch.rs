@@ -9,7 +9,10 @@ use tokio::sync::oneshot;
 use crate::{
     controller::mailbox::{Commit, Published},
     limits,
-    state::{Core, event::Record},
+    state::{
+        Core,
+        event::{Applied, Record},
+    },
 };
 
 /// Records and answers of one turn.
@@ -46,6 +49,19 @@ impl std::fmt::Debug for Batch {
     }
 }
 
+/// What watchers are told of a record; `None` when nothing.
+pub(super) fn commit_of(record: &Record, applied: Applied) -> Option<Arc<Commit>> {
+    let Applied { jobs, sites } = applied;
+    (!jobs.is_empty() || !sites.is_empty()).then(|| {
+        Arc::new(Commit {
+            revision: record.revision,
+            at: record.at,
+            deltas: jobs,
+            sites,
+        })
+    })
+}
+
 /// The published state after these commits, with the oldest ones dropped beyond the bound.
 pub(super) fn publish(before: &Published, core: &Core, commits: Vec<Arc<Commit>>) -> Published {
     let mut next = Published {
@@ -55,14 +71,14 @@ pub(super) fn publish(before: &Published, core: &Core, commits: Vec<Arc<Commit>>
         n_events: before.n_events,
     };
     for commit in commits {
-        next.n_events += commit.deltas.len();
+        next.n_events += commit.deltas.len() + commit.sites.len();
         next.history.push_back(commit);
     }
     while next.n_events > limits::WATCH_HISTORY_EVENTS_MAX {
         let Some(oldest) = next.history.pop_front() else {
             break;
         };
-        next.n_events -= oldest.deltas.len();
+        next.n_events -= oldest.deltas.len() + oldest.sites.len();
         next.oldest_resumable = oldest.revision;
     }
     next

@@ -30,7 +30,7 @@ use crate::{
             ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, LinkCommand, Report,
             RequestKey, SiteCommand, Submission,
         },
-        event::JobDelta,
+        event::{JobDelta, SiteDelta},
     },
     store::{
         SCHEMA_VERSION, StoreError,
@@ -44,23 +44,25 @@ use crate::{
 pub struct Published {
     /// The state; never changes.
     pub state: State,
-    /// Commits that changed jobs, oldest first, with rising revisions.
+    /// Commits that changed jobs or sites, oldest first, with rising revisions.
     pub history: imbl::Vector<Arc<Commit>>,
     /// A watch can resume after this revision and any later one.
     pub oldest_resumable: Revision,
-    /// Job changes in `history`.
+    /// Changes in `history`.
     pub n_events: usize,
 }
 
-/// The job changes of one revision.
+/// The changes of one revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
     /// The revision.
     pub revision: Revision,
     /// When it was decided.
     pub at: TimeMs,
-    /// The changes, in order.
+    /// The changes of jobs, in order.
     pub deltas: Vec<JobDelta>,
+    /// The changes of sites.
+    pub sites: Vec<SiteDelta>,
 }
 
 /// What became of a submission.

@@ -6,7 +6,9 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     controller::{
-        Commit, ControllerError, Published, VerifyReport, batch::publish, replanning::Due,
+        Commit, ControllerError, Published, VerifyReport,
+        batch::{commit_of, publish},
+        replanning::Due,
     },
     domain::{ids::Revision, interner::Interner},
     limits,
@@ -134,16 +136,10 @@ impl Reading {
                         source,
                     })?;
                 let core = self.core.get_or_insert_with(|| Core::new(self.settings));
-                let deltas = core.apply(&record);
+                let applied = core.apply(&record);
                 self.n_records += 1;
                 self.remember(&record);
-                if !deltas.is_empty() {
-                    self.commits.push(Arc::new(Commit {
-                        revision: record.revision,
-                        at: record.at,
-                        deltas,
-                    }));
-                }
+                self.commits.extend(commit_of(&record, applied));
             }
         }
         Ok(())

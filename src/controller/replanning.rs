@@ -18,6 +18,7 @@ use crate::{
         ids::{GatewayId, JobId, SiteId},
         job::{ChangeCause, Job, JobState},
         placement::Placement,
+        site::Site,
     },
     limits,
     planner::{Candidate, Move, MoveKind, ReplanOptions, Window, replan},
@@ -122,7 +123,7 @@ impl Due {
         match event {
             Event::SitePut(site) => Some(Self {
                 cause: match site.cordon {
-                    Some(_) => ChangeCause::Cordon,
+                    Some(_) => closed_by(site),
                     None => ChangeCause::SiteChanged,
                 },
                 trigger: site.id.as_str().into(),
@@ -437,6 +438,14 @@ impl Writer {
         self.replanning.moves_left = self.replanning.moves_left.saturating_sub(n_moved);
         changes.extend(moves.into_iter().map(|m| change_of(m, &causes)));
         changes
+    }
+}
+
+/// Why what is planned at a site that takes no new work moves.
+pub(super) fn closed_by(site: &Site) -> ChangeCause {
+    match site.restrictions.drain {
+        Some(_) => ChangeCause::Drain,
+        None => ChangeCause::Cordon,
     }
 }
 

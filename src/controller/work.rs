@@ -19,8 +19,9 @@ use crate::{
     domain::{
         agent::Token,
         ids::{JobId, Revision, SiteId},
-        job::{ChangeCause, Job, JobState},
+        job::{ChangeCause, Job, JobState, StopCause},
         placement::Placement,
+        site::Site,
     },
     limits,
     slot::{Slot, TimeMs},
@@ -64,6 +65,10 @@ pub(super) struct Agenda {
     unbooked: (Slot, BTreeSet<JobId>),
     /// The last slot in which plans were followed.
     followed: Slot,
+    /// Active jobs by their finish deadline, but those that are stopped for it or for more.
+    deadlines: BTreeSet<(TimeMs, JobId)>,
+    /// When to look at the drain of a site; it may have ended meanwhile.
+    drains: BTreeSet<(TimeMs, SiteId)>,
 }
 
 impl Agenda {
@@ -71,6 +76,9 @@ impl Agenda {
         let mut agenda = Self::default();
         for job in state.jobs().values() {
             agenda.put(job);
+        }
+        for site in state.sites().values() {
+            agenda.follow_site(site);
         }
         agenda
     }
@@ -84,7 +92,17 @@ impl Agenda {
         }
     }
 
+    /// Notes when a drain asks for something: at once, and at its deadline.
+    pub(super) fn follow_site(&mut self, site: &Site) {
+        if let Some(drain) = &site.restrictions.drain {
+            let moments = [Some(drain.since), drain.deadline];
+            let moments = moments.into_iter().flatten();
+            self.drains.extend(moments.map(|at| (at, site.id.clone())));
+        }
+    }
+
     fn put(&mut self, job: &Job) {
+        self.deadlines.extend(finish_deadline(job));
         match &job.state {
             JobState::Planned(placement) if job.spec.execution.is_some() => {
                 let starts = self.starts.entry(placement.site.clone()).or_default();
@@ -98,6 +116,9 @@ impl Agenda {
     }
 
     fn drop(&mut self, job: &Job) {
+        if let Some(deadline) = finish_deadline(job) {
+            self.deadlines.remove(&deadline);
+        }
         match &job.state {
             JobState::Planned(placement) if job.spec.execution.is_some() => {
                 if let Some(starts) = self.starts.get_mut(&placement.site) {
@@ -181,6 +202,8 @@ impl Writer {
     pub(super) fn work(&mut self, now: TimeMs, mono_ms: u64, batch: &mut Batch) {
         self.judge_silence(now, mono_ms, batch);
         let slot = self.options.settings.grid.slot_at(now);
+        self.stop_overdue(now, batch);
+        self.follow_drains(now, batch);
         self.extend_overruns(slot, now, batch);
         if self.agenda.followed < slot {
             self.agenda.followed = slot;
@@ -241,17 +264,47 @@ impl Writer {
         });
     }
 
+    /// Stops what is past its finish deadline.
+    fn stop_overdue(&mut self, now: TimeMs, batch: &mut Batch) {
+        loop {
+            let before_now = (now, JobId(0));
+            let overdue = self.agenda.deadlines.range(..before_now);
+            let overdue = overdue.take(limits::REPLAN_CANDIDATES_MAX);
+            let ids: Vec<JobId> = overdue.map(|(_, id)| *id).collect();
+            // What is stopped leaves the agenda.
+            match self.core.decide_deadlines(&ids, now) {
+                Some(record) => self.commit_work(record, batch),
+                None => return,
+            }
+        }
+    }
+
+    /// Stops what drains ask to stop.
+    fn follow_drains(&mut self, now: TimeMs, batch: &mut Batch) {
+        while let Some((at, _)) = self.agenda.drains.first()
+            && *at <= now
+            && let Some((_, site)) = self.agenda.drains.pop_first()
+        {
+            while let Some(record) = self.core.decide_drain(&site, now) {
+                self.commit_work(record, batch);
+            }
+        }
+    }
+
     /// Offers what is due to agents that were heard lately.
     fn offer_due(&mut self, slot: Slot, now: TimeMs, mono_ms: u64, batch: &mut Batch) {
         let state = self.core.state();
         let mut due: Vec<JobId> = Vec::new();
         for (site, starts) in &self.agenda.starts {
             let is_open = state.site(site).is_some_and(|site| site.cordon.is_none());
-            if starts.is_empty() || !is_open || !self.leases.is_live(site, mono_ms) {
+            if starts.is_empty() || !self.leases.is_live(site, mono_ms) {
                 continue;
             }
             let up_to = (slot, JobId(u128::MAX));
-            due.extend(starts.range(..=up_to).map(|(_, id)| *id));
+            // What has begun there goes on also where nothing new begins.
+            let goes_on = |id: &JobId| state.job(*id).is_some_and(|job| job.goes_on());
+            let ids = starts.range(..=up_to).map(|(_, id)| *id);
+            due.extend(ids.filter(|id| is_open || goes_on(id)));
         }
         for ids in due.chunks(limits::REPLAN_CANDIDATES_MAX) {
             if let Some(record) = self.core.decide_starts(ids, now) {
@@ -373,6 +426,14 @@ impl Writer {
             self.note_room();
         }
     }
+}
+
+/// When an active job is to be stopped for its finish deadline; `None` when it is not.
+fn finish_deadline(job: &Job) -> Option<(TimeMs, JobId)> {
+    let stopping = job.state.active()?.stopping();
+    let ends = matches!(stopping, Some(StopCause::Cancel | StopCause::Deadline));
+    let deadline = job.spec.timing.finish_deadline.filter(|_| !ends)?;
+    Some((deadline, job.id))
 }
 
 fn displacement(victim: &Job, old: &Arc<Placement>, by: JobId) -> PlanChange {

@@ -6,11 +6,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     controller::{
-        ActualsReceipt, Commit, ForecastReceipt, LatencyReceipt, Options,
-        batch::Batch,
+        ActualsReceipt, ForecastReceipt, LatencyReceipt, Options,
+        batch::{Batch, commit_of},
         leases::Leases,
         planning::{Plan, Wanted},
-        replanning::{Due, Replanning, Scope},
+        replanning::{Due, Replanning, Scope, closed_by},
         work::Agenda,
     },
     domain::{
@@ -83,7 +83,7 @@ impl Writer {
         let sites = self.core.state().sites().values();
         let cordoned = sites.filter(|site| site.cordon.is_some());
         let cordons = cordoned.map(|site| Due {
-            cause: ChangeCause::Cordon,
+            cause: closed_by(site),
             trigger: site.id.as_str().into(),
             scope: self.all_of(&site.id, false),
         });
@@ -182,6 +182,7 @@ impl Writer {
                 (ChangeCause::SiteAvailable, Scope::Improvable)
             }
             SiteVerb::Cordon { .. } => (ChangeCause::Cordon, self.all_of(&site.id, false)),
+            SiteVerb::Drain { .. } => (ChangeCause::Drain, self.all_of(&site.id, false)),
             SiteVerb::Update(_) => (ChangeCause::SiteChanged, self.all_of(&site.id, true)),
         };
         self.replanning.note(Due {
@@ -345,16 +346,15 @@ impl Writer {
 
     /// Applies a record; the timetable has followed already.
     pub(super) fn commit(&mut self, record: Record, batch: &mut Batch) {
-        let deltas = self.core.apply(&record);
-        deltas.iter().for_each(|delta| self.agenda.follow(delta));
-        self.plan.follow(&deltas);
-        if !deltas.is_empty() {
-            batch.commits.push(Arc::new(Commit {
-                revision: record.revision,
-                at: record.at,
-                deltas,
-            }));
+        let applied = self.core.apply(&record);
+        for delta in &applied.jobs {
+            self.agenda.follow(delta);
         }
+        for delta in &applied.sites {
+            self.agenda.follow_site(&delta.site);
+        }
+        self.plan.follow(&applied.jobs);
+        batch.commits.extend(commit_of(&record, applied));
         batch.records.push(record);
     }
 

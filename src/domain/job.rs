@@ -181,6 +181,8 @@ pub struct Job {
     pub staged: Option<Arc<StageIn>>,
     /// Its attempts; `None` before the first.
     pub work: Option<Arc<Work>>,
+    /// The job that it was resubmitted from.
+    pub retry_of: Option<JobId>,
 }
 
 /// A past change of a placement.

@@ -64,6 +64,8 @@ pub enum StopCause {
     Deadline,
     /// Its job is planned anew.
     Requeue,
+    /// Its site is drained, and its job planned anew.
+    Drain,
     /// Its run is over, and the next one begins another attempt.
     Pause,
 }
@@ -142,11 +144,13 @@ pub enum ChangeCause {
     Room,
     /// Its deadline is out of reach.
     Deadline,
+    /// Its site is drained.
+    Drain,
 }
 
 impl ChangeCause {
     /// Every cause.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Submitted,
         Self::Updated,
         Self::Held,
@@ -178,7 +182,20 @@ impl ChangeCause {
         Self::StartMissed,
         Self::Room,
         Self::Deadline,
+        Self::Drain,
     ];
+}
+
+impl StopCause {
+    /// Why the job waits after a stop that lets it begin again; `None` after one that ends it.
+    #[must_use]
+    pub fn begins_again(self) -> Option<ChangeCause> {
+        match self {
+            Self::Cancel | Self::Deadline | Self::Pause => None,
+            Self::Requeue => Some(ChangeCause::Requeued),
+            Self::Drain => Some(ChangeCause::Drain),
+        }
+    }
 }
 
 impl JobState {
@@ -232,6 +249,15 @@ impl JobState {
 }
 
 impl Active {
+    /// Why it is being stopped; `None` when it is not.
+    #[must_use]
+    pub fn stopping(&self) -> Option<StopCause> {
+        match self.phase {
+            Phase::Stopping(cause) => Some(cause),
+            Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => None,
+        }
+    }
+
     /// Name of the state as in the API, without its prefix.
     #[must_use]
     pub fn name(&self) -> &'static str {

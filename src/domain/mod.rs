@@ -5,6 +5,7 @@
 
 pub mod ids;
 pub mod violation;
+pub mod restriction;
 pub mod site;
 pub mod latency;
 pub mod link;

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     domain::{
         ids::{GatewayId, PoolId, Revision, SiteId, SupplyId},
+        restriction::Restrictions,
         violation::{Violation, Violations},
     },
     limits,
@@ -50,6 +51,8 @@ pub struct Site {
     pub tariff: Vec<TariffPeriod>,
     /// Set while the site takes no new work.
     pub cordon: Option<Cordon>,
+    /// What operators restrict for a time.
+    pub restrictions: Restrictions,
     /// When it was created.
     pub created_at: TimeMs,
     /// When it last changed.

@@ -8,6 +8,7 @@ use crate::{
     domain::{
         forecast::{Band, ForecastId, ForecastIssue, ForecastProduct},
         ids::{Revision, SiteId, SupplyId},
+        restriction::Restrictions,
         site::{Country, Site, Supply, SupplyKind},
     },
     energy::sun::Place,
@@ -66,6 +67,7 @@ pub(in crate::energy) fn site(supplies: Vec<Supply>) -> Site {
         grid_marginal_mg_per_kwh: Vec::new(),
         tariff: Vec::new(),
         cordon: None,
+        restrictions: Restrictions::default(),
         created_at: TimeMs(0),
         updated_at: TimeMs(0),
         revision: Revision(1),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
@@ -78,8 +79,14 @@ impl AgentService for Api {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let shown = Shown::of(&request)?;
         let (answers, ending, read) = outbox(SESSION_ROOM, self.stop());
-        let (api, reports) = (self.clone(), request.into_inner());
-        tokio::spawn(async move { api.hold_session(shown, reports, answers, ending).await });
+        let session = Session {
+            api: self.clone(),
+            shown,
+            speaker: None,
+            sent: None,
+            answered_report: 0,
+        };
+        tokio::spawn(session.hold(request.into_inner(), answers, ending));
         Ok(Response::new(read))
     }
 
@@ -88,14 +95,22 @@ impl AgentService for Api {
         request: Request<v1::PollRequest>,
     ) -> Result<Response<v1::PollResponse>, Status> {
         let shown = Shown::of(&request)?;
-        let message = request.into_inner().report;
-        let report = from_proto::report(message.as_ref())?;
+        let v1::PollRequest { report, log_chunks } = request.into_inner();
+        let answered_report = report.as_ref().map_or(0, |report| report.report_number);
+        from_proto::log_chunks(&log_chunks)?;
+        let report = from_proto::report(report.as_ref())?;
         let site = self.take_report(&shown, report).await?;
-        let orders = Some(v1::AgentOrders {
-            answered_report: message.map_or(0, |report| report.report_number),
+        for chunk in log_chunks {
+            self.shared.logs.answer(&site, chunk);
+        }
+        let orders = v1::AgentOrders {
+            answered_report,
             ..self.orders(&site)
-        });
-        Ok(Response::new(v1::PollResponse { orders }))
+        };
+        Ok(Response::new(v1::PollResponse {
+            orders: Some(orders),
+            log_reads: Some(self.shared.logs.wanted(&site)),
+        }))
     }
 }
 
@@ -119,87 +134,29 @@ impl Api {
         })
     }
 
-    async fn hold_session(
-        &self,
-        shown: Shown,
-        mut reports: Streaming<v1::SessionRequest>,
-        answers: Outbox<v1::SessionResponse>,
-        ending: Ending,
-    ) {
-        let mut published = self.handle.subscribe();
-        let mut site: Option<SiteId> = None;
-        let mut sent: Option<Fingerprint> = None;
-        let mut answered_report = 0;
-        let stop = self.stop();
-        let end = loop {
-            tokio::select! {
-                report = reports.next() => {
-                    let report = match report {
-                        Some(Ok(request)) => {
-                            answered_report =
-                                request.report.as_ref().map_or(0, |report| report.report_number);
-                            from_proto::report(request.report.as_ref())
-                        }
-                        Some(Err(_)) | None => return,
-                    };
-                    let taken = match report {
-                        Ok(report) if site.as_ref().is_some_and(|site| *site != report.site) => {
-                            break Rejection::AgentRefused.into();
-                        }
-                        Ok(report) => self.take_report(&shown, report).await,
-                        Err(rejection) => Err(rejection),
-                    };
-                    match taken {
-                        Ok(of) => site = Some(of),
-                        Err(rejection) => break rejection.into(),
-                    }
-                }
-                changed = published.changed(), if site.is_some() => {
-                    if changed.is_err() {
-                        break ServiceError::Stopping { resume: Some(Resume::Anew) }.into();
-                    }
-                    let state = &published.borrow_and_update().state;
-                    if site.as_ref().map(|site| fingerprint(state, site)) == sent {
-                        continue;
-                    }
-                }
-                () = stop.cancelled() => {
-                    break ServiceError::Stopping { resume: Some(Resume::Anew) }.into();
-                }
-            }
-            let Some(site) = &site else { continue };
-            sent = Some(fingerprint(&self.handle.published().state, site));
-            let orders = Some(v1::AgentOrders {
-                answered_report,
-                ..self.orders(site)
-            });
-            if answers.send(v1::SessionResponse { orders }).await.is_err() {
-                return;
-            }
-        };
-        ending.with(end);
-    }
-
     /// Brings a report to the writer; answers with its site once it is durable.
     async fn take_report(&self, shown: &Shown, report: Report) -> Result<SiteId, Rejection> {
         let site = report.site.clone();
-        shown.voice.check(&site)?;
-        {
-            let published = self.handle.published();
-            let member = published
-                .state
-                .agent(&site)
-                .and_then(|agent| agent.member.as_ref());
-            let is_known = member.is_some_and(|member| {
-                member.credential_sha256 == shown.credential_sha256
-                    && member.instance == report.instance
-            });
-            if !is_known {
-                return Err(Rejection::AgentRefused);
-            }
-        }
+        self.check_speaker(shown, &site, &report.instance)?;
         self.handle.report(report).await?;
         Ok(site)
+    }
+
+    /// Whether who shows this speaks for a site as this instance.
+    fn check_speaker(
+        &self,
+        shown: &Shown,
+        site: &SiteId,
+        instance: &Arc<str>,
+    ) -> Result<(), Rejection> {
+        shown.voice.check(site)?;
+        let published = self.handle.published();
+        let agent = published.state.agent(site);
+        let member = agent.and_then(|agent| agent.member.as_ref());
+        let is_known = member.is_some_and(|member| {
+            member.credential_sha256 == shown.credential_sha256 && member.instance == *instance
+        });
+        is_known.then_some(()).ok_or(Rejection::AgentRefused)
     }
 
     fn orders(&self, site: &SiteId) -> v1::AgentOrders {
@@ -207,6 +164,158 @@ impl Api {
         let times = self.handle.options().leases;
         to_proto::orders(&published.state, site, times, self.now())
     }
+}
+
+/// One session: reports and answers of an agent, orders and reads of logs of the server.
+struct Session {
+    api: Api,
+    shown: Shown,
+    /// Who reported first; everything after is of the same.
+    speaker: Option<Speaker>,
+    /// What the last orders were made of.
+    sent: Option<Fingerprint>,
+    answered_report: u64,
+}
+
+struct Speaker {
+    site: SiteId,
+    instance: Arc<str>,
+    /// Wakes when other reads of logs are wanted.
+    reads: watch::Receiver<()>,
+}
+
+/// What a session says next.
+enum Next {
+    Orders,
+    Reads,
+    Nothing,
+}
+
+impl Session {
+    async fn hold(
+        mut self,
+        mut messages: Streaming<v1::SessionRequest>,
+        answers: Outbox<v1::SessionResponse>,
+        ending: Ending,
+    ) {
+        let mut published = self.api.handle.subscribe();
+        let stop = self.api.stop();
+        let stopping = || ServiceError::Stopping {
+            resume: Some(Resume::Anew),
+        };
+        let end = loop {
+            let next = tokio::select! {
+                message = messages.next() => {
+                    let Some(Ok(message)) = message else { return };
+                    match self.hear(message).await {
+                        Ok(next) => next,
+                        Err(rejection) => break rejection.into(),
+                    }
+                }
+                changed = published.changed(), if self.speaker.is_some() => {
+                    if changed.is_err() {
+                        break stopping().into();
+                    }
+                    self.look(&published.borrow_and_update().state)
+                }
+                () = reads_change(&mut self.speaker) => Next::Reads,
+                () = stop.cancelled() => break stopping().into(),
+            };
+            let Some(answer) = self.answer(&next) else {
+                continue;
+            };
+            if answers.send(answer).await.is_err() {
+                return;
+            }
+        };
+        ending.with(end);
+    }
+
+    /// Takes in a message.
+    async fn hear(&mut self, message: v1::SessionRequest) -> Result<Next, Rejection> {
+        let v1::SessionRequest { report, log_chunks } = message;
+        from_proto::log_chunks(&log_chunks)?;
+        if report.is_some() || log_chunks.is_empty() {
+            self.answered_report = report.as_ref().map_or(0, |report| report.report_number);
+            self.hear_report(from_proto::report(report.as_ref())?)
+                .await?;
+        }
+        if log_chunks.is_empty() {
+            return Ok(Next::Orders);
+        }
+        let speaker = self.speaker.as_ref().ok_or(Rejection::AgentRefused)?;
+        let Speaker { site, instance, .. } = speaker;
+        self.api.check_speaker(&self.shown, site, instance)?;
+        for chunk in log_chunks {
+            self.api.shared.logs.answer(site, chunk);
+        }
+        Ok(match report {
+            Some(_) => Next::Orders,
+            None => Next::Nothing,
+        })
+    }
+
+    async fn hear_report(&mut self, report: Report) -> Result<(), Rejection> {
+        if let Some(speaker) = &self.speaker
+            && speaker.site != report.site
+        {
+            return Err(Rejection::AgentRefused);
+        }
+        let instance = report.instance.clone();
+        let site = self.api.take_report(&self.shown, report).await?;
+        match &mut self.speaker {
+            Some(speaker) => speaker.instance = instance,
+            None => {
+                self.speaker = Some(Speaker {
+                    reads: self.api.shared.logs.subscribe(&site),
+                    site,
+                    instance,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a new state makes other orders.
+    fn look(&self, state: &State) -> Next {
+        let site = self.speaker.as_ref().map(|speaker| &speaker.site);
+        match site.map(|site| fingerprint(state, site)) == self.sent {
+            true => Next::Nothing,
+            false => Next::Orders,
+        }
+    }
+
+    fn answer(&mut self, next: &Next) -> Option<v1::SessionResponse> {
+        let site = &self.speaker.as_ref()?.site;
+        match next {
+            Next::Nothing => None,
+            Next::Reads => Some(v1::SessionResponse {
+                orders: None,
+                log_reads: Some(self.api.shared.logs.wanted(site)),
+            }),
+            Next::Orders => {
+                self.sent = Some(fingerprint(&self.api.handle.published().state, site));
+                let orders = v1::AgentOrders {
+                    answered_report: self.answered_report,
+                    ..self.api.orders(site)
+                };
+                Some(v1::SessionResponse {
+                    orders: Some(orders),
+                    log_reads: None,
+                })
+            }
+        }
+    }
+}
+
+/// Waits until other reads of logs are wanted of who speaks; for ever while nobody does.
+async fn reads_change(speaker: &mut Option<Speaker>) {
+    if let Some(speaker) = speaker
+        && speaker.reads.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// A secret of 32 random bytes as text.

@@ -18,10 +18,10 @@ use super::{
     status::ServiceError,
     submit::{all_readable, check_batch},
     summary, to_proto,
-    watch::{StartAt, Watch, WatchStream},
+    watch::{Jobs, Watch, WatchStream},
 };
 use crate::{
-    controller::Quote,
+    controller::{Quote, Submitted},
     domain::{
         ids::Revision,
         job::{Job, JobSpec},
@@ -29,13 +29,14 @@ use crate::{
     },
     limits,
     proto::v1::{self, job_service_server::JobService},
-    state::{Rejection, command::JobCommand, rejection::Missing},
+    state::{Rejection, command::JobCommand, decide_resubmit::Resubmitted, rejection::Missing},
 };
 
 #[tonic::async_trait]
 impl JobService for Api {
     type SubmitJobStreamStream = Answers<v1::SubmitJobStreamResponse>;
-    type WatchJobsStream = WatchStream;
+    type WatchJobsStream = WatchStream<Jobs>;
+    type ReadJobLogsStream = Answers<v1::ReadJobLogsResponse>;
 
     async fn submit_job(
         &self,
@@ -140,15 +141,16 @@ impl JobService for Api {
         request: Request<v1::WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
         let request = request.into_inner();
-        let watchers = self.shared.watchers.clone();
         let watch = Watch {
-            filter: Filter::parse(&request.filter)?,
-            start_at: start_at(&request)?,
+            subject: Jobs(Filter::parse(&request.filter)?),
+            start_at: from_proto::start_at(
+                "initial_jobs",
+                request.initial_jobs,
+                request.after_revision,
+            )?,
             bookmark_interval: from_proto::bookmark_interval(request.bookmark_interval.as_ref())?,
             stop: self.stop(),
-            permit: watchers
-                .try_acquire_owned()
-                .map_err(|_| too_many_watchers())?,
+            permit: self.watch_permit()?,
         };
         Ok(Response::new(watch.start(self.handle.subscribe())?))
     }
@@ -244,6 +246,35 @@ impl JobService for Api {
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::RequeueJobResponse { job }))
     }
+
+    async fn resubmit_job(
+        &self,
+        request: Request<v1::ResubmitJobRequest>,
+    ) -> Result<Response<v1::ResubmitJobResponse>, Status> {
+        let resubmission = from_proto::resubmission(request.into_inner())?;
+        let state = self.handle.published().state.clone();
+        let submitted = match state.resubmission(&resubmission, self.now())? {
+            Resubmitted::Before(job) => Submitted {
+                job,
+                already_existed: true,
+            },
+            Resubmitted::Now(submission) => {
+                let mut outcomes = self.handle.submit(vec![submission], false).await?;
+                outcomes.pop().unwrap_or(Err(Rejection::Stopped))?
+            }
+        };
+        Ok(Response::new(v1::ResubmitJobResponse {
+            job: Some(to_proto::job(&submitted.job, self.grid())),
+            already_existed: submitted.already_existed,
+        }))
+    }
+
+    async fn read_job_logs(
+        &self,
+        request: Request<v1::ReadJobLogsRequest>,
+    ) -> Result<Response<Self::ReadJobLogsStream>, Status> {
+        Ok(Response::new(self.read_logs(&request.into_inner())?))
+    }
 }
 
 impl Api {
@@ -310,25 +341,5 @@ impl Api {
             next_page_token: page.next_page_token,
             revision: state.revision().0,
         })
-    }
-}
-
-fn start_at(request: &v1::WatchJobsRequest) -> Result<StartAt, Rejection> {
-    match (request.after_revision, request.initial_jobs) {
-        (None, false) => Ok(StartAt::Now),
-        (None, true) => Ok(StartAt::InitialJobs),
-        (Some(revision), false) => Ok(StartAt::After(Revision(revision))),
-        (Some(_), true) => Err(Rejection::field(
-            "initial_jobs",
-            "is set only when after_revision is not",
-        )),
-    }
-}
-
-fn too_many_watchers() -> Rejection {
-    Rejection::LimitReached {
-        what: "watch streams",
-        max: u64::try_from(limits::WATCHERS_MAX).unwrap_or(u64::MAX),
-        remedy: "end one, or share one stream between its readers",
     }
 }

@@ -15,6 +15,8 @@ mod pager;
 mod outbox;
 mod pipeline;
 mod watch;
+mod log_relay;
+mod logs;
 mod summary;
 mod batch_answer;
 mod submit;
@@ -26,12 +28,14 @@ mod agents;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use self::{certificates::CertificatesLayer, codes::CodesLayer, pager::Snapshots};
+use self::{
+    certificates::CertificatesLayer, codes::CodesLayer, log_relay::LogRelay, pager::Snapshots,
+};
 use crate::{
     controller::Handle,
     limits,
@@ -44,7 +48,7 @@ use crate::{
         },
     },
     slot::TimeMs,
-    state::Settings,
+    state::{Rejection, Settings},
 };
 
 /// What the service is told about its surroundings.
@@ -86,6 +90,7 @@ struct Shared {
     started_at: TimeMs,
     snapshots: Snapshots,
     watchers: Arc<Semaphore>,
+    logs: Arc<LogRelay>,
     backups: Arc<Semaphore>,
     verifications: Arc<Semaphore>,
 }
@@ -169,6 +174,7 @@ impl Api {
             started_at: handle.now(),
             snapshots: Snapshots::default(),
             watchers: Arc::new(Semaphore::new(limits::WATCHERS_MAX)),
+            logs: Arc::new(LogRelay::new()),
             backups: Arc::new(Semaphore::new(limits::BACKUPS_MAX)),
             verifications: Arc::new(Semaphore::new(limits::VERIFICATIONS_MAX)),
             options,
@@ -189,6 +195,17 @@ impl Api {
 
     fn grid(&self) -> crate::slot::SlotGrid {
         self.shared.settings.grid
+    }
+
+    /// Counts one more watch, if there may be one.
+    fn watch_permit(&self) -> Result<OwnedSemaphorePermit, Rejection> {
+        let watchers = self.shared.watchers.clone();
+        let permit = watchers.try_acquire_owned();
+        permit.map_err(|_| Rejection::LimitReached {
+            what: "watch streams",
+            max: u64::try_from(limits::WATCHERS_MAX).unwrap_or(u64::MAX),
+            remedy: "end one, or share one stream between its readers",
+        })
     }
 
     fn stop(&self) -> CancellationToken {

@@ -8,6 +8,7 @@ use super::{
     Api, from_proto,
     pager::{self, Listing},
     to_proto,
+    watch::{Sites, Watch, WatchStream},
 };
 use crate::{
     domain::ids::{Revision, SiteId},
@@ -17,6 +18,8 @@ use crate::{
 
 #[tonic::async_trait]
 impl SiteService for Api {
+    type WatchSitesStream = WatchStream<Sites>;
+
     async fn create_site(
         &self,
         request: Request<v1::CreateSiteRequest>,
@@ -42,7 +45,7 @@ impl SiteService for Api {
         let published = self.handle.published();
         let site = published.state.site(&id);
         let site = site.ok_or_else(|| unknown_site(&published.state, &id))?;
-        let site = Some(to_proto::site(site));
+        let site = Some(to_proto::site(site, published.state.load(&id)));
         Ok(Response::new(v1::GetSiteResponse { site }))
     }
 
@@ -64,7 +67,7 @@ impl SiteService for Api {
             sites: page
                 .items
                 .into_iter()
-                .map(|site| to_proto::site(site))
+                .map(|site| to_proto::site(site, state.load(&site.id)))
                 .collect(),
             next_page_token: page.next_page_token,
             revision: state.revision().0,
@@ -96,6 +99,38 @@ impl SiteService for Api {
         let command = from_proto::uncordon_site(request.into_inner())?;
         let site = Some(self.change_site(command).await?);
         Ok(Response::new(v1::UncordonSiteResponse { site }))
+    }
+
+    async fn drain_site(
+        &self,
+        request: Request<v1::DrainSiteRequest>,
+    ) -> Result<Response<v1::DrainSiteResponse>, Status> {
+        let command = from_proto::drain_site(request.into_inner())?;
+        let site = Some(self.change_site(command).await?);
+        Ok(Response::new(v1::DrainSiteResponse { site }))
+    }
+
+    async fn watch_sites(
+        &self,
+        request: Request<v1::WatchSitesRequest>,
+    ) -> Result<Response<Self::WatchSitesStream>, Status> {
+        let request = request.into_inner();
+        let only = match request.site_id.as_str() {
+            "" => None,
+            text => Some(known_site(&self.handle.published().state, text)?),
+        };
+        let watch = Watch {
+            subject: Sites { only },
+            start_at: from_proto::start_at(
+                "initial_sites",
+                request.initial_sites,
+                request.after_revision,
+            )?,
+            bookmark_interval: from_proto::bookmark_interval(request.bookmark_interval.as_ref())?,
+            stop: self.stop(),
+            permit: self.watch_permit()?,
+        };
+        Ok(Response::new(watch.start(self.handle.subscribe())?))
     }
 
     async fn put_latencies(
@@ -185,7 +220,8 @@ impl SiteService for Api {
 impl Api {
     async fn change_site(&self, command: SiteCommand) -> Result<v1::Site, Rejection> {
         let site = self.handle.change_site(command).await?;
-        Ok(to_proto::site(&site))
+        let load = self.handle.published().state.load(&site.id);
+        Ok(to_proto::site(&site, load))
     }
 }
 

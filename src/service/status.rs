@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use self::details::Problem;
 use crate::{
     domain::{
-        ids::{JobId, Revision},
+        ids::{JobId, Revision, SiteId},
         violation::Violation,
     },
     proto::v1,
@@ -35,7 +35,7 @@ pub(super) enum ServiceError {
     PageTokenExpired,
     /// A watch cannot resume so far back.
     #[error(
-        "changes after revision {asked} are no longer kept, only those after {oldest}; watch again with initial_jobs"
+        "changes after revision {asked} are no longer kept, only those after {oldest}; watch again with initial_jobs or initial_sites"
     )]
     RevisionCompacted {
         /// The revision asked for.
@@ -45,7 +45,7 @@ pub(super) enum ServiceError {
     },
     /// A watch cannot wait for a revision that has not been.
     #[error(
-        "revision {asked} has not been, the present one is {present}; a server restored from a backup counts anew, so watch again with initial_jobs"
+        "revision {asked} has not been, the present one is {present}; a server restored from a backup counts anew, so watch again with initial_jobs or initial_sites"
     )]
     RevisionUnknown {
         /// The revision asked for.
@@ -68,6 +68,41 @@ pub(super) enum ServiceError {
         /// How a stream goes on.
         resume: Option<Resume>,
     },
+    /// There is nothing to read of an attempt.
+    #[error("{} has not begun to run, so that it has no logs", attempt_name(*job, *attempt))]
+    NotBegun {
+        /// The job.
+        job: JobId,
+        /// Number of the attempt; 0 for any.
+        attempt: u32,
+    },
+    /// A job has no such attempt.
+    #[error("{} is not known; GetJob names the attempts that are", attempt_name(*job, *attempt))]
+    AttemptNotFound {
+        /// The job.
+        job: JobId,
+        /// Number of the attempt.
+        attempt: u32,
+    },
+    /// The agent that would have to answer does not speak.
+    #[error("the agent of the site {site} is silent; retry when it is back")]
+    AgentSilent {
+        /// The site.
+        site: SiteId,
+    },
+    /// The files are gone.
+    #[error(
+        "the agent of the site {site} no longer keeps the files of {}",
+        attempt_name(*job, *attempt)
+    )]
+    LogsNotKept {
+        /// The job.
+        job: JobId,
+        /// Number of the attempt.
+        attempt: u32,
+        /// The site.
+        site: SiteId,
+    },
     /// A key stands twice in a batch.
     #[error("the idempotency key of items[{second}] stands in items[{first}] too")]
     DuplicateKeyInBatch {
@@ -83,10 +118,12 @@ pub(super) enum ServiceError {
 pub(super) enum Resume {
     /// A watch: after a revision.
     After(Revision),
-    /// A watch: from its start, for not all initial jobs were sent.
-    WithInitialJobs,
+    /// A watch: from its start, for not all that there is at first was sent.
+    WithInitial,
     /// A stream of requests: with those that have no answer.
     Unanswered,
+    /// A stream of logs: at an offset.
+    AtOffset(u64),
     /// From its start.
     Anew,
 }
@@ -95,7 +132,10 @@ impl fmt::Display for Resume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::After(revision) => return write!(f, "watch again after revision {revision}"),
-            Self::WithInitialJobs => "watch again with initial_jobs, for not all of them were sent",
+            Self::AtOffset(offset) => return write!(f, "read again from offset {offset}"),
+            Self::WithInitial => {
+                "watch again with initial_jobs or initial_sites, for not all of them were sent"
+            }
             Self::Unanswered => "send again what has no answer yet",
             Self::Anew => "begin again from the start",
         })
@@ -145,6 +185,29 @@ fn problem(error: ServiceError) -> Problem {
             return with_resume(slow, Some(resume));
         }
         ServiceError::Stopping { resume } => return with_resume(shutting_down(message), resume),
+        ServiceError::NotBegun { job, .. } => {
+            return Problem::new(
+                Code::FailedPrecondition,
+                v1::ErrorReason::NotBegun,
+                message.clone(),
+            )
+            .with_precondition("NOT_BEGUN", job.to_string(), message);
+        }
+        ServiceError::AttemptNotFound { job, attempt } => {
+            let name = format!("{job}/{attempt}");
+            return Problem::new(Code::NotFound, v1::ErrorReason::AttemptNotFound, message)
+                .with_resource("the attempt", &name);
+        }
+        ServiceError::AgentSilent { site } => {
+            return Problem::new(Code::Unavailable, v1::ErrorReason::AgentSilent, message)
+                .with("site_id", site)
+                .with_retry_after_ms(5_000);
+        }
+        ServiceError::LogsNotKept { job, attempt, .. } => {
+            let name = format!("{job}/{attempt}");
+            return Problem::new(Code::NotFound, v1::ErrorReason::LogsNotKept, message)
+                .with_resource("the logs of the attempt", &name);
+        }
         ServiceError::DuplicateKeyInBatch { second, .. } => {
             let field = format!("items[{second}].idempotency_key");
             return Problem::new(
@@ -162,6 +225,7 @@ fn problem(error: ServiceError) -> Problem {
 fn with_resume(problem: Problem, resume: Option<Resume>) -> Problem {
     match resume {
         Some(Resume::After(revision)) => problem.with("resume_revision", revision),
+        Some(Resume::AtOffset(offset)) => problem.with("resume_offset", offset),
         _ => problem,
     }
 }
@@ -230,6 +294,13 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
             let told = "the server made an error; its log has the details".into();
             Problem::new(Code::Internal, Reason::Internal, told)
         }
+    }
+}
+
+fn attempt_name(job: JobId, attempt: u32) -> String {
+    match attempt {
+        0 => format!("the job {job}"),
+        number => format!("attempt {number} of the job {job}"),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
     state::{
         Core, Settings,
-        event::{Event, JobDelta, Record},
+        event::{Applied, Event, Record},
     },
 };
 
@@ -80,6 +80,7 @@ pub(super) fn job(id: u128, name: &str) -> JobBuilder {
         note: "".into(),
         history: Arc::default(),
         staged: None,
+        retry_of: None,
         work: None,
     })
 }
@@ -192,12 +193,13 @@ impl Stage {
             request: None,
             events,
         };
-        let deltas: Vec<JobDelta> = self.core.apply(&record);
-        if !deltas.is_empty() {
+        let applied = self.core.apply(&record);
+        if applied != Applied::default() {
             self.history.push_back(Arc::new(Commit {
                 revision: record.revision,
                 at: record.at,
-                deltas,
+                deltas: applied.jobs,
+                sites: applied.sites,
             }));
         }
         self.publish();

@@ -3,6 +3,8 @@
 //! Changes are sent in order, whole revision after whole revision, none twice and none left out; where that cannot be
 //! kept the stream ends with a status that says so.
 
+mod subject;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
@@ -12,35 +14,34 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    filter::Filter,
     outbox::{Answers, Outbox, Undelivered, outbox},
     status::{Resume, ServiceError},
-    to_proto,
 };
 use crate::{
     controller::{Commit, Published},
     domain::ids::Revision,
     limits,
-    proto::v1::{self, watch_jobs_response::Item},
     slot::SlotGrid,
     state::State,
 };
+
+pub(super) use self::subject::{Jobs, Sites, Subject};
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StartAt {
     /// After the present revision.
     Now,
-    /// With all jobs as they are now.
-    InitialJobs,
+    /// With everything as it is now.
+    Initial,
     /// After a revision that has been.
     After(Revision),
 }
 
 /// What a watch is to send.
 #[derive(Debug)]
-pub(super) struct Watch {
-    pub(super) filter: Filter,
+pub(super) struct Watch<S> {
+    pub(super) subject: S,
     pub(super) start_at: StartAt,
     pub(super) bookmark_interval: Duration,
     pub(super) stop: CancellationToken,
@@ -49,20 +50,20 @@ pub(super) struct Watch {
 }
 
 /// What a watch sends.
-pub(super) type WatchStream = Answers<v1::WatchJobsResponse>;
+pub(super) type WatchStream<S> = Answers<<S as Subject>::Message>;
 
 /// A running watch.
-struct Watcher {
-    filter: Filter,
+struct Watcher<S: Subject> {
+    subject: S,
     grid: SlotGrid,
     /// Everything up to here has been sent.
     cursor: Revision,
-    /// Initial jobs are still to be sent: nothing can be resumed yet.
+    /// What there is at first is still to be sent: nothing can be resumed yet.
     is_initial: bool,
     bookmark_interval: Duration,
     next_bookmark: Instant,
     published: watch::Receiver<Arc<Published>>,
-    outbox: Outbox<v1::WatchJobsResponse>,
+    outbox: Outbox<S::Message>,
 }
 
 /// Some commits, and the revision that is reached with them.
@@ -75,7 +76,7 @@ enum End {
     Because(ServiceError),
 }
 
-impl Watch {
+impl<S: Subject> Watch<S> {
     /// Starts the watch.
     ///
     /// # Errors
@@ -83,12 +84,12 @@ impl Watch {
     pub(super) fn start(
         self,
         mut published: watch::Receiver<Arc<Published>>,
-    ) -> Result<WatchStream, ServiceError> {
+    ) -> Result<WatchStream<S>, ServiceError> {
         let now = published.borrow_and_update().clone();
         let present = now.state.revision();
         let (cursor, initial) = match self.start_at {
             StartAt::Now => (present, None),
-            StartAt::InitialJobs => (present, Some(now.state.clone())),
+            StartAt::Initial => (present, Some(now.state.clone())),
             StartAt::After(asked) => {
                 let oldest = now.oldest_resumable;
                 if asked < oldest {
@@ -103,7 +104,7 @@ impl Watch {
         };
         let (outbox, ending, stream) = outbox(limits::STREAM_BUFFER_MAX, self.stop);
         let watcher = Watcher {
-            filter: self.filter,
+            subject: self.subject,
             grid: now.state.settings().grid,
             cursor,
             is_initial: initial.is_some(),
@@ -123,7 +124,7 @@ impl Watch {
     }
 }
 
-impl Watcher {
+impl<S: Subject> Watcher<S> {
     async fn run(mut self, initial: Option<State>) -> End {
         match self.send_all(initial).await {
             Ok(never) => match never {},
@@ -153,18 +154,16 @@ impl Watcher {
     }
 
     async fn send_initial(&mut self, state: &State) -> Result<(), End> {
-        for job in state.jobs().values() {
-            if self.filter.matches(job, self.grid) {
-                let event = to_proto::initial_event(job, self.grid);
-                self.send(Item::Event(event)).await?;
-            }
+        for message in self.subject.initial(state, self.grid) {
+            let sent = self.outbox.send(message).await;
+            sent.map_err(|why| self.undelivered(why))?;
         }
         Ok(())
     }
 
     async fn send_bookmark(&mut self) -> Result<(), End> {
-        let Revision(revision) = self.cursor;
-        self.send(Item::Bookmark(v1::Bookmark { revision })).await?;
+        let sent = self.outbox.send(S::bookmark(self.cursor)).await;
+        sent.map_err(|why| self.undelivered(why))?;
         self.next_bookmark = Instant::now() + self.bookmark_interval;
         Ok(())
     }
@@ -197,42 +196,26 @@ impl Watcher {
         Ok(Some((commits, scanned)))
     }
 
-    /// Sends all matching changes of a revision.
+    /// Sends all changes of a revision that the watch is about.
     async fn send_commit(&mut self, commit: &Commit) -> Result<(), End> {
-        let matches = |job: &Arc<_>| self.filter.matches(job, self.grid);
-        let matching: Vec<_> = commit
-            .deltas
-            .iter()
-            .filter(|delta| delta.after.is_some())
-            .filter(|delta| {
-                delta.after.as_ref().is_some_and(matches)
-                    || delta.before.as_ref().is_some_and(matches)
-            })
-            .collect();
-        for (i, delta) in matching.iter().enumerate() {
-            let last = i + 1 == matching.len();
-            if let Some(event) = to_proto::job_event(commit, delta, last, self.grid) {
-                self.send(Item::Event(event)).await?;
+        for message in self.subject.changes(commit, self.grid) {
+            let sent = self.outbox.send(message).await;
+            sent.map_err(|why| self.undelivered(why))?;
+            // The first bookmark is due at once, whatever is sent before it.
+            if self.next_bookmark > Instant::now() {
+                self.next_bookmark = Instant::now() + self.bookmark_interval;
             }
         }
         Ok(())
     }
 
-    /// Sends an item; a client that takes nothing for too long is cut.
-    async fn send(&mut self, item: Item) -> Result<(), End> {
-        let is_event = matches!(item, Item::Event(_));
-        let message = v1::WatchJobsResponse { item: Some(item) };
-        let sent = self.outbox.send(message).await;
-        sent.map_err(|why| match why {
+    /// Why the watch ends; a client that takes nothing for too long is cut.
+    fn undelivered(&self, why: Undelivered) -> End {
+        match why {
             Undelivered::Gone => End::Gone,
             Undelivered::Stalled => self.too_slow(),
             Undelivered::Stopping => self.stopping(),
-        })?;
-        // The first bookmark is due at once, whatever is sent before it.
-        if is_event && self.next_bookmark > Instant::now() {
-            self.next_bookmark = Instant::now() + self.bookmark_interval;
         }
-        Ok(())
     }
 
     /// Waits for a newer state or for the next bookmark.
@@ -260,7 +243,7 @@ impl Watcher {
 
     fn resume(&self) -> Resume {
         if self.is_initial {
-            Resume::WithInitialJobs
+            Resume::WithInitial
         } else {
             Resume::After(self.cursor)
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     domain::{
         ids::{CityId, JobId, PoolId, Revision, SiteId, SupplyId},
-        job::{Job, PlacementChange},
+        job::{Job, Phase, PlacementChange},
         latency::LatencyTable,
         placement::{Placement, Run},
     },
@@ -14,28 +14,32 @@ use crate::{
     state::{
         Core, RequestMark, State,
         command::LatencyUpdate,
-        event::{Event, JobChange, JobDelta, Record},
+        event::{Applied, Event, JobChange, JobDelta, Record, SiteDelta},
         state_index,
     },
 };
 
 impl Core {
-    /// Applies a record and says which jobs it changed, in the record's order.
+    /// Applies a record and says what it changed.
     ///
     /// # Panics
     /// When the record's revision does not follow the state's: replaying on would build a wrong state.
-    pub fn apply(&mut self, record: &Record) -> Vec<JobDelta> {
+    pub fn apply(&mut self, record: &Record) -> Applied {
         assert!(
             record.revision == self.state.revision.next(),
             "record {} does not follow revision {}",
             record.revision,
             self.state.revision
         );
-        let mut deltas = Vec::new();
+        let mut jobs = Vec::new();
+        let mut touched: BTreeSet<SiteId> = BTreeSet::new();
         for event in &record.events {
             if let Some(delta) = self.state.apply_event(event, record) {
                 self.book(&delta);
-                deltas.push(delta);
+                touched.extend(self.state.drained_by(&delta));
+                jobs.push(delta);
+            } else if let Event::SitePut(site) = event {
+                touched.insert(site.id.clone());
             }
         }
         if let Some(request) = &record.request {
@@ -47,7 +51,16 @@ impl Core {
         }
         self.state.revision = record.revision;
         self.state.changed_at = record.at;
-        deltas
+        let sites = touched.iter().filter_map(|id| {
+            Some(SiteDelta {
+                site: self.state.site(id)?.clone(),
+                load: self.state.load(id),
+            })
+        });
+        Applied {
+            sites: sites.collect(),
+            jobs,
+        }
     }
 
     fn book(&mut self, delta: &JobDelta) {
@@ -66,6 +79,27 @@ impl Core {
 }
 
 impl State {
+    /// The drained sites whose load a change of a job has changed.
+    fn drained_by(&self, delta: &JobDelta) -> Vec<SiteId> {
+        let part = |job: &Option<Arc<Job>>| {
+            let state = &job.as_ref()?.state;
+            let is_stopping = state
+                .active()
+                .map(|active| matches!(active.phase, Phase::Stopping(_)));
+            Some((state.placement()?.site.clone(), is_stopping))
+        };
+        let (before, after) = (part(&delta.before), part(&delta.after));
+        if before == after {
+            return Vec::new();
+        }
+        let is_drained = |site: &SiteId| {
+            let site = self.site(site);
+            site.is_some_and(|site| site.restrictions.drain.is_some())
+        };
+        let sites = before.into_iter().chain(after).map(|(site, _)| site);
+        sites.filter(is_drained).collect()
+    }
+
     fn apply_event(&mut self, event: &Event, record: &Record) -> Option<JobDelta> {
         match event {
             Event::JobSubmitted(job) => return Some(self.apply_submitted(job)),

@@ -13,6 +13,7 @@ use crate::{
         latency::{LatencyZone, RoundTrip},
         outlook::Confidence,
         placement::Placement,
+        restriction::DrainMode,
         site::{Pool, Site, Supply, TariffPeriod},
     },
     slot::TimeMs,
@@ -42,6 +43,25 @@ pub struct Submission {
     pub hold: bool,
     /// The quote to be honoured.
     pub quote: Option<QuoteTerms>,
+    /// The job that it was resubmitted from.
+    pub retry_of: Option<JobId>,
+}
+
+/// A job that has ended, to be submitted once more.
+#[derive(Debug, Clone)]
+pub struct Resubmission {
+    /// Id the new job gets.
+    pub id: JobId,
+    /// The client's idempotency key.
+    pub idempotency_key: Arc<str>,
+    /// SHA-256 of the canonical request.
+    pub payload_sha256: [u8; 32],
+    /// The job that has ended.
+    pub of: JobId,
+    /// What is to differ.
+    pub patch: JobPatch,
+    /// Accept it without planning it.
+    pub hold: bool,
 }
 
 /// What a quote promised and how much worse is still welcome.
@@ -148,6 +168,15 @@ pub enum SiteVerb {
     Cordon {
         /// Why.
         reason: Arc<str>,
+    },
+    /// Empty it: a cordon that also concerns what has begun.
+    Drain {
+        /// Why.
+        reason: Arc<str>,
+        /// What becomes of jobs that have begun.
+        mode: DrainMode,
+        /// When whatever is still there is stopped.
+        deadline: Option<TimeMs>,
     },
     /// Take work again.
     Uncordon,

@@ -263,11 +263,8 @@ impl Core {
         let events: Vec<Event> = jobs
             .filter_map(|job| {
                 let active = job.state.active()?;
-                let deadline = job.spec.timing.finish_deadline;
-                if deadline.is_some_and(|deadline| deadline < now) {
-                    let stopping = life::stop(active, StopCause::Deadline)?;
-                    let step = Step::active(stopping, ChangeCause::Deadline);
-                    return Some(change(job.id, step, Arc::default()));
+                if let Some(stopped) = overdue(job, now) {
+                    return Some(stopped);
                 }
                 let mode = job.spec.execution.as_deref();
                 let mode = mode.map_or(PauseMode::Suspend, |execution| execution.pause_mode);
@@ -275,6 +272,13 @@ impl Core {
                 Some(change(job.id, step, Arc::default()))
             })
             .collect();
+        (!events.is_empty()).then(|| self.record(now, None, events))
+    }
+
+    /// Stops those of these jobs that are active and past their finish deadline; `None` when there is none.
+    pub fn decide_deadlines(&self, ids: &[JobId], now: TimeMs) -> Option<Record> {
+        let jobs = ids.iter().filter_map(|id| self.state.job(*id));
+        let events: Vec<Event> = jobs.filter_map(|job| overdue(job, now)).collect();
         (!events.is_empty()).then(|| self.record(now, None, events))
     }
 
@@ -398,6 +402,16 @@ impl Scene<'_> {
     }
 }
 
+/// The stop of an active job that is past its finish deadline.
+fn overdue(job: &Job, now: TimeMs) -> Option<Event> {
+    let active = job.state.active()?;
+    let deadline = job.spec.timing.finish_deadline;
+    deadline.filter(|deadline| *deadline < now)?;
+    let stopping = life::stop(active, StopCause::Deadline)?;
+    let step = Step::active(stopping, ChangeCause::Deadline);
+    Some(change(job.id, step, Arc::default()))
+}
+
 /// Whether the job's last attempt is open, at this site and under this fence.
 fn is_held(job: &Job, site: &SiteId, fence: Fence) -> bool {
     let last = job.work.as_deref().and_then(|work| work.last());
@@ -405,7 +419,8 @@ fn is_held(job: &Job, site: &SiteId, fence: Fence) -> bool {
         && last.is_some_and(|last| last.fence == fence && last.site == *site)
 }
 
-fn change(id: JobId, step: Step, trigger: Arc<str>) -> Event {
+/// The event of a step of a job's life.
+pub(super) fn change(id: JobId, step: Step, trigger: Arc<str>) -> Event {
     Event::JobChanged(JobChange {
         id,
         spec: None,

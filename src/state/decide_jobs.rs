@@ -9,6 +9,7 @@ use crate::{
         ids::{JobId, SiteId},
         job::{Active, ChangeCause, ClientPlace, Job, JobSpec, JobState, Pause, Phase, StopCause},
         placement::Placement,
+        violation::Violation,
     },
     limits,
     slot::TimeMs,
@@ -367,11 +368,7 @@ impl Core {
         let spec = patched_spec(&job.spec, patch);
         let violations = spec.violations(settings.grid, settings.horizon_slots);
         if !violations.is_empty() {
-            let under_spec = violations.into_iter().map(|mut violation| {
-                violation.field.insert_str(0, "spec.");
-                violation
-            });
-            return Err(Rejection::InvalidFields(under_spec.collect()));
+            return Err(under_spec(violations));
         }
         let end_by = match patch.finish_deadline {
             Some(deadline) => settings.end_by(deadline, now),
@@ -429,6 +426,7 @@ impl Core {
             history: Arc::default(),
             staged: None,
             work: None,
+            retry_of: submission.retry_of,
         }
     }
 
@@ -480,12 +478,20 @@ fn job_change(job: &Job, state: JobState, cause: ChangeCause, note: &Arc<str>) -
     }
 }
 
-fn wrong_state(job: &Job, verb: &'static str) -> Rejection {
+pub(super) fn wrong_state(job: &Job, verb: &'static str) -> Rejection {
     Rejection::WrongJobState {
         id: job.id,
         state: job.state.name(),
         verb,
     }
+}
+
+/// What is wrong with a description, as the request names its fields.
+pub(super) fn under_spec(mut violations: Vec<Violation>) -> Rejection {
+    for violation in &mut violations {
+        violation.field.insert_str(0, "spec.");
+    }
+    Rejection::InvalidFields(violations)
 }
 
 /// Whether they differ in nothing that a placement depends on: labels, and the place in the queue.
@@ -498,7 +504,7 @@ fn is_planned_alike(new: &JobSpec, old: &JobSpec) -> bool {
     *new == relabelled
 }
 
-fn patched_spec(spec: &JobSpec, patch: &JobPatch) -> JobSpec {
+pub(super) fn patched_spec(spec: &JobSpec, patch: &JobPatch) -> JobSpec {
     let mut spec = spec.clone();
     if let Some(labels) = &patch.labels {
         spec.labels = labels.clone();

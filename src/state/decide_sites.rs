@@ -10,6 +10,7 @@ use std::{
 use crate::{
     domain::{
         ids::{CityId, SupplyId, ZoneId},
+        restriction::{Drain, DrainMode},
         site::{Cordon, Site},
         violation::Violations,
     },
@@ -52,14 +53,16 @@ impl Core {
         match &command.verb {
             SiteVerb::Create(_) => {}
             SiteVerb::Update(patch) => apply_patch(&mut changed, patch),
-            SiteVerb::Cordon { reason } => {
-                let since = site.cordon.as_ref().map_or(now, |cordon| cordon.since);
-                changed.cordon = Some(Cordon {
-                    reason: reason.clone(),
-                    since,
-                });
+            SiteVerb::Cordon { reason } => cordon(&mut changed, reason, now),
+            SiteVerb::Drain {
+                reason,
+                mode,
+                deadline,
+            } => drain(&mut changed, reason, *mode, *deadline, now)?,
+            SiteVerb::Uncordon => {
+                changed.cordon = None;
+                changed.restrictions.drain = None;
             }
-            SiteVerb::Uncordon => changed.cordon = None,
         }
         if changed == **site {
             // A request is remembered all the same, so that a late repeat of it does nothing either.
@@ -187,6 +190,39 @@ impl Core {
             .map(|issue| Event::ForecastForgotten(issue.id.clone()))
             .collect()
     }
+}
+
+/// Closes a site; one that is closed stays so since when it was.
+fn cordon(site: &mut Site, reason: &Arc<str>, now: TimeMs) {
+    let since = site.cordon.as_ref().map_or(now, |cordon| cordon.since);
+    site.cordon = Some(Cordon {
+        reason: reason.clone(),
+        since,
+    });
+}
+
+fn drain(
+    site: &mut Site,
+    reason: &Arc<str>,
+    mode: DrainMode,
+    deadline: Option<TimeMs>,
+    now: TimeMs,
+) -> Result<(), Rejection> {
+    let before = site.restrictions.drain;
+    let is_new = before.is_none_or(|drain| drain.deadline != deadline);
+    if is_new && deadline.is_some_and(|deadline| deadline <= now) {
+        return Err(Rejection::field(
+            "deadline",
+            "lies ahead; the mode DRAIN_MODE_KILL stops everything at once",
+        ));
+    }
+    cordon(site, reason, now);
+    site.restrictions.drain = Some(Drain {
+        mode,
+        deadline,
+        since: before.map_or(now, |drain| drain.since),
+    });
+    Ok(())
 }
 
 fn apply_patch(site: &mut Site, patch: &SitePatch) {

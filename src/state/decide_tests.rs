@@ -11,6 +11,7 @@ use crate::{
     domain::{
         job::{ChangeCause, ClientPlace, JobSpec},
         placement::Placement,
+        restriction::{Drain, DrainMode},
     },
     limits,
     state::{

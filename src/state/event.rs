@@ -15,7 +15,10 @@ use crate::{
         site::Site,
     },
     slot::{Slot, TimeMs},
-    state::command::{LatencyUpdate, RequestKey},
+    state::{
+        SiteLoad,
+        command::{LatencyUpdate, RequestKey},
+    },
 };
 
 /// One durable change.
@@ -88,6 +91,24 @@ pub struct JobChange {
     pub note: Option<Arc<str>>,
     /// Its attempts now, where they changed.
     pub work: Option<Arc<Work>>,
+}
+
+/// What a record changed, for watchers and the timetable.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Applied {
+    /// Jobs, in the record's order.
+    pub jobs: Vec<JobDelta>,
+    /// Sites, each once, by id.
+    pub sites: Vec<SiteDelta>,
+}
+
+/// A site after a record that changed it, or what a drain has left there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SiteDelta {
+    /// The site.
+    pub site: Arc<Site>,
+    /// What is there.
+    pub load: SiteLoad,
 }
 
 /// A job before and after a record: what watchers and the timetable need.

@@ -119,18 +119,10 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now
         let rest = JobState::Planned(active.placement.clone());
         return follow(rest, ChangeCause::Paused);
     }
-    match active.phase {
-        Phase::Stopping(StopCause::Cancel) => {
-            return follow(JobState::Cancelled, ChangeCause::Cancelled);
-        }
-        Phase::Stopping(StopCause::Deadline) => {
-            return follow(JobState::Expired, ChangeCause::Deadline);
-        }
-        Phase::Assigned
-        | Phase::Starting
-        | Phase::Running
-        | Phase::Suspended
-        | Phase::Stopping(StopCause::Requeue | StopCause::Pause) => {}
+    match active.stopping() {
+        Some(StopCause::Cancel) => return follow(JobState::Cancelled, ChangeCause::Cancelled),
+        Some(StopCause::Deadline) => return follow(JobState::Expired, ChangeCause::Deadline),
+        Some(StopCause::Requeue | StopCause::Pause | StopCause::Drain) | None => {}
     }
     let execution = job.spec.execution.as_deref();
     let may_begin_again = !begun || execution.is_some_and(|execution| !execution.at_most_once);
@@ -147,10 +139,12 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now
         })),
         cause,
     };
-    let was_asked = active.phase == Phase::Stopping(StopCause::Requeue);
+    let asked = active.stopping().and_then(StopCause::begins_again);
     let gives_up = || execution.is_some_and(|one| one.on_site_lost == SiteLostPolicy::Fail);
+    if let (None, Some(cause)) = (how.failure(), asked) {
+        return again(0, closed.n_failed, cause);
+    }
     match (how.failure(), how) {
-        (None, _) if was_asked => again(0, closed.n_failed, ChangeCause::Requeued),
         (None, AttemptEnd::SelfFenced | AttemptEnd::SiteLost) if gives_up() => {
             follow(JobState::Failed, ChangeCause::SiteLost)
         }
@@ -177,8 +171,8 @@ pub(super) fn stop(active: &Active, cause: StopCause) -> Option<Active> {
     let weighs_less = match active.phase {
         Phase::Stopping(StopCause::Cancel) => true,
         Phase::Stopping(StopCause::Deadline) => cause != StopCause::Cancel,
-        Phase::Stopping(StopCause::Requeue) => {
-            matches!(cause, StopCause::Requeue | StopCause::Pause)
+        Phase::Stopping(StopCause::Requeue | StopCause::Drain) => {
+            !matches!(cause, StopCause::Cancel | StopCause::Deadline)
         }
         Phase::Stopping(StopCause::Pause) => cause == StopCause::Pause,
         Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => false,

@@ -6,7 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use proptest::{collection::vec, prelude::*, sample::Index};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+};
 
 use super::*;
 use crate::{
@@ -16,6 +21,7 @@ use crate::{
         execution::{Execution, PauseMode, RetryPolicy, SiteLostPolicy},
         job::{JobSpec, Phase},
         placement::Run,
+        restriction::DrainMode,
     },
     slot::SlotRange,
     state::{
@@ -24,7 +30,7 @@ use crate::{
             SiteCommand, SiteVerb,
         },
         decide_jobs::JobStep,
-        event::Record,
+        event::{Record, SiteDelta},
         testing::{self, FIRST, NOW, placement, settings, submission},
     },
 };
@@ -62,6 +68,8 @@ enum Step {
     /// A new agent with an empty memory enrolls; the old one goes on for a while.
     Replace(usize),
     Cancel(Index),
+    /// A site is emptied, or open again.
+    Drain(usize, Option<DrainMode>, bool),
     Pass(u8),
     Silence(usize),
     /// Programs of the site stop by its agent's own clock, then the site is given up.
@@ -112,6 +120,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => job().prop_map(Step::Repeat),
         1 => site().prop_map(Step::Replace),
         2 => job().prop_map(Step::Cancel),
+        1 => (site(), option::of(select(DrainMode::ALL.to_vec())), any::<bool>())
+            .prop_map(|(site, mode, ends)| Step::Drain(site, mode, ends)),
         3 => (0..100_u8).prop_map(Step::Pass),
         1 => site().prop_map(Step::Silence),
         1 => site().prop_map(Step::Lose),
@@ -155,8 +165,9 @@ impl World {
 
     fn apply(&mut self, record: Record) {
         let before = self.core.state().clone();
-        self.core.apply(&record);
+        let applied = self.core.apply(&record);
         check(&before, self.core.state());
+        check_told(&before, self.core.state(), &applied.sites);
         self.records.push(record);
     }
 
@@ -228,27 +239,9 @@ impl World {
                 self.old.push((*i, old));
                 self.enroll(*i);
             }
-            Step::Cancel(which) => {
-                let jobs = self.core.state().jobs();
-                let picked = jobs.keys().nth(which.index(jobs.len().max(1))).copied();
-                let Some(id) = picked else { return };
-                let command = JobCommand {
-                    id,
-                    etag: None,
-                    request: None,
-                    verb: JobVerb::Cancel {
-                        note: "stop".into(),
-                    },
-                };
-                if let Ok(JobStep::Decided(record)) = self.core.begin_job(&command, self.now) {
-                    self.apply(record);
-                }
-            }
-            Step::Pass(tenths) => {
-                self.now = self.now.plus_ms(i64::from(*tenths) * 10_000);
-                let record = self.core.decide_clock(self.now);
-                self.apply_some(record);
-            }
+            Step::Cancel(which) => self.cancel(*which),
+            Step::Pass(tenths) => self.pass(i64::from(*tenths) * 10_000),
+            Step::Drain(i, mode, ends) => self.drain_or_open(*i, *mode, *ends),
             Step::Silence(i) => {
                 let site = testing::site_id(SITES[*i]);
                 let record = self.core.decide_silence(&site, self.now);
@@ -257,6 +250,66 @@ impl World {
             Step::Lose(i) => self.lose(*i),
         }
         self.check_one_place();
+    }
+
+    fn cancel(&mut self, which: Index) {
+        let jobs = self.core.state().jobs();
+        let picked = jobs.keys().nth(which.index(jobs.len().max(1))).copied();
+        let Some(id) = picked else { return };
+        let command = JobCommand {
+            id,
+            etag: None,
+            request: None,
+            verb: JobVerb::Cancel {
+                note: "stop".into(),
+            },
+        };
+        if let Ok(JobStep::Decided(record)) = self.core.begin_job(&command, self.now) {
+            self.apply(record);
+        }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.now = self.now.plus_ms(ms);
+        let record = self.core.decide_clock(self.now);
+        self.apply_some(record);
+        let ids: Vec<JobId> = self.core.state().jobs().keys().copied().collect();
+        let record = self.core.decide_deadlines(&ids, self.now);
+        self.apply_some(record);
+        for i in 0..SITES.len() {
+            self.drain(i);
+        }
+    }
+
+    fn drain_or_open(&mut self, i: usize, mode: Option<DrainMode>, ends: bool) {
+        let verb = mode.map_or(SiteVerb::Uncordon, |mode| SiteVerb::Drain {
+            reason: "mains".into(),
+            mode,
+            deadline: ends.then(|| self.now.plus_ms(500_000)),
+        });
+        let command = SiteCommand {
+            id: testing::site_id(SITES[i]),
+            etag: None,
+            request: None,
+            verb,
+        };
+        let record = self.core.decide_site(&command, self.now).unwrap();
+        self.apply_some(record);
+        self.drain(i);
+    }
+
+    /// Stops what the drain of a site asks for, after which it asks for nothing more.
+    fn drain(&mut self, i: usize) {
+        let site = testing::site_id(SITES[i]);
+        let record = self.core.decide_drain(&site, self.now);
+        self.apply_some(record);
+        assert_eq!(self.core.decide_drain(&site, self.now), None);
+        let state = self.core.state();
+        let drain = state.site(&site).unwrap().restrictions.drain;
+        let is_over = drain.is_some_and(|drain| {
+            drain.mode == DrainMode::Kill || drain.deadline.is_some_and(|at| at <= self.now)
+        });
+        assert!(!is_over || state.load(&site).running == 0);
     }
 
     fn submit(&mut self, site: usize, kind: u8) {
@@ -491,6 +544,20 @@ fn check(before: &State, state: &State) {
         let begun = job.work.iter().flat_map(|work| &work.attempts);
         let begun = begun.filter(|attempt| attempt.started_at.is_some()).count();
         assert!(!once || begun <= 1, "{job:?}");
+    }
+}
+
+/// Every change of a site, and of what a drain has left, is told as it is by now.
+fn check_told(before: &State, state: &State, told: &[SiteDelta]) {
+    for (id, site) in state.sites() {
+        let delta = told.iter().find(|delta| delta.site.id == *id);
+        let load = state.load(id);
+        if let Some(delta) = delta {
+            assert_eq!((&delta.site, delta.load), (site, load));
+        }
+        let is_drained = site.restrictions.drain.is_some();
+        let has_changed = before.site(id) != Some(site) || (is_drained && before.load(id) != load);
+        assert!(delta.is_some() || !has_changed, "{id}");
     }
 }
 

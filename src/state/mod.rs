@@ -10,9 +10,11 @@ pub mod bookings;
 mod apply;
 mod decide_forecasts;
 pub mod decide_jobs;
+pub mod decide_resubmit;
 mod decide_plan;
 mod decide_sites;
 mod decide_links;
+mod decide_drain;
 mod decide_agents;
 mod life;
 mod transfers;
@@ -62,7 +64,20 @@ pub struct State {
     agents: OrdMap<SiteId, Arc<Agent>>,
     /// Active jobs by site; a site without one has no entry.
     active: OrdMap<SiteId, OrdSet<JobId>>,
+    /// What is at sites; a site with nothing has no entry.
+    loads: OrdMap<SiteId, SiteLoad>,
     n_jobs_by_state: [u64; STATES.len()],
+}
+
+/// Jobs of a site that have not ended, by how far they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SiteLoad {
+    /// Planned there.
+    pub planned: u64,
+    /// At the site and not being stopped, those included that are paused or out of reach.
+    pub running: u64,
+    /// Being stopped.
+    pub stopping: u64,
 }
 
 /// What is fixed for the life of a store.
@@ -110,6 +125,7 @@ impl State {
             requests: OrdMap::new(),
             agents: OrdMap::new(),
             active: OrdMap::new(),
+            loads: OrdMap::new(),
             n_jobs_by_state: [0; STATES.len()],
         }
     }
@@ -253,10 +269,17 @@ impl State {
         self.n_jobs_by_state[..N_LIVE_STATES].iter().sum()
     }
 
+    /// Jobs planned at a site and at it.
+    #[must_use]
+    pub fn load(&self, site: &SiteId) -> SiteLoad {
+        self.loads.get(site).copied().unwrap_or_default()
+    }
+
     /// Follows a job into its state, or out of it.
     fn count(&mut self, job: &Job, comes: bool) {
         let n_jobs = &mut self.n_jobs_by_state[state_index(&job.state)];
         *n_jobs = if comes { *n_jobs + 1 } else { *n_jobs - 1 };
+        self.weigh(&job.state, comes);
         let Some(active) = job.state.active() else {
             return;
         };
@@ -271,6 +294,39 @@ impl State {
             self.active.remove(site);
         } else {
             self.active.insert(site.clone(), there);
+        }
+    }
+}
+
+impl State {
+    fn weigh(&mut self, state: &JobState, comes: bool) {
+        let Some(site) = state.placement().map(|placement| &placement.site) else {
+            return;
+        };
+        let mut load = self.load(site);
+        let n_jobs = load.part(state);
+        *n_jobs = if comes { *n_jobs + 1 } else { *n_jobs - 1 };
+        if load.is_empty() {
+            self.loads.remove(site);
+        } else {
+            self.loads.insert(site.clone(), load);
+        }
+    }
+}
+
+impl SiteLoad {
+    /// Whether nothing is planned there and nothing is at the site.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// The number in which a job of this state counts, which has a placement.
+    fn part(&mut self, state: &JobState) -> &mut u64 {
+        match state.active() {
+            None => &mut self.planned,
+            Some(active) if active.stopping().is_some() => &mut self.stopping,
+            Some(_) => &mut self.running,
         }
     }
 }

@@ -5,7 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use proptest::{collection::vec, option, prelude::*, sample::Index};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+};
 
 use super::*;
 use crate::{
@@ -13,6 +18,7 @@ use crate::{
         job::JobSpec,
         link::{StageIn, Staging},
         placement::Placement,
+        restriction::DrainMode,
     },
     limits,
     slot::SlotRange,
@@ -44,6 +50,7 @@ enum Step {
     Cancel(Index, u8),
     Update(Index, u8, Option<Window>),
     Cordon(usize),
+    Drain(usize, DrainMode, bool),
     Uncordon(usize),
     SetCap(usize, u64),
     DropSupplies(usize),
@@ -71,6 +78,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (job(), 0..4_u8).prop_map(|(job, id)| Step::Cancel(job, id)),
         2 => (job(), 0..4_u8, place()).prop_map(|(job, label, to)| Step::Update(job, label, to)),
         1 => (0..2_usize).prop_map(Step::Cordon),
+        1 => (0..2_usize, select(DrainMode::ALL.to_vec()), any::<bool>())
+            .prop_map(|(site, mode, ends)| Step::Drain(site, mode, ends)),
         1 => (0..2_usize).prop_map(Step::Uncordon),
         1 => (0..2_usize, 1..20_000_u64).prop_map(|(site, cap)| Step::SetCap(site, cap)),
         1 => (0..2_usize).prop_map(Step::DropSupplies),
@@ -156,14 +165,9 @@ impl World {
                 let reason = "mains".into();
                 self.site_command(SITES[*site], SiteVerb::Cordon { reason })
             }
+            Step::Drain(site, mode, ends) => self.drain(SITES[*site], *mode, *ends),
             Step::Uncordon(site) => self.site_command(SITES[*site], SiteVerb::Uncordon),
-            Step::SetCap(site, cap) => {
-                let patch = SitePatch {
-                    power_cap_watts: Some(*cap),
-                    ..SitePatch::default()
-                };
-                self.site_command(SITES[*site], SiteVerb::Update(Box::new(patch)))
-            }
+            Step::SetCap(site, cap) => self.set_cap(SITES[*site], *cap),
             Step::DropSupplies(site) => {
                 let patch = SitePatch {
                     supplies: Some(vec![]),
@@ -199,6 +203,23 @@ impl World {
                 core.decide_forget(now, ENDED_JOBS_KEPT_MS, REQUESTS_KEPT_MS)
             }
         }
+    }
+
+    fn drain(&self, site: &str, mode: DrainMode, ends: bool) -> Option<Record> {
+        let verb = SiteVerb::Drain {
+            reason: "mains".into(),
+            mode,
+            deadline: ends.then(|| self.now.plus_ms(300_000)),
+        };
+        self.site_command(site, verb)
+    }
+
+    fn set_cap(&self, site: &str, watts: u64) -> Option<Record> {
+        let patch = SitePatch {
+            power_cap_watts: Some(watts),
+            ..SitePatch::default()
+        };
+        self.site_command(site, SiteVerb::Update(Box::new(patch)))
     }
 
     fn set_link(&self, bandwidth_bits_per_second: u64, keyed: bool) -> Option<Record> {

@@ -8,6 +8,7 @@ use super::tables::{self, Market};
 use crate::{
     domain::{
         ids::{GatewayId, Name, NameKind, Revision},
+        restriction::Restrictions,
         site::{Country, Pool, Site, Supply, SupplyKind},
     },
     sheet::{Problems, parse_scaled},
@@ -144,6 +145,7 @@ fn to_site(site: &SiteEntry, topology: &Topology, market: &Market) -> Result<Sit
         grid_marginal_mg_per_kwh: market.marginal_mg_per_kwh.clone(),
         tariff: market.tariff.clone(),
         cordon: None,
+        restrictions: Restrictions::default(),
         created_at: TimeMs(0),
         updated_at: TimeMs(0),
         revision: Revision(0),

@@ -248,6 +248,12 @@ impl AttemptDir {
         files::read_json(&self.path.join("result.json"))
     }
 
+    /// How long ago its result was written, by the wall clock; `None` when there is none.
+    pub(super) fn ended_before(&self) -> Option<Duration> {
+        let about = fs::metadata(self.path.join("result.json")).ok()?;
+        about.modified().ok()?.elapsed().ok()
+    }
+
     /// The end of the pipe at which the shim is woken.
     pub(in crate::agent) fn open_control(&self) -> Result<File, FileError> {
         open_fifo(&self.control())

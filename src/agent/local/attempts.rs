@@ -136,6 +136,15 @@ impl Attempts {
         {
             attempt_dir::remove(self.dir(oldest).path())?;
         }
+        let time_max = Duration::from_secs(limits::AGENT_ENDED_KEPT_SECONDS_MAX);
+        let old = self.kept.iter().filter(|key| {
+            let ended = self.dir(**key).ended_before();
+            ended.is_some_and(|time| time > time_max)
+        });
+        for key in old.copied().collect::<Vec<_>>() {
+            self.kept.remove(&key);
+            attempt_dir::remove(self.dir(key).path())?;
+        }
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
-//! A log that never grows past its bound: when it is full it becomes the older of two files.
+//! A log that never grows past its bound: when it is full it becomes the older of two files, with its number from 1.
 //!
-//! What a full disk does not take is lost; the program is never held up for its log.
+//! What a full disk does not take is lost; the program is never held up for its log. A byte's place in the whole output
+//! is known from its place in a file and the number of full files before.
 
 use std::{
     fs::{self, File},
@@ -17,6 +18,8 @@ pub(super) struct LogFile {
     file: Option<File>,
     bytes: u64,
     bytes_max: u64,
+    /// Files that have become full.
+    n_full: u64,
 }
 
 impl LogFile {
@@ -27,6 +30,7 @@ impl LogFile {
             file: None,
             bytes: 0,
             bytes_max,
+            n_full: 0,
         }
     }
 
@@ -40,11 +44,18 @@ impl LogFile {
             let _full = self.append(now);
             self.bytes += now.len() as u64;
             if self.bytes == self.bytes_max {
-                let _full = fs::rename(&self.path, self.path.with_added_extension("1"));
-                self.file = None;
-                self.bytes = 0;
+                self.rotate();
             }
         }
+    }
+
+    fn rotate(&mut self) {
+        let full = |number: u64| self.path.with_added_extension(number.to_string());
+        let _never_made = fs::rename(&self.path, full(self.n_full + 1));
+        let _never_made = fs::remove_file(full(self.n_full));
+        self.n_full += 1;
+        self.file = None;
+        self.bytes = 0;
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -74,7 +85,7 @@ mod tests {
         for chunk in ["abc", "defghij", "klmnopqrstuvw", "xyz"] {
             log.write(chunk.as_bytes());
         }
-        let older = fs::read_to_string(dir.path().join("stdout.log.1")).unwrap();
+        let older = fs::read_to_string(dir.path().join("stdout.log.2")).unwrap();
         assert_eq!(
             older + &fs::read_to_string(&path).unwrap(),
             "klmnopqrstuvwxyz"

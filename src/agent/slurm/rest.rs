@@ -31,11 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// It is not there.
-    #[error("cannot find the socket of slurmrestd at {}", .0.display())]
+    /// There is no directory that it could be in.
+    #[error("cannot find {}, where the socket of slurmrestd should be", .0.display())]
     Absent(PathBuf, #[source] std::io::Error),
     /// It is something else.
-    #[error("{} is not an absolute path of a socket", .0.display())]
+    #[error("{} is not the absolute path of a socket", .0.display())]
     NoSocket(PathBuf),
     /// Others get at it.
     #[error(
@@ -64,6 +64,8 @@ pub enum SocketError {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RestError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot connect to slurmrestd")]
     Connect(#[source] std::io::Error),
     #[error("slurmrestd broke off")]
@@ -87,21 +89,24 @@ pub(super) struct Rest {
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
-/// Checks that only the agent's user, given by its number, can talk to the socket.
+/// Checks that only the agent's user, given by its number, can talk to the socket. It may be absent: slurmrestd may start later.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(super) fn check(socket: &Path, user: u32) -> Result<(), SocketError> {
-    let absent = |error| SocketError::Absent(socket.to_path_buf(), error);
-    let meta = fs::metadata(socket).map_err(absent)?;
+    let no_socket = || SocketError::NoSocket(socket.to_path_buf());
     let dir = socket.parent().filter(|_| socket.is_absolute());
-    let Some(dir) = dir.filter(|_| meta.file_type().is_socket()) else {
-        return Err(SocketError::NoSocket(socket.to_path_buf()));
-    };
-    let around = fs::metadata(dir).map_err(absent)?;
+    let dir = dir.ok_or_else(no_socket)?;
+    let around = fs::metadata(dir).map_err(|error| SocketError::Absent(dir.into(), error))?;
     if around.uid() != user || around.mode() & 0o077 != 0 {
         let dir = dir.to_path_buf();
         return Err(SocketError::Open { dir, user });
+    }
+    let Ok(meta) = fs::metadata(socket) else {
+        return Ok(());
+    };
+    if !meta.file_type().is_socket() {
+        return Err(no_socket());
     }
     if meta.uid() != user {
         return Err(SocketError::OtherUser {
@@ -180,6 +185,7 @@ impl Rest {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, RestError> {
+        check(&self.socket, rustix::process::geteuid().as_raw())?;
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(RestError::Connect)?;

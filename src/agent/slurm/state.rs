@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     agent::{
         attempt::{AttemptKey, End, How, Seen, StopCause},
-        local::attempt_dir::{Stand, Wanted},
+        local::attempt_dir::{Outcome, Stand, Wanted},
     },
     clock::Mono,
 };
@@ -136,7 +136,7 @@ pub(super) enum Step {
 /// What to do about an attempt now.
 pub(super) fn decide(facts: &Facts, now: Mono) -> Step {
     match &facts.stand {
-        Stand::Over(outcome) => over(&outcome.end, facts.told),
+        Stand::Over(outcome) => over(outcome, facts.told),
         Stand::Unclaimed => unclaimed(facts),
         Stand::Alive(_) if is_late(facts.wanted, now) && holds(facts.told).is_some() => {
             holds(facts.told).map_or(Step::Wait, Step::Cancel)
@@ -150,10 +150,14 @@ pub(super) fn decide(facts: &Facts, now: Mono) -> Step {
     }
 }
 
-fn over(end: &End, told: Told) -> Step {
+fn over(outcome: &Outcome, told: Told) -> Step {
+    let end = &outcome.end;
     match told {
-        // Never begun, but still in the queue: it would only find the claim taken.
-        Told::Job(id, JobState::Waiting | JobState::Stuck) => Step::Cancel(id),
+        // Still in the queue, it would only find the claim taken. If it ran, the list is behind.
+        Told::Job(id, JobState::Waiting | JobState::Stuck) => match outcome.engine_id {
+            None => Step::Cancel(id),
+            Some(_) => Step::Wait,
+        },
         // What it holds is not free before Slurm says so.
         Told::Job(_, JobState::Holding | JobState::Suspended) | Told::TooOld => Step::Wait,
         // The kernel killed it; only Slurm saw why.
@@ -258,10 +262,7 @@ fn holds(told: Told) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::local::{
-        attempt_dir::{Outcome, Status},
-        over as ended,
-    };
+    use crate::agent::local::{attempt_dir::Status, over as ended};
 
     const NOW: Mono = Mono(1_000_000);
     const LONG_AGO: Mono = Mono(0);
@@ -406,7 +407,7 @@ mod tests {
             (exited, job(JobState::Holding), Step::Wait),
             (exited, job(JobState::Suspended), Step::Wait),
             (exited, Told::TooOld, Step::Wait),
-            (exited, job(JobState::Waiting), Step::Cancel(5)),
+            (exited, job(JobState::Waiting), Step::Wait),
             (exited, Told::Absent, says(exited)),
             (exited, job(JobState::Over(Ending::Failed)), says(exited)),
             (exited, job(JobState::Over(Ending::NodeLost)), says(exited)),
@@ -423,6 +424,15 @@ mod tests {
             (killed, job(JobState::Over(Ending::Cancelled)), says(killed)),
         ] {
             assert_eq!(decide(&facts(over_with(how), told), NOW), step, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_never_began_leaves_the_queue() {
+        for state in [JobState::Waiting, JobState::Stuck] {
+            let never = Stand::Over(ended(How::Stopped(StopCause::Ordered), "never begun"));
+            let step = decide(&facts(never, Told::Job(5, state)), NOW);
+            assert_eq!(step, Step::Cancel(5));
         }
     }
 

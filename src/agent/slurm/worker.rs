@@ -15,7 +15,7 @@ use tokio::{
     net::unix::pipe,
     sync::{Notify, mpsc},
     task::JoinHandle,
-    time,
+    time::{self, Instant},
 };
 
 use crate::{
@@ -222,7 +222,7 @@ impl Worker {
                     }
                 }
                 () = self.shared.changed.notified() => {}
-                () = time::sleep(self.pause()) => {}
+                () = time::sleep_until(Instant::now() + self.pause()) => {}
             }
         }
     }

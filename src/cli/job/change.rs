@@ -1,13 +1,14 @@
-//! `lancang job update|hold|release|cancel|suspend|resume|requeue`: verbs that change one job.
+//! `lancang job update|resubmit|hold|release|cancel|suspend|resume|requeue`: verbs that change one job.
 //!
-//! An update names exactly the fields whose flags were given.
+//! An update and a resubmission name exactly the fields whose flags were given.
 
 use jiff::Timestamp;
 use prost_types::FieldMask;
+use uuid::Uuid;
 
 use super::spec::{HowArgs, WhenArgs};
 use crate::{
-    cli::{client::ClientArgs, failure::Failure, time::View, words},
+    cli::{client::ClientArgs, failure::Failure, output::talk, time::View, words},
     proto::v1,
 };
 
@@ -18,6 +19,14 @@ Examples:
   lancang job update JOB --min-green 90% --confidence 90% --etag ETAG
   lancang job update JOB --label team=ai --label stage=test     replaces all labels
   lancang job update JOB --clear weights --clear timing.finish_deadline";
+
+pub(super) const RESUBMIT_EXAMPLES: &str = "\
+Examples:
+  lancang job resubmit JOB                            as it was
+  lancang job resubmit JOB --deadline 1d --priority 9
+  lancang job resubmit JOB --clear timing.finish_deadline
+  lancang job list --filter 'retry_of = JOB'
+The ended job stays as it is. A deadline of it that has passed must be replaced or cleared.";
 
 /// Fields that `--clear` can empty.
 const CLEARABLE: [&str; 8] = [
@@ -60,6 +69,29 @@ pub(super) struct ReasonArgs {
 pub(super) struct UpdateArgs {
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    fields: FieldArgs,
+}
+
+/// Flags of `job resubmit`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ResubmitArgs {
+    /// Id of the job that has ended.
+    #[arg(value_name = "JOB")]
+    job: String,
+    /// Names this submission for ever. Without it, a new UUID.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Accept the job without planning it.
+    #[arg(long)]
+    hold: bool,
+    #[command(flatten)]
+    fields: FieldArgs,
+}
+
+/// Fields of a job that may change.
+#[derive(Debug, Clone, clap::Args)]
+struct FieldArgs {
     /// New labels in place of all old ones; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = words::parse_label)]
     labels: Vec<(String, String)>,
@@ -73,8 +105,42 @@ pub(super) struct UpdateArgs {
 }
 
 impl UpdateArgs {
-    /// The new values and the paths of the fields they are for.
     fn build(self, now: Timestamp, view: &View) -> Result<v1::UpdateJobRequest, Failure> {
+        let Some((spec, update_mask)) = self.fields.build(now, view)? else {
+            return Err(Failure::Usage("nothing to change; see --help".to_owned()));
+        };
+        Ok(v1::UpdateJobRequest {
+            job_id: self.target.job,
+            spec: Some(spec),
+            update_mask: Some(update_mask),
+            etag: self.target.etag,
+            request_id: self.target.request_id,
+        })
+    }
+}
+
+impl ResubmitArgs {
+    fn build(self, now: Timestamp, view: &View) -> Result<v1::ResubmitJobRequest, Failure> {
+        let (spec, update_mask) = self.fields.build(now, view)?.unzip();
+        Ok(v1::ResubmitJobRequest {
+            idempotency_key: self
+                .idempotency_key
+                .unwrap_or_else(|| Uuid::now_v7().to_string()),
+            job_id: self.job,
+            spec,
+            update_mask,
+            hold: self.hold,
+        })
+    }
+}
+
+impl FieldArgs {
+    /// The new values and the paths of the fields they are for; `None` when nothing is to change.
+    fn build(
+        self,
+        now: Timestamp,
+        view: &View,
+    ) -> Result<Option<(v1::JobSpec, FieldMask)>, Failure> {
         let timing = self.when.timing(now, view)?;
         let spec = v1::JobSpec {
             labels: self.labels.into_iter().collect(),
@@ -105,16 +171,7 @@ impl UpdateArgs {
                 paths.push(path.to_owned());
             }
         }
-        if paths.is_empty() {
-            return Err(Failure::Usage("nothing to change; see --help".to_owned()));
-        }
-        Ok(v1::UpdateJobRequest {
-            job_id: self.target.job,
-            spec: Some(spec),
-            update_mask: Some(FieldMask { paths }),
-            etag: self.target.etag,
-            request_id: self.target.request_id,
-        })
+        Ok((!paths.is_empty()).then_some((spec, FieldMask { paths })))
     }
 }
 
@@ -123,6 +180,18 @@ pub(super) async fn update(client: &ClientArgs, args: UpdateArgs) -> Result<(), 
     let mut session = client.connect().await?;
     let request = args.build(session.now, &session.view)?;
     let answer = session.jobs().update_job(request).await?.into_inner();
+    session.show(&answer.job.unwrap_or_default())
+}
+
+/// Submits an ended job once more.
+pub(super) async fn resubmit(client: &ClientArgs, args: ResubmitArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let request = args.build(session.now, &session.view)?;
+    talk(&format!("idempotency key {}", request.idempotency_key));
+    let answer = session.jobs().resubmit_job(request).await?.into_inner();
+    if answer.already_existed {
+        talk("the key was used before with the same content: this is that job again");
+    }
     session.show(&answer.job.unwrap_or_default())
 }
 

@@ -27,7 +27,8 @@ Examples:
   lancang job list --filter 'labels.team = \"ai\" AND NOT state = CANCELLED' --all
   lancang job list -o json | jq -r '.jobs[].jobId'
 Fields: job_id, name, state, site_id, city_id, zone_id, cause, labels.KEY, create_time,
-start_time, end_time, finish_deadline, green_share_permille, task_count, replan_count.";
+retry_of, start_time, end_time, finish_deadline, green_share_permille, task_count, replan_count,
+priority.";
 
 /// Flags of `job quote`.
 #[derive(Debug, Clone, clap::Args)]

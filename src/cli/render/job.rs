@@ -49,6 +49,7 @@ impl Table for v1::Job {
                 ),
             ),
             ("note", self.note.clone()),
+            ("retry of", self.retry_of.clone()),
             ("origin", format!("{}{}", origin.city_id, origin.zone_id)),
             ("labels", labels.join(", ")),
             ("priority", spec.priority.to_string()),

@@ -41,6 +41,7 @@ impl Table for v1::Site {
             ("name", self.display_name.clone()),
             ("country", self.country.clone()),
             ("cordoned", cordon),
+            ("drain", drain(self.drain.as_ref(), view)),
             ("power cap", watts(self.power_cap_watts)),
             ("grid limit", watts(self.grid_limit_watts)),
             (
@@ -65,6 +66,52 @@ impl Table for v1::Site {
             supplies(&self.supplies)
         )
     }
+}
+
+impl Table for v1::WatchSitesResponse {
+    const NAME: &'static str = "lancang.v1.WatchSitesResponse";
+
+    /// Bookmarks are for programs: they have no text.
+    fn table(&self, view: &View) -> String {
+        match &self.item {
+            Some(v1::watch_sites_response::Item::Event(event)) => event_line(event, view),
+            Some(v1::watch_sites_response::Item::Bookmark(_)) | None => String::new(),
+        }
+    }
+}
+
+fn event_line(event: &v1::SiteEvent, view: &View) -> String {
+    let site = event.site.clone().unwrap_or_default();
+    let is_cordoned = site.cordon.is_some_and(|cordon| cordon.cordoned);
+    let status = match (drain(site.drain.as_ref(), view), is_cordoned) {
+        (drain, _) if !drain.is_empty() => drain,
+        (_, true) => "cordoned".to_owned(),
+        (_, false) => "open".to_owned(),
+    };
+    format!(
+        "{}  r{}  {}  {status}",
+        view.time(event.record_time.as_ref()),
+        event.revision,
+        site.site_id
+    )
+}
+
+/// `DRAINING by FINISH until 14:00: 3 planned, 2 running, 1 stopping`.
+fn drain(drain: Option<&v1::Drain>, view: &View) -> String {
+    let Some(drain) = drain else {
+        return String::new();
+    };
+    let until = drain.deadline.as_ref().map_or_else(String::new, |time| {
+        format!(" until {}", view.time(Some(time)))
+    });
+    format!(
+        "{} by {}{until}: {} planned, {} running, {} stopping",
+        short(drain.state().as_str_name(), "DRAIN_STATE_"),
+        short(drain.mode().as_str_name(), "DRAIN_MODE_"),
+        drain.planned_jobs,
+        drain.running_jobs,
+        drain.stopping_jobs
+    )
 }
 
 fn pools(pools: &[v1::Pool]) -> String {
@@ -149,7 +196,12 @@ impl Table for v1::ListSitesResponse {
                 watts(nameplate),
                 site.gateway_id.clone(),
                 if site.offshore_enclave { "yes" } else { "" }.to_owned(),
-                if cordoned { "yes" } else { "" }.to_owned(),
+                match (&site.drain, cordoned) {
+                    (Some(drain), _) => short(drain.state().as_str_name(), "DRAIN_STATE_"),
+                    (None, true) => "yes",
+                    (None, false) => "",
+                }
+                .to_owned(),
             ]);
         }
         with_token(text(&table), &self.next_page_token)

@@ -14,8 +14,8 @@
 use super::{Comparison, Equality, Node, NumberField, Test, TextField, TimeField, cause};
 use crate::{domain::ids::JobId, limits, state::STATES};
 
-const FIELDS: &str = "job_id, name, state, site_id, city_id, zone_id, cause, labels.KEY, create_time, start_time, \
-    end_time, finish_deadline, green_share_permille, task_count, replan_count, \
+const FIELDS: &str = "job_id, name, state, site_id, city_id, zone_id, cause, retry_of, labels.KEY, create_time, \
+    start_time, end_time, finish_deadline, green_share_permille, task_count, replan_count, \
     priority";
 
 /// Why a filter cannot be read.
@@ -243,6 +243,12 @@ fn test(field: &str, operator: Operator, value: &str) -> Result<Test, (Part, Str
             let id = JobId::parse(value);
             let id = id.ok_or_else(|| wrong_value(field, "a job id: a UUID in lower case"))?;
             Ok(Test::JobId(equality, id))
+        }
+        "retry_of" => {
+            let equality = equality(field, operator)?;
+            let id = JobId::parse(value);
+            let id = id.ok_or_else(|| wrong_value(field, "a job id: a UUID in lower case"))?;
+            Ok(Test::RetryOf(equality, id))
         }
         "name" => text(TextField::Name, field, operator, value),
         "site_id" => text(TextField::SiteId, field, operator, value),

@@ -12,13 +12,18 @@ use super::{
     mask, reason, request_key, sha256, spec,
 };
 use crate::{
-    domain::{ids::JobId, job::JobSpec},
+    domain::{
+        ids::{JobId, Revision},
+        job::JobSpec,
+    },
     proto::v1,
-    service::quote_token::QuotePromise,
+    service::{quote_token::QuotePromise, watch::StartAt},
     slot::TimeMs,
     state::{
         Rejection, Settings,
-        command::{JobCommand, JobPatch, JobVerb, QuoteTerms, RequestKey, Submission},
+        command::{
+            JobCommand, JobPatch, JobVerb, QuoteTerms, RequestKey, Resubmission, Submission,
+        },
     },
 };
 
@@ -132,6 +137,42 @@ pub(in crate::service) fn update_job(
     command(fields, &parts, key, verb)
 }
 
+/// Reads a resubmission.
+///
+/// # Errors
+/// With every wrong field.
+pub(in crate::service) fn resubmission(
+    mut request: v1::ResubmitJobRequest,
+) -> Result<Resubmission, Rejection> {
+    let key = std::mem::take(&mut request.idempotency_key);
+    let mut fields = Fields::default();
+    let idempotency_key = fields.key("idempotency_key", &key);
+    let of = read_job_id(&mut fields, &request.job_id);
+    let patch = match (&request.update_mask, &request.spec) {
+        (None, None) => Some(JobPatch::default()),
+        (None, Some(_)) => {
+            fields.add("spec", "is set only with update_mask");
+            None
+        }
+        (mask_given, spec) => {
+            let paths = mask(&mut fields, mask_given.as_ref(), &JOB_MASK);
+            fields.required("spec", spec.as_ref(), |fields, spec| {
+                job_patch(fields, spec, paths)
+            })
+        }
+    };
+    // The hash knows a resubmission from a submission, and covers which job it is of.
+    let payload_sha256 = sha256(&request);
+    fields.finish(of.zip(patch).map(|(of, patch)| Resubmission {
+        id: JobId(Uuid::now_v7().as_u128()),
+        idempotency_key,
+        payload_sha256,
+        of,
+        patch,
+        hold: request.hold,
+    }))
+}
+
 /// Reads a hold.
 ///
 /// # Errors
@@ -238,6 +279,26 @@ pub(in crate::service) fn cancel_job(
     command(fields, &parts, key, Some(JobVerb::Cancel { note }))
 }
 
+/// Reads where a watch begins; `field` is that of `initial`.
+///
+/// # Errors
+/// When it is to begin at two places.
+pub(in crate::service) fn start_at(
+    field: &str,
+    initial: bool,
+    after_revision: Option<u64>,
+) -> Result<StartAt, Rejection> {
+    match (after_revision, initial) {
+        (None, false) => Ok(StartAt::Now),
+        (None, true) => Ok(StartAt::Initial),
+        (Some(revision), false) => Ok(StartAt::After(Revision(revision))),
+        (Some(_), true) => Err(Rejection::field(
+            field,
+            "is set only when after_revision is not",
+        )),
+    }
+}
+
 /// Reads how often a watch is to be sent a bookmark.
 ///
 /// # Errors
@@ -284,6 +345,7 @@ fn read_submission(
         spec: Arc::new(spec),
         hold: request.hold,
         quote: quote.map(|(_, terms)| terms),
+        retry_of: None,
     };
     Some((submission, quote_fits))
 }

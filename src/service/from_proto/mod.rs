@@ -6,6 +6,7 @@ mod fields;
 mod policy;
 mod execution;
 mod agents;
+mod logs;
 mod spec;
 mod jobs;
 mod sites;
@@ -27,11 +28,13 @@ pub(super) use self::{
     },
     jobs::{
         Place, bookmark_interval, cancel_job, digest_of, hold_job, job_id, quoted_spec,
-        release_job, requeue_job, resume_job, submission, suspend_job, update_job,
+        release_job, requeue_job, resubmission, resume_job, start_at, submission, suspend_job,
+        update_job,
     },
     latencies::latency_update,
     links::{gateway_id, put_link},
-    sites::{cordon_site, create_site, site_id, uncordon_site, update_site},
+    logs::{log_chunks, log_query},
+    sites::{cordon_site, create_site, drain_site, site_id, uncordon_site, update_site},
 };
 use crate::{
     domain::ids::Revision,

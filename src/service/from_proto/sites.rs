@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::{
     etag,
-    fields::{Fields, placeholder},
+    fields::{Fields, Rounding, placeholder},
     mask, reason, request_key,
 };
 use crate::{
     domain::{
         ids::{Revision, SiteId, SiteKind, SupplyId},
+        restriction::{DrainMode, Restrictions},
         site::{Country, Pool, Site, Supply, SupplyKind, TariffPeriod},
     },
     limits,
@@ -27,6 +28,12 @@ const SUPPLY_KINDS: [(v1::SupplyKind, SupplyKind); 3] = [
     (v1::SupplyKind::Hydro, SupplyKind::Hydro),
     (v1::SupplyKind::Solar, SupplyKind::Solar),
     (v1::SupplyKind::Wind, SupplyKind::Wind),
+];
+
+const DRAIN_MODES: [(v1::DrainMode, DrainMode); 3] = [
+    (v1::DrainMode::Finish, DrainMode::Finish),
+    (v1::DrainMode::Checkpoint, DrainMode::Checkpoint),
+    (v1::DrainMode::Kill, DrainMode::Kill),
 ];
 
 /// What [`update_site`] may change.
@@ -125,6 +132,29 @@ pub(in crate::service) fn uncordon_site(
     command(fields, &request.site_id, key, SiteVerb::Uncordon)
 }
 
+/// Reads a drain.
+///
+/// # Errors
+/// With every wrong field.
+pub(in crate::service) fn drain_site(
+    mut request: v1::DrainSiteRequest,
+) -> Result<SiteCommand, Rejection> {
+    let request_id = std::mem::take(&mut request.request_id);
+    let mut fields = Fields::default();
+    let key = request_key(&mut fields, "DrainSite", &request_id, &request);
+    let reason = reason(&mut fields, &request.reason);
+    let mode = fields.choice("mode", request.mode, &DRAIN_MODES, |mode| {
+        mode.as_str_name()
+    });
+    let verb = SiteVerb::Drain {
+        reason,
+        // Refused when it is none.
+        mode: mode.unwrap_or(DrainMode::Finish),
+        deadline: fields.time("deadline", request.deadline.as_ref(), Rounding::Up),
+    };
+    command(fields, &request.site_id, key, verb)
+}
+
 fn command(
     mut fields: Fields,
     site_id: &str,
@@ -143,6 +173,7 @@ fn command(
 fn site(fields: &mut Fields, site: &v1::Site) -> Site {
     let output_only = [
         ("cordon", site.cordon.is_some()),
+        ("drain", site.drain.is_some()),
         ("create_time", site.create_time.is_some()),
         ("update_time", site.update_time.is_some()),
         ("etag", !site.etag.is_empty()),
@@ -177,6 +208,7 @@ fn site(fields: &mut Fields, site: &v1::Site) -> Site {
         grid_marginal_mg_per_kwh: site.grid_marginal_mg_per_kwh.clone(),
         tariff: tariff(fields, &site.tariff),
         cordon: None,
+        restrictions: Restrictions::default(),
         // Set when the site is stored.
         created_at: TimeMs(0),
         updated_at: TimeMs(0),

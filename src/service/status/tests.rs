@@ -222,9 +222,9 @@ fn the_errors_of_the_service_itself_have_codes_and_reasons_too() {
 
 #[test]
 fn a_stream_that_cannot_be_resumed_says_so_and_names_no_revision() {
-    let again = "watch again with initial_jobs, for not all of them were sent";
+    let again = "watch again with initial_jobs or initial_sites, for not all of them were sent";
     let cases = [
-        (Resume::WithInitialJobs, again),
+        (Resume::WithInitial, again),
         (Resume::Unanswered, "send again what has no answer yet"),
         (Resume::Anew, "begin again from the start"),
     ];

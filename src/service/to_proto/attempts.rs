@@ -10,6 +10,7 @@ use crate::{
         execution::{CheckpointSignal, Execution, FailureClass, PauseMode, SiteLostPolicy},
         ids::SiteId,
         job::{Active, Job, Phase, StopCause},
+        restriction::DrainMode,
     },
     proto::v1,
     slot::TimeMs,
@@ -42,7 +43,8 @@ pub(super) fn attempt(attempt: &Attempt) -> v1::Attempt {
     }
 }
 
-fn fence(fence: Fence) -> v1::Fence {
+/// A fence.
+pub(in crate::service) fn fence(fence: Fence) -> v1::Fence {
     v1::Fence {
         site_epoch: fence.site_epoch,
         attempt: fence.attempt,
@@ -130,6 +132,8 @@ pub(in crate::service) fn orders(
     let agent = state.agent(site);
     let member = agent.and_then(|agent| agent.member.as_ref());
     let epoch = agent.map_or(0, |agent| agent.epoch);
+    let drain = state.site(site).and_then(|site| site.restrictions.drain);
+    let is_killed = drain.is_some_and(|drain| drain.mode == DrainMode::Kill);
     v1::AgentOrders {
         site_epoch: epoch,
         server_time: Some(time(now)),
@@ -141,12 +145,12 @@ pub(in crate::service) fn orders(
         answered_report: 0,
         attempts: state
             .active_at(site)
-            .filter_map(|job| order(job, job.state.active()?, epoch))
+            .filter_map(|job| order(job, job.state.active()?, epoch, is_killed))
             .collect(),
     }
 }
 
-fn order(job: &Job, active: &Active, epoch: u64) -> Option<v1::AttemptOrder> {
+fn order(job: &Job, active: &Active, epoch: u64, is_killed: bool) -> Option<v1::AttemptOrder> {
     // What an earlier agent was offered is not this one's to run.
     let last = job.work.as_deref()?.last()?;
     if last.fence.site_epoch != epoch {
@@ -174,11 +178,16 @@ fn order(job: &Job, active: &Active, epoch: u64) -> Option<v1::AttemptOrder> {
         fence: Some(fence(last.fence)),
         wish: wish.into(),
         offer,
-        stop_grace: (wish == v1::AttemptWish::Stop).then(|| duration(execution_of.stop_grace_ms)),
+        stop_grace: (wish == v1::AttemptWish::Stop).then(|| {
+            let grace_ms = execution_of.stop_grace_ms;
+            duration(if is_killed { 0 } else { grace_ms })
+        }),
         goes_on: match active.phase {
             Phase::Stopping(StopCause::Pause) => true,
             // Who asks for another start may want a fresh one, unless the program saves what it has done.
-            Phase::Stopping(StopCause::Requeue) => execution_of.checkpoint.is_some(),
+            Phase::Stopping(StopCause::Requeue | StopCause::Drain) => {
+                execution_of.checkpoint.is_some()
+            }
             Phase::Stopping(StopCause::Cancel | StopCause::Deadline)
             | Phase::Assigned
             | Phase::Starting

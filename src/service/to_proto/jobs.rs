@@ -37,6 +37,7 @@ pub(in crate::service) fn job(job: &Job, grid: SlotGrid) -> v1::Job {
             .flat_map(|work| &work.attempts)
             .map(attempts::attempt)
             .collect(),
+        retry_of: job.retry_of.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 
@@ -163,6 +164,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::Paused => v1::ChangeCause::Paused,
         ChangeCause::MadeRoom => v1::ChangeCause::MadeRoom,
         ChangeCause::Sweep => v1::ChangeCause::Sweep,
+        ChangeCause::Drain => v1::ChangeCause::Drain,
     }
 }
 

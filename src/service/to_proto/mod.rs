@@ -13,7 +13,7 @@ mod forecasts;
 use prost_types::{Duration, Timestamp};
 
 pub(super) use self::{
-    attempts::orders,
+    attempts::{fence, orders},
     forecasts::{forecast, forecast_summary, receipt, ruling_band, skill},
     jobs::{accepted_job, cause, initial_event, job, job_event, placement_change, submit_response},
     links::link,

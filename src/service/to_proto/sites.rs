@@ -7,13 +7,15 @@ use crate::{
     domain::{
         ids::{CityId, SiteId},
         latency::{LatencyZone, RoundTrip},
+        restriction::{Drain, DrainMode},
         site::{Pool, Site, Supply, SupplyKind, TariffPeriod},
     },
     proto::v1,
+    state::SiteLoad,
 };
 
-/// A site.
-pub(in crate::service) fn site(site: &Site) -> v1::Site {
+/// A site with what is there.
+pub(in crate::service) fn site(site: &Site, load: SiteLoad) -> v1::Site {
     let cordon = site.cordon.as_ref();
     v1::Site {
         site_id: site.id.to_string(),
@@ -43,6 +45,7 @@ pub(in crate::service) fn site(site: &Site) -> v1::Site {
         create_time: Some(time(site.created_at)),
         update_time: Some(time(site.updated_at)),
         etag: etag(site.revision),
+        drain: site.restrictions.drain.map(|one| drain(one, load)),
     }
 }
 
@@ -70,6 +73,28 @@ pub(in crate::service) fn latency(site: &SiteId, city: &CityId, times: &RoundTri
         leased_p95_us: times.leased_p95_us.unwrap_or(0),
         internet_p50_us: times.internet_p50_us.unwrap_or(0),
         internet_p95_us: times.internet_p95_us.unwrap_or(0),
+    }
+}
+
+fn drain(drain: Drain, load: SiteLoad) -> v1::Drain {
+    let mode = match drain.mode {
+        DrainMode::Finish => v1::DrainMode::Finish,
+        DrainMode::Checkpoint => v1::DrainMode::Checkpoint,
+        DrainMode::Kill => v1::DrainMode::Kill,
+    };
+    let state = if load.is_empty() {
+        v1::DrainState::Drained
+    } else {
+        v1::DrainState::Draining
+    };
+    v1::Drain {
+        mode: mode.into(),
+        deadline: drain.deadline.map(time),
+        since: Some(time(drain.since)),
+        state: state.into(),
+        planned_jobs: load.planned,
+        running_jobs: load.running,
+        stopping_jobs: load.stopping,
     }
 }
 

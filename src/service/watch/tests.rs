@@ -15,7 +15,11 @@ use crate::{
         ids::JobId,
         job::{ChangeCause, JobState},
     },
-    service::testing::{self, Stage},
+    proto::v1::{self, watch_jobs_response::Item},
+    service::{
+        filter::Filter,
+        testing::{self, Stage},
+    },
     state::event::{Event, JobChange},
 };
 
@@ -40,9 +44,9 @@ fn told(item: Result<v1::WatchJobsResponse, Status>) -> String {
     }
 }
 
-fn watch(start_at: StartAt, filter: &str) -> Watch {
+fn watch(start_at: StartAt, filter: &str) -> Watch<Jobs> {
     Watch {
-        filter: Filter::parse(filter).unwrap(),
+        subject: Jobs(Filter::parse(filter).unwrap()),
         start_at,
         bookmark_interval: Duration::from_secs(30),
         stop: CancellationToken::new(),
@@ -50,12 +54,12 @@ fn watch(start_at: StartAt, filter: &str) -> Watch {
     }
 }
 
-fn start(stage: &Stage, start_at: StartAt, filter: &str) -> WatchStream {
+fn start(stage: &Stage, start_at: StartAt, filter: &str) -> WatchStream<Jobs> {
     let watch = watch(start_at, filter);
     watch.start(stage.handle.subscribe()).unwrap()
 }
 
-async fn next(stream: &mut WatchStream, n: usize) -> Vec<String> {
+async fn next(stream: &mut WatchStream<Jobs>, n: usize) -> Vec<String> {
     let mut items = Vec::new();
     for _ in 0..n {
         items.push(told(stream.next().await.unwrap()));
@@ -102,7 +106,7 @@ async fn a_watch_can_begin_with_all_matching_jobs() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a"), testing::job(2, "b")]);
     stage.submit([testing::job(3, "a")]);
-    let mut stream = start(&stage, StartAt::InitialJobs, "name = a");
+    let mut stream = start(&stage, StartAt::Initial, "name = a");
     assert_eq!(next(&mut stream, 3).await, ["r1 1", "r2 3", "b2"]);
     stage.submit([testing::job(4, "a")]);
     assert_eq!(next(&mut stream, 1).await, ["r3 4!"]);
@@ -153,7 +157,7 @@ async fn a_revision_that_has_not_been_is_refused_with_the_present_one() {
 async fn the_bookmark_after_the_initial_jobs_comes_before_any_change() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a")]);
-    let mut stream = start(&stage, StartAt::InitialJobs, "");
+    let mut stream = start(&stage, StartAt::Initial, "");
     // The watcher does not run before this.
     stage.submit([testing::job(2, "a")]);
     assert_eq!(next(&mut stream, 3).await, ["r1 1", "b1", "r2 2!"]);
@@ -166,7 +170,7 @@ async fn a_watch_cut_among_its_initial_jobs_cannot_be_resumed() {
         let n = limits::STREAM_BUFFER_MAX;
         // With all jobs in the buffer there is no room for their bookmark.
         stage.submit((1..=n).map(|id| testing::job(u128::try_from(id).unwrap(), "a")));
-        let watch = watch(StartAt::InitialJobs, "");
+        let watch = watch(StartAt::Initial, "");
         let stop = watch.stop.clone();
         let mut stream = watch.start(stage.handle.subscribe()).unwrap();
         let stall = limits::STREAM_STALL_SECONDS_MAX;
@@ -188,7 +192,7 @@ async fn a_watch_cut_among_its_initial_jobs_cannot_be_resumed() {
 async fn a_watch_cut_after_its_initial_bookmark_resumes_there() {
     let mut stage = Stage::new();
     stage.submit([testing::job(1, "a")]);
-    let watch = watch(StartAt::InitialJobs, "");
+    let watch = watch(StartAt::Initial, "");
     let stop = watch.stop.clone();
     let mut stream = watch.start(stage.handle.subscribe()).unwrap();
     assert_eq!(next(&mut stream, 2).await, ["r1 1", "b1"]);

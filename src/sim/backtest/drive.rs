@@ -292,6 +292,7 @@ impl<'a> Drive<'a> {
                 id,
                 idempotency_key: format!("backtest-{number}").into(),
                 payload_sha256: [0; 32],
+                retry_of: None,
                 spec: self.tracks[position].spec.clone(),
                 hold: false,
                 quote: None,

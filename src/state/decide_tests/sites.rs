@@ -61,6 +61,52 @@ fn a_site_that_is_as_asked_stays_unchanged() {
 }
 
 #[test]
+fn a_drain_closes_the_site_and_opening_it_ends_the_drain() {
+    let mut core = core();
+    let drain = |mode, deadline| {
+        let reason = "mains".into();
+        site_command(
+            "kmg",
+            SiteVerb::Drain {
+                reason,
+                mode,
+                deadline,
+            },
+        )
+    };
+    let id = site_id("kmg");
+    let late = drain(DrainMode::Kill, Some(NOW));
+    let Err(Rejection::InvalidFields(violations)) = core.decide_site(&late, NOW) else {
+        panic!("accepted");
+    };
+    assert_eq!(violations[0].field, "deadline");
+    let first = drain(DrainMode::Finish, Some(NOW.plus_ms(1)));
+    apply(&mut core, |core| core.decide_site(&first, NOW).unwrap());
+    // The same again is no change, though the deadline has come meanwhile; a change keeps since when.
+    let later = NOW.plus_ms(5);
+    assert_eq!(core.decide_site(&first, later), Ok(None));
+    let second = drain(DrainMode::Kill, None);
+    apply(&mut core, |core| core.decide_site(&second, later).unwrap());
+    let site = core.state().site(&id).unwrap();
+    let expected = Drain {
+        mode: DrainMode::Kill,
+        deadline: None,
+        since: NOW,
+    };
+    assert_eq!(site.restrictions.drain, Some(expected));
+    assert_eq!(site.cordon.as_ref().unwrap().since, NOW);
+    // A cordon changes nothing about it.
+    let cordon = site_command("kmg", SiteVerb::Cordon { reason: "b".into() });
+    apply(&mut core, |core| core.decide_site(&cordon, later).unwrap());
+    let site = core.state().site(&id).unwrap();
+    assert_eq!(site.restrictions.drain, Some(expected));
+    let open = site_command("kmg", SiteVerb::Uncordon);
+    apply(&mut core, |core| core.decide_site(&open, later).unwrap());
+    let site = core.state().site(&id).unwrap();
+    assert_eq!((&site.cordon, site.restrictions.drain), (&None, None));
+}
+
+#[test]
 fn a_site_command_is_refused_when_unknown_stale_reused_or_wrong() {
     let mut core = core();
     let refused = core.decide_site(&site_command("xxx", SiteVerb::Uncordon), NOW);

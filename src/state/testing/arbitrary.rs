@@ -33,6 +33,7 @@ use crate::{
         link::{Link, StageIn, Staging},
         outlook::Confidence,
         placement::{Carbon, EnergyMix, GreenStretch, Placement, Run},
+        restriction::{Drain, DrainMode, Restrictions},
         site::{Amounts, Cordon, Country, Pool, Site, Supply, SupplyKind, TariffPeriod},
     },
     limits,
@@ -248,12 +249,13 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
         cause(),
         option::of(stage_in()),
         option::of(work::work()),
+        option::of(any::<u128>().prop_map(JobId)),
     );
     (ids, job_spec(), state, times, revisions, (text(), history)).prop_map(
         |(
             (id, hash),
             spec,
-            (state, cause, staged, work),
+            (state, cause, staged, work, retry_of),
             times,
             revisions,
             (note, mut history),
@@ -279,6 +281,7 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
                 history: history.into(),
                 staged: staged.map(Arc::new),
                 work: work.map(Arc::new),
+                retry_of,
             }
         },
     )

@@ -47,6 +47,7 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::Requeued => Wire::Requeued,
         ChangeCause::MadeRoom => Wire::MadeRoom,
         ChangeCause::Sweep => Wire::Sweep,
+        ChangeCause::Drain => Wire::Drain,
         ChangeCause::Paused => Wire::Paused,
     };
     wire.into()
@@ -86,6 +87,7 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::Requeued => Ok(ChangeCause::Requeued),
         Wire::MadeRoom => Ok(ChangeCause::MadeRoom),
         Wire::Sweep => Ok(ChangeCause::Sweep),
+        Wire::Drain => Ok(ChangeCause::Drain),
         Wire::Paused => Ok(ChangeCause::Paused),
     }
 }

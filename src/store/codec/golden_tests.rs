@@ -203,6 +203,7 @@ fn job() -> Job {
         }]),
         staged: None,
         work: None,
+        retry_of: None,
     }
 }
 

@@ -47,6 +47,7 @@ pub(in crate::store) fn encode_job(job: &Job) -> journal_v1::Job {
         staged: job.staged.as_deref().map(encode_stage_in),
         at_site: job.state.active().map(encode_active),
         work: job.work.as_deref().map(encode_work),
+        retry_of: job.retry_of.map(encode_job_id).unwrap_or_default(),
     }
 }
 
@@ -88,6 +89,10 @@ pub(in crate::store) fn decode_job(
         history: decode_history(&wire.history, interner)?,
         staged: staged.map(Arc::new),
         work: decode_opt_work(wire.work.as_ref(), interner)?,
+        retry_of: match wire.retry_of.as_slice() {
+            [] => None,
+            id => Some(decode_job_id(id).at("retry_of")?),
+        },
     })
 }
 

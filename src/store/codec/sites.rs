@@ -7,6 +7,7 @@ use crate::{
         ids::{CityId, Revision, SiteId},
         interner::Interner,
         latency::{City, LatencyZone, RoundTrip},
+        restriction::{Drain, DrainMode, Restrictions},
         site::{Cordon, Pool, Site, Supply, TariffPeriod},
     },
     proto::journal_v1,
@@ -43,6 +44,7 @@ pub(in crate::store) fn encode_site(site: &Site) -> journal_v1::Site {
         created_at_ms: site.created_at.0,
         updated_at_ms: site.updated_at.0,
         revision: site.revision.0,
+        drain: site.restrictions.drain.as_ref().map(encode_drain),
     }
 }
 
@@ -88,6 +90,7 @@ pub(in crate::store) fn decode_site(
         grid_marginal_mg_per_kwh: wire.grid_marginal_mg_per_kwh.clone(),
         tariff,
         cordon: decode_cordon(wire).at("cordon_since_ms")?,
+        restrictions: decode_restrictions(wire)?,
         created_at: time(wire.created_at_ms).at("created_at_ms")?,
         updated_at: time(wire.updated_at_ms).at("updated_at_ms")?,
         revision: Revision(wire.revision),
@@ -199,6 +202,42 @@ fn decode_tariff_period(wire: &journal_v1::TariffPeriod) -> Result<TariffPeriod,
         start_minute: narrow(wire.start_minute).at("start_minute")?,
         end_minute: narrow(wire.end_minute).at("end_minute")?,
         price_micro_cny_per_kwh: wire.price_micro_cny_per_kwh,
+    })
+}
+
+fn encode_drain(drain: &Drain) -> journal_v1::Drain {
+    journal_v1::Drain {
+        mode: match drain.mode {
+            DrainMode::Finish => 1,
+            DrainMode::Checkpoint => 2,
+            DrainMode::Kill => 3,
+        },
+        deadline_ms: drain.deadline.map(|deadline| deadline.0),
+        since_ms: drain.since.0,
+    }
+}
+
+fn decode_restrictions(wire: &journal_v1::Site) -> Result<Restrictions, DecodeError> {
+    let drain = wire.drain.as_ref().map(decode_drain).transpose();
+    let drain = drain.at("drain")?;
+    if drain.is_some() && wire.cordon_reason.is_none() {
+        let problem = FieldProblem::Contradiction("it is set without a cordon");
+        return Err(problem).at("drain");
+    }
+    Ok(Restrictions { drain })
+}
+
+fn decode_drain(wire: &journal_v1::Drain) -> Result<Drain, DecodeError> {
+    let mode = match wire.mode {
+        1 => DrainMode::Finish,
+        2 => DrainMode::Checkpoint,
+        3 => DrainMode::Kill,
+        _ => return Err(FieldProblem::OutOfRange).at("mode"),
+    };
+    Ok(Drain {
+        mode,
+        deadline: wire.deadline_ms.map(time).transpose().at("deadline_ms")?,
+        since: time(wire.since_ms).at("since_ms")?,
     })
 }
 

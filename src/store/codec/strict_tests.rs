@@ -48,6 +48,7 @@ fn refuses(read: Result<(), DecodeError>, expected: &str) {
 #[test]
 fn a_spoilt_job_is_refused_by_the_name_of_its_field() {
     refuses_job("job_id", |job| job.job_id.truncate(15));
+    refuses_job("retry_of", |job| job.retry_of = vec![1; 15]);
     refuses_job("idempotency_key", |job| job.idempotency_key.clear());
     refuses_job("payload_sha256", |job| job.payload_sha256.push(0));
     refuses_job("spec", |job| job.spec = None);

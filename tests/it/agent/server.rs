@@ -337,7 +337,10 @@ impl Shared {
             if answered > 0
                 && let Some(new) = self.orders(answered)
             {
-                let message = v1::SessionResponse { orders: Some(new) };
+                let message = v1::SessionResponse {
+                    orders: Some(new),
+                    log_reads: None,
+                };
                 if orders.send(Ok(message)).await.is_err() {
                     return;
                 }
@@ -389,6 +392,7 @@ impl AgentService for Scripted {
         match self.orders(answered) {
             Some(orders) => Ok(Response::new(v1::PollResponse {
                 orders: Some(orders),
+                log_reads: None,
             })),
             None => Err(Status::unavailable("silent")),
         }

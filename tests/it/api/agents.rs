@@ -297,7 +297,11 @@ async fn a_session_brings_orders_as_soon_as_there_are_any() {
         .metadata_mut()
         .insert("authorization", agents[0].authorization());
     let report = Some(agents[0].report());
-    reports.send(v1::SessionRequest { report }).unwrap();
+    let message = v1::SessionRequest {
+        report,
+        log_chunks: Vec::new(),
+    };
+    reports.send(message).unwrap();
     let session = server.agents().session(request).await.unwrap();
     let mut session = session.into_inner();
     let mut next = async || session.next().await.unwrap().unwrap().orders.unwrap();
@@ -348,7 +352,11 @@ async fn nobody_else_speaks_for_a_site() {
     let refused = server.try_poll(stranger).await;
     assert_refused(refused, Code::PermissionDenied, "AGENT_REFUSED");
     let report = Some(stranger.report());
-    let bare = server.agents().poll(v1::PollRequest { report }).await;
+    let bare = v1::PollRequest {
+        report,
+        log_chunks: Vec::new(),
+    };
+    let bare = server.agents().poll(bare).await;
     assert_refused(bare, Code::Unauthenticated, "AGENT_REFUSED");
     let unknown = server
         .sites()

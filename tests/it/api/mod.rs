@@ -9,8 +9,10 @@ mod site_agent;
 mod world;
 
 mod agents;
+mod drain;
 mod forecasts;
 mod limits;
+mod logs;
 mod links;
 mod listing;
 mod pauses;
@@ -18,6 +20,7 @@ mod plan;
 mod priority;
 mod quote_explain;
 mod replan;
+mod resubmit;
 mod room;
 mod submit;
 mod sweep;

@@ -98,6 +98,7 @@ impl TestServer {
     pub(super) async fn try_poll(&self, agent: &Agent) -> Result<v1::AgentOrders, Status> {
         let mut request = Request::new(v1::PollRequest {
             report: Some(agent.report()),
+            log_chunks: Vec::new(),
         });
         request
             .metadata_mut()

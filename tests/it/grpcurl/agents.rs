@@ -14,6 +14,7 @@ exercises! {
     a_suspended_job_keeps_its_place: "JobService/SuspendJob",
     a_resumed_job_goes_on: "JobService/ResumeJob",
     a_requeued_job_is_planned_anew: "JobService/RequeueJob",
+    logs_are_read_from_the_agent: "JobService/ReadJobLogs",
 }
 
 const INSTANCE: &str = "01900000-0000-7000-8000-000000000001";
@@ -52,17 +53,25 @@ impl<'a> Agent<'a> {
     }
 
     fn call(&self, method: &str) -> Grpcurl {
-        let report = json!({
+        let report = self.report();
+        self.send(method, &json!({ "report": report }))
+    }
+
+    fn report(&self) -> Value {
+        json!({
             "site_id": self.site,
             "instance_id": INSTANCE,
             "held": self.held,
             "events": self.events,
             "last_sequence": self.sequence,
             "seen_revision": self.seen,
-        });
+        })
+    }
+
+    fn send(&self, method: &str, message: &Value) -> Grpcurl {
         Grpcurl::new(self.client.port(), method)
             .flag("-H", &format!("authorization: Bearer {}", self.credential))
-            .message(&json!({ "report": report }))
+            .message(message)
     }
 
     fn poll(&mut self) -> Value {
@@ -222,4 +231,45 @@ fn a_requeued_job_is_planned_anew(client: &Client) {
         "{again:#}"
     );
     assert_eq!(again["attempts"][0]["end"], "ATTEMPT_END_STOPPED");
+}
+
+fn logs_are_read_from_the_agent(client: &Client) {
+    let mut agent = Agent::enroll(client);
+    let (job, order) = agent.offered();
+    let (port, report) = (client.port(), agent.report());
+    let authorization = format!("authorization: Bearer {}", agent.credential);
+    let answering = std::thread::spawn(move || {
+        let poll = |chunks: Value| {
+            Grpcurl::new(port, "AgentService/Poll")
+                .flag("-H", &authorization)
+                .message(&json!({ "report": report, "log_chunks": chunks }))
+                .run()
+                .ok()
+                .clone()
+        };
+        const TRIES: usize = 200;
+        let read = (0..TRIES)
+            .find_map(|_| poll(json!([]))["logReads"]["reads"].get(0).cloned())
+            .unwrap();
+        poll(json!([{
+            "read_id": read["readId"],
+            "first_kept_offset": 70,
+            "offset": 100,
+            "data": "aGVsbG8K",
+            "end_offset": 106,
+        }]));
+        read
+    });
+    let request = json!({ "job_id": job["jobId"], "tail_lines": 1 });
+    let logs = client.ok("JobService/ReadJobLogs", &request);
+    let read = answering.join().unwrap();
+    assert_eq!(read["jobId"], job["jobId"]);
+    assert_eq!(read["tailLines"], 1);
+    assert_eq!(logs["fence"], order["fence"]);
+    assert_eq!(logs["siteId"], agent.site);
+    assert_eq!(
+        (&logs["firstKeptOffset"], &logs["offset"]),
+        (&json!("70"), &json!("100"))
+    );
+    assert_eq!(logs["data"], "aGVsbG8K");
 }

@@ -25,6 +25,7 @@ exercises! {
     a_held_job_gives_its_place_back: "JobService/HoldJob",
     a_released_job_is_planned_again: "JobService/ReleaseJob",
     a_cancelled_job_stays_cancelled: "JobService/CancelJob",
+    an_ended_job_is_submitted_once_more: "JobService/ResubmitJob",
 }
 
 /// 1,200 W for 3,600 s.
@@ -460,4 +461,24 @@ fn a_cancelled_job_stays_cancelled(client: &Client) {
     assert_eq!(again["alreadyExisted"], true);
     assert_eq!(again["job"], cancelled);
     assert!(time(0) < time(1), "slots rise");
+}
+
+fn an_ended_job_is_submitted_once_more(client: &Client) {
+    let site = client.site("resubmit", 30_000);
+    let job = client.submit("resubmit-1", &job_at(&[&site]));
+    client.ok("JobService/CancelJob", &json!({ "job_id": job["jobId"] }));
+    let request = json!({
+        "idempotency_key": "resubmit-2",
+        "job_id": job["jobId"],
+        "spec": { "priority": 8 },
+        "update_mask": { "paths": ["priority"] },
+    });
+    let again = client.ok("JobService/ResubmitJob", &request)["job"].clone();
+    assert_eq!(again["retryOf"], job["jobId"]);
+    assert_eq!(again["spec"]["priority"], 8);
+    assert_eq!(again["spec"]["timing"], job["spec"]["timing"]);
+    assert_eq!(again["state"], "JOB_STATE_PLANNED");
+    let repeat = client.ok("JobService/ResubmitJob", &request);
+    assert_eq!(repeat["alreadyExisted"], true);
+    assert_eq!(repeat["job"]["jobId"], again["jobId"]);
 }

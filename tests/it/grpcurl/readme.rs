@@ -170,6 +170,21 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " job logs JOB",
+        shows: |output| assert_eq!(output, "hello from attempt 1\n"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site drain ",
+        shows: |output| assert!(output.contains("DRAINED by CHECKPOINT until "), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site uncordon",
+        shows: |output| assert!(!words(output).contains("cordoned since"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
         contains: " backtest ",
         shows: |output| {
             for run in ["lancang", "run-now", "perfect forecast", "regret"] {
@@ -331,7 +346,7 @@ fn every_command_works_as_printed() {
         .filter(|line| line.starts_with(GRPCURL))
         .count();
     assert_eq!(n_grpcurl, 5);
-    let (mut token, mut agent) = (String::new(), None);
+    let (mut token, mut hello, mut agent) = (String::new(), String::new(), None);
     for (command, row) in plain.into_iter().zip(ROWS) {
         assert!(
             command.starts_with(row.begins) && command.contains(row.contains),
@@ -343,6 +358,14 @@ fn every_command_works_as_printed() {
             agent = Some(Agent::start(&printed, server.port(), temporary.path()));
             continue;
         }
+        if row.contains == " job logs JOB" {
+            // It may have to wait for the sun.
+            match try_run(&command.replace("JOB", &hello), server.port()) {
+                Ok(output) => (row.shows)(&output),
+                Err(why) => assert!(why.contains("NOT_BEGUN"), "{why}"),
+            }
+            continue;
+        }
         let output = match row.contains {
             // The agent enrols a moment after it has begun.
             " -- sh -c 'echo hello" => run_until_accepted(command, server.port()),
@@ -351,6 +374,10 @@ fn every_command_works_as_printed() {
             _ => run(command, server.port()),
         };
         (row.shows)(&output);
+        if row.contains == " -- sh -c 'echo hello" {
+            let said = words(&output);
+            hello = said.split(' ').nth(1).unwrap_or_default().to_owned();
+        }
         if row.contains == " site token" {
             let said = words(&output);
             token = said.split(' ').nth(1).unwrap_or_default().to_owned();

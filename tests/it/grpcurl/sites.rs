@@ -3,9 +3,13 @@
 //! Each test has a server of its own: the cause of a move is only certain where nothing else moves.
 
 use serde_json::{Value, json};
+use tonic::Code;
 
-use super::{Client, column, exercises, hydro_site, job_at, number};
-use crate::support::samples::{create_site_named, put_latencies, with};
+use super::{Client, column, exercises, from_now, hydro_site, job_at, number};
+use crate::support::{
+    grpcurl::Grpcurl,
+    samples::{create_site_named, put_latencies, with},
+};
 
 exercises! {
     by crate::grpcurl::Client::alone();
@@ -15,6 +19,8 @@ exercises! {
     an_update_changes_what_the_mask_names_and_moves_what_no_longer_fits: "SiteService/UpdateSite",
     a_cordon_moves_what_has_not_started: "SiteService/CordonSite",
     an_uncordoned_site_takes_waiting_work: "SiteService/UncordonSite",
+    a_drain_shows_what_is_left: "SiteService/DrainSite",
+    a_watch_shows_a_drain_from_its_beginning: "SiteService/WatchSites",
     a_line_that_became_too_long_takes_jobs_off_their_site: "SiteService/PutLatencies",
     round_trip_times_read_back: "SiteService/GetLatencies",
     a_link_that_became_too_narrow_takes_jobs_off_their_site: "SiteService/PutLink",
@@ -277,6 +283,56 @@ fn round_trip_times_read_back(client: &Client) {
     assert!(
         sites.is_sorted() && sites.contains(&"measured"),
         "{sites:?}"
+    );
+}
+
+fn a_drain_shows_what_is_left(client: &Client) {
+    let site = client.site("drained", 30_000);
+    let job = client.submit("drained-1", &job_at(&[&site]));
+    let request = json!({
+        "site_id": site,
+        "reason": "new transformer",
+        "mode": "DRAIN_MODE_CHECKPOINT",
+        "deadline": from_now(3_600),
+        "request_id": "drained-2",
+    });
+    let drained = client.ok("SiteService/DrainSite", &request)["site"].clone();
+    assert_eq!(drained["cordon"]["reason"], "new transformer");
+    assert_eq!(drained["drain"]["mode"], "DRAIN_MODE_CHECKPOINT");
+    assert!(drained["drain"]["deadline"].is_string());
+    client.job_once(&job["jobId"], "JOB_STATE_QUEUED", "CHANGE_CAUSE_DRAIN");
+    let read = client.ok("SiteService/GetSite", &json!({ "site_id": site }))["site"].clone();
+    assert_eq!(read["drain"]["state"], "DRAIN_STATE_DRAINED");
+    assert_eq!(client.ok("SiteService/DrainSite", &request)["site"], read);
+    let opened = client.ok("SiteService/UncordonSite", &json!({ "site_id": site }));
+    assert_eq!(opened["site"].get("drain"), None);
+}
+
+fn a_watch_shows_a_drain_from_its_beginning(client: &Client) {
+    let site = client.site("watched", 30_000);
+    let job = client.submit("watched-1", &job_at(&[&site]));
+    let request = json!({ "site_id": site, "mode": "DRAIN_MODE_FINISH" });
+    client.ok("SiteService/DrainSite", &request);
+    client.job_once(&job["jobId"], "JOB_STATE_QUEUED", "CHANGE_CAUSE_DRAIN");
+    let request = json!({ "site_id": site, "after_revision": job["revision"] });
+    let call = Grpcurl::new(client.port(), "SiteService/WatchSites")
+        .flag("-max-time", "3")
+        .message(&request);
+    let output = client.run("SiteService/WatchSites", call);
+    output.assert_code(Code::DeadlineExceeded);
+    let told = output.messages.iter().filter_map(|item| item.get("event"));
+    let drains: Vec<&Value> = told.map(|event| &event["site"]["drain"]).collect();
+    let planned: Vec<u64> = drains
+        .iter()
+        .map(|drain| number(&drain["plannedJobs"]))
+        .collect();
+    assert_eq!(planned, [1, 0]);
+    assert_eq!(drains[1]["state"], "DRAIN_STATE_DRAINED");
+    assert!(
+        output
+            .messages
+            .iter()
+            .any(|item| item.get("bookmark").is_some())
     );
 }
 

@@ -39,10 +39,20 @@ fn an_agent_does_not_start_on_a_socket_that_others_reach() {
         let (_, said) = agent(&text(&socket), &[]);
         assert!(said.contains(says), "{mode:o}: {said}");
     }
-    let (_, said) = agent(&text(&dir), &[]);
-    assert!(said.contains("not an absolute path of a socket"), "{said}");
-    let (_, said) = agent(&text(&dir.join("none")), &[]);
-    assert!(said.contains("cannot find the socket"), "{said}");
+    fs::write(dir.join("file"), "").unwrap();
+    for (path, says) in [
+        ("relative", "not the absolute path of a socket"),
+        (
+            &text(&dir.join("file")),
+            "not the absolute path of a socket",
+        ),
+        (&text(&root.path().join("none/socket")), "cannot find"),
+        // slurmrestd may start later.
+        (&text(&dir.join("none")), "not enrolled"),
+    ] {
+        let (_, said) = agent(path, &[]);
+        assert!(said.contains(says), "{path}: {said}");
+    }
     for wrong in [
         "--slurm-partition=a b",
         "--slurm-account=$(x)",

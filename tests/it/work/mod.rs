@@ -3,6 +3,7 @@
 //! What counts is the marks: each fence at most once, each job done.
 
 mod faults;
+mod logs;
 pub(crate) mod province;
 
 use std::time::Duration;

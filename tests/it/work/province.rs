@@ -292,6 +292,19 @@ impl Province {
         self.start_agent(site, None);
     }
 
+    /// The command line, for this server.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
+        command.env("LANCANG_SERVER", format!("http://127.0.0.1:{}", self.port));
+        command
+    }
+
+    /// Makes an empty file beside the marks.
+    #[track_caller]
+    pub(super) fn touch(&self, name: &str) {
+        File::create(self.root.path().join(name)).unwrap();
+    }
+
     /// Where a job is.
     #[track_caller]
     pub(crate) fn site_of(&self, job_id: &str) -> String {

@@ -57,6 +57,15 @@ fn tariff() -> impl Strategy<Value = Vec<TariffPeriod>> {
     })
 }
 
+fn drain() -> impl Strategy<Value = Drain> {
+    let mode = select(DrainMode::ALL.to_vec());
+    (mode, option::of(time()), time()).prop_map(|(mode, deadline, since)| Drain {
+        mode,
+        deadline,
+        since,
+    })
+}
+
 /// A site without violations.
 pub(crate) fn site() -> impl Strategy<Value = Site> {
     let id = (0..4_u8).prop_map(|i| format!("n-{i}"));
@@ -64,7 +73,7 @@ pub(crate) fn site() -> impl Strategy<Value = Site> {
         let supplies = (supply(&id, 0), supply(&id, 1));
         let place = (any::<[i16; 2]>(), text(), country(), option::of(name()));
         let power = (0..20_000_u64, 20_000..1_000_000_u64, 1_000..=3_000_u32);
-        let cordon = option::of((text(), time()));
+        let cordon = option::of((text(), time(), option::of(drain())));
         let grid = (0..2_000_000_u32, any::<bool>(), tariff());
         let stamps = (time(), time(), revision(), any::<bool>());
         (place, pool(), supplies, power, cordon, grid, stamps).prop_map(
@@ -85,7 +94,10 @@ pub(crate) fn site() -> impl Strategy<Value = Site> {
                 grid_location_mg_per_kwh: grid.0,
                 grid_marginal_mg_per_kwh: if grid.1 { vec![grid.0; 12] } else { vec![] },
                 tariff: grid.2,
-                cordon: cordon.map(|(reason, since)| Cordon { reason, since }),
+                restrictions: Restrictions {
+                    drain: cordon.as_ref().and_then(|(_, _, drain)| *drain),
+                },
+                cordon: cordon.map(|(reason, since, _)| Cordon { reason, since }),
                 created_at: stamps.0,
                 updated_at: stamps.1,
                 revision: stamps.2,

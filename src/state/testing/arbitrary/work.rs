@@ -166,6 +166,7 @@ pub(crate) fn active() -> impl Strategy<Value = Active> {
         Phase::Stopping(StopCause::Cancel),
         Phase::Stopping(StopCause::Deadline),
         Phase::Stopping(StopCause::Requeue),
+        Phase::Stopping(StopCause::Drain),
         Phase::Stopping(StopCause::Pause),
     ]);
     let pause = option::of(select(vec![Pause::Plan, Pause::User]));

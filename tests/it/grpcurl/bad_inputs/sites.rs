@@ -22,6 +22,8 @@ const GET: &str = "SiteService/GetSite";
 const UPDATE: &str = "SiteService/UpdateSite";
 const CORDON: &str = "SiteService/CordonSite";
 const UNCORDON: &str = "SiteService/UncordonSite";
+const DRAIN: &str = "SiteService/DrainSite";
+const WATCH: &str = "SiteService/WatchSites";
 const PUT_LATENCIES: &str = "SiteService/PutLatencies";
 const GET_LATENCIES: &str = "SiteService/GetLatencies";
 const PUT_LINK: &str = "SiteService/PutLink";
@@ -66,6 +68,7 @@ changes! { names_and_places, CREATE, base();
     "civil time of nowhere": "site.utc_offset_minutes" = 841;
     "gateway in capitals": "site.gateway_id" = "Mohan";
     "etag of a new site": "site.etag" = "r1";
+    "new site that is drained": "site.drain" = json!({ "mode": "DRAIN_MODE_KILL" });
     "new site that is cordoned": "site.cordon" = json!({ "cordoned": true });
     "time of a new site": "site.create_time" = "2026-01-01T00:00:00Z";
 }
@@ -174,6 +177,18 @@ calls! { verbs();
     "cordon for an escape sequence": CORDON { "site_id": SITE, "reason": "\u{1b}[2J" } => ["reason"];
     "uncordon of nowhere": UNCORDON { "site_id": "nowhere" } => (SITE_NOT_FOUND of "nowhere");
     "uncordon in capitals": UNCORDON { "site_id": "KUNMING" } => ["site_id"];
+    "drain of nowhere": DRAIN { "site_id": "nowhere", "mode": 1 } => (SITE_NOT_FOUND of "nowhere");
+    "drain of nothing": DRAIN {} => ["mode", "site_id"];
+    "drain in no mode": DRAIN { "site_id": SITE } => ["mode"];
+    "drain in an unknown mode": DRAIN { "site_id": SITE, "mode": 4 } => ["mode"];
+    "drain that is over": DRAIN { "site_id": SITE, "mode": 1, "deadline": "2020-01-01T00:00:00Z" } => ["deadline"];
+    "drain before all time": DRAIN { "site_id": SITE, "mode": 1, "deadline": "1969-12-31T23:59:59Z" } => ["deadline"];
+    "drain for 513 bytes": DRAIN { "site_id": SITE, "mode": 1, "reason": "r".repeat(513) } => ["reason"];
+    "drain with a request id of 129 characters": DRAIN { "site_id": SITE, "mode": 1, "request_id": "r".repeat(129) } => ["request_id"];
+    "watch of nowhere": WATCH { "site_id": "nowhere" } => (SITE_NOT_FOUND of "nowhere");
+    "watch in capitals": WATCH { "site_id": "KUNMING" } => ["site_id"];
+    "watch from a revision and from all sites": WATCH { "after_revision": 1, "initial_sites": true } => ["initial_sites"];
+    "watch with bookmarks all the time": WATCH { "bookmark_interval": "0.5s" } => ["bookmark_interval"];
 }
 
 /// An update of the power cap of the one site to what it is.
@@ -194,6 +209,7 @@ changes! { updates, UPDATE, cap();
     "update of an unknown field": "update_mask" = json!({ "paths": ["colour"] });
     "update of the id": "update_mask" = json!({ "paths": ["site_id"] });
     "update of the country": "update_mask" = json!({ "paths": ["country"] });
+    "update of the drain": "update_mask" = json!({ "paths": ["drain"] });
     "update of the cordon": "update_mask" = json!({ "paths": ["cordon"] });
     "update of the etag": "update_mask" = json!({ "paths": ["etag"] });
     "update by a star": "update_mask" = json!({ "paths": ["*"] });

@@ -17,6 +17,8 @@ const UPDATE: &str = "JobService/UpdateJob";
 const HOLD: &str = "JobService/HoldJob";
 const RELEASE: &str = "JobService/ReleaseJob";
 const CANCEL: &str = "JobService/CancelJob";
+const RESUBMIT: &str = "JobService/ResubmitJob";
+const LOGS: &str = "JobService/ReadJobLogs";
 
 /// A UUID of version 7 that no job has.
 const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -58,6 +60,28 @@ calls! { ids(id: &str);
     "reason with an escape": CANCEL { "job_id": id, "reason": "\u{1b}[2J" } => ["reason"];
     "reason that turns round": HOLD { "job_id": id, "reason": "\u{202e}" } => ["reason"];
     "request id of 129 characters": RELEASE { "job_id": id, "request_id": "r".repeat(129) } => ["request_id"];
+    "resubmission of nothing": RESUBMIT {} => ["idempotency_key", "job_id"];
+    "resubmission without a key": RESUBMIT { "job_id": id } => ["idempotency_key"];
+    "resubmission of nobody": RESUBMIT {
+        "job_id": NOBODY, "idempotency_key": "again",
+    } => (JOB_NOT_FOUND of NOBODY);
+    "resubmission with what no mask names": RESUBMIT {
+        "job_id": id, "idempotency_key": "again", "spec": { "priority": 3 },
+    } => ["spec"];
+    "resubmission with an empty mask": RESUBMIT {
+        "job_id": id, "idempotency_key": "again", "spec": {}, "update_mask": {},
+    } => ["update_mask"];
+    "resubmission of another program": RESUBMIT {
+        "job_id": id, "idempotency_key": "again", "spec": {}, "update_mask": { "paths": ["execution"] },
+    } => ["update_mask"];
+    "resubmission with a mask for nothing": RESUBMIT {
+        "job_id": id, "idempotency_key": "again", "update_mask": { "paths": ["labels"] },
+    } => ["spec"];
+    "logs of nothing": LOGS {} => ["job_id"];
+    "logs of a path": LOGS { "job_id": "../../etc/passwd" } => ["job_id"];
+    "logs of nobody": LOGS { "job_id": NOBODY } => (JOB_NOT_FOUND of NOBODY);
+    "logs of no output": LOGS { "job_id": id, "output": 3 } => ["output"];
+    "logs of a million lines and one": LOGS { "job_id": id, "tail_lines": 1_000_001 } => ["tail_lines"];
     "all wrong in a verb": CANCEL {
         "job_id": "x", "reason": "\0", "etag": "x", "request_id": "\n",
     } => ["job_id", "reason", "etag", "request_id"];
@@ -78,7 +102,14 @@ fn ids_etags_and_reasons_are_checked() {
         stale("release by a stale etag", RELEASE),
         stale("cancel by a stale etag", CANCEL),
     ];
-    check(&client, [ids(id), stale].concat());
+    let never = refused(
+        "logs of a job that has not begun",
+        LOGS,
+        json!({ "job_id": id, "attempt": 1 }),
+        (Code::FailedPrecondition, "NOT_BEGUN"),
+        Details::Precondition(id.to_owned()),
+    );
+    check(&client, [ids(id), stale, vec![never]].concat());
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! What a drain makes of the jobs that are at its site.
+//!
+//! Only what has an open attempt there is stopped; what has not begun is moved by planning.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        ids::SiteId,
+        job::{ChangeCause, Flexibility, Job, JobState, StopCause},
+        restriction::{Drain, DrainMode},
+    },
+    limits,
+    slot::TimeMs,
+    state::{
+        Core,
+        decide_agents::change,
+        event::{Event, Record},
+        life::{self, Step},
+    },
+};
+
+impl Core {
+    /// Stops the next jobs that the drain of a site is to stop by now; `None` when there is none.
+    pub fn decide_drain(&self, site: &SiteId, now: TimeMs) -> Option<Record> {
+        let drain = self.state.site(site)?.restrictions.drain?;
+        let trigger: Arc<str> = site.as_str().into();
+        let active = self.state.active_at(site);
+        let stopped = active
+            .filter(|job| stops(&drain, job, now))
+            .filter_map(|job| {
+                let stopping = life::stop(job.state.active()?, StopCause::Drain)?;
+                let step = Step::active(stopping, ChangeCause::Drain);
+                Some(change(job.id, step, trigger.clone()))
+            });
+        let paused = self.between_runs(site);
+        let paused = paused.filter(|job| stops(&drain, job, now));
+        let left = paused.map(|job| {
+            let step = Step {
+                state: JobState::Queued,
+                work: None,
+                cause: ChangeCause::Drain,
+            };
+            change(job.id, step, trigger.clone())
+        });
+        let both = stopped.chain(left);
+        let events: Vec<Event> = both.take(limits::REPLAN_CANDIDATES_MAX).collect();
+        (!events.is_empty()).then(|| self.record(now, None, events))
+    }
+
+    /// Jobs that have begun at a site and have no attempt there now, because they are between two runs.
+    fn between_runs(&self, site: &SiteId) -> impl Iterator<Item = &Arc<Job>> {
+        let n_planned = self.state.load(site).planned;
+        let jobs = (0 < n_planned).then(|| self.state.jobs.values());
+        jobs.into_iter().flatten().filter(move |job| {
+            let placement = job.placement();
+            job.goes_on() && placement.is_some_and(|placement| placement.site == *site)
+        })
+    }
+}
+
+fn stops(drain: &Drain, job: &Job, now: TimeMs) -> bool {
+    let is_over = drain.deadline.is_some_and(|deadline| deadline <= now);
+    is_over
+        || match drain.mode {
+            DrainMode::Finish => false,
+            DrainMode::Checkpoint => {
+                job.goes_on() || matches!(job.spec.flexibility, Flexibility::Interruptible { .. })
+            }
+            DrainMode::Kill => true,
+        }
+}

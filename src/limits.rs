@@ -254,6 +254,8 @@ pub const AGENT_PAUSED_KEPT_MAX: usize = 1_024;
 pub const AGENT_JOURNAL_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of orders that an agent reads: ten thousand attempts, some of them with all that they may carry.
 pub const AGENT_ORDERS_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one answer of slurmrestd: forty thousand jobs of some 3.2 kB.
+pub const SLURM_ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Bytes of one log file of an attempt; each output has two, of which the older one is dropped.
 pub const ATTEMPT_LOG_BYTES_MAX: u64 = 4 << 20;
 /// Open files of one process of an attempt.

@@ -171,6 +171,7 @@ fn order(job: &Job, active: &Active, epoch: u64, is_killed: bool) -> Option<v1::
         max_run_time: Some(duration(
             execution_of.max_run_ms(job.spec.timing.runtime_ms),
         )),
+        it_power_watts: job.spec.it_watts(),
     });
     Some(v1::AttemptOrder {
         job_id: job.id.to_string(),

@@ -11,7 +11,7 @@ mod admin;
 mod agents;
 pub(crate) mod reports;
 mod bad_inputs;
-mod readme;
+pub(crate) mod readme;
 
 use std::{
     any::Any,

@@ -24,11 +24,13 @@ const GRPCURL: &str = "target/tools/grpcurl";
 const CARGO: &str = "cargo run --release --";
 const DATA_DIR: &str = "target/lancang-data";
 
-/// Commands of the README that run the server, or this very test.
-const SPECIAL: [&str; 3] = [
+/// Commands of the README that run the server, Slurm (`slurm/site.rs` runs those), or this very test.
+const SPECIAL: [&str; 5] = [
     "cargo run --release -- demo",
     "scripts/test",
     "cargo run --release -- serve --listen 127.0.0.1:50051 --data-dir target/lancang-data",
+    "scripts/slurm-site up /tmp/lancang-slurm 26500 2 16 nobody",
+    "scripts/slurm-site down /tmp/lancang-slurm",
 ];
 
 /// What a command must print; the rest of the command is the README's own affair.
@@ -315,7 +317,7 @@ fn readme() -> (String, String) {
 }
 
 /// The commands in the fenced blocks of a text, a line each.
-fn commands(text: &str) -> Vec<String> {
+pub(crate) fn commands(text: &str) -> Vec<String> {
     let blocks = fenced_shell(text);
     let lines = blocks.iter().flat_map(|block| block.lines());
     lines

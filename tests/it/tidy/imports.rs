@@ -177,6 +177,21 @@ const ONLY: &[Only] = &[
     only("tonic_reflection", GRPC, "only the rims know gRPC"),
     only("tonic_types", GRPC, "only the rims know gRPC"),
     only(
+        "hyper",
+        &["agent"],
+        "plain HTTP is spoken to slurmrestd only",
+    ),
+    only(
+        "hyper_util",
+        &["agent"],
+        "plain HTTP is spoken to slurmrestd only",
+    ),
+    only(
+        "http_body_util",
+        &["agent"],
+        "plain HTTP is spoken to slurmrestd only",
+    ),
+    only(
         "clap",
         &["cli", "config", "main"],
         "only the command line parses flags",

@@ -5,7 +5,7 @@
 mod faults;
 mod ledger;
 mod logs;
-mod province;
+pub(crate) mod province;
 
 use std::time::Duration;
 

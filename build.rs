@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "lancang/v1/agents.proto",
         "lancang/v1/forecasts.proto",
         "lancang/v1/jobs.proto",
+        "lancang/v1/report.proto",
         "lancang/v1/sites.proto",
         "lancang/journal/v1/record.proto",
     ])?;

@@ -116,6 +116,7 @@ fn site() -> Site {
             period(420, 1_080, 295_000),
             period(1_080, 1_440, 385_000),
         ],
+        water_ml_per_kwh: 0,
         cordon: None,
         restrictions: Restrictions::default(),
         created_at: TimeMs(0),

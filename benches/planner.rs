@@ -98,6 +98,7 @@ fn site(i: usize, live: u64) -> Site {
         grid_location_mg_per_kwh: 120_000,
         grid_marginal_mg_per_kwh: vec![],
         tariff: vec![],
+        water_ml_per_kwh: 0,
         cordon: None,
         restrictions: Restrictions::default(),
         created_at: TimeMs(0),

@@ -15,8 +15,8 @@ use std::{
 
 pub use crate::config::{
     file::{
-        FileAgents, FileConfig, FileForecast, FileLimits, FileLog, FileQuote, FileReplan,
-        FileRetention, FileSnapshot, FileTls, Flags, LogFlags, LogFormat,
+        FileAgents, FileConfig, FileForecast, FileLedger, FileLimits, FileLog, FileQuote,
+        FileReplan, FileRetention, FileSnapshot, FileTls, Flags, LogFlags, LogFormat,
     },
     keys::unknown_variables,
 };
@@ -63,6 +63,8 @@ pub struct Config {
     pub quote_valid_seconds: u32,
     /// For how long agents may be silent; each time leaves room for the one before.
     pub agents: FileAgents,
+    /// What the energy ledger waits for and keeps; totals at least as long as lines.
+    pub ledger: FileLedger,
 }
 
 /// Files by which connections are encrypted.
@@ -137,6 +139,17 @@ impl Config {
         Self::from_checked(listen, &file)
     }
 
+    /// File with the private key that signs statements.
+    #[must_use]
+    pub fn signing_key_file(&self) -> PathBuf {
+        let named = &self.ledger.signing_key;
+        if named.as_os_str().is_empty() {
+            self.data_dir.join("signing.key")
+        } else {
+            named.clone()
+        }
+    }
+
     /// Spells the checked values in the units that the server counts in; the ranges make every product fit.
     fn from_checked(listen: SocketAddr, file: &FileConfig) -> Self {
         let slot_seconds = file.slot_minutes * 60;
@@ -163,6 +176,7 @@ impl Config {
             max_live_jobs: file.limits.max_live_jobs,
             quote_valid_seconds: file.quote.valid_seconds,
             agents: file.agents,
+            ledger: file.ledger.clone(),
         }
     }
 }

@@ -262,9 +262,41 @@ pub const AGENT_PAUSED_KEPT_MAX: usize = 1_024;
 pub const AGENT_JOURNAL_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of orders that an agent reads: ten thousand attempts, some of them with all that they may carry.
 pub const AGENT_ORDERS_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one answer of slurmrestd: forty thousand jobs of some 3.2 kB.
+pub const SLURM_ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Bytes of one log file of an attempt; each output has two, of which the older one is dropped.
 pub const ATTEMPT_LOG_BYTES_MAX: u64 = 4 << 20;
 /// Open files of one process of an attempt.
 pub const ATTEMPT_OPEN_FILES_MAX: u64 = 4_096;
 /// Processes and threads of an attempt: far above what a node runs well.
 pub const ATTEMPT_PROCESSES_MAX: u64 = 8_192;
+/// Spans of an attempt that are kept: beyond it the shortest pause counts as run time. Pauses by plan are fewer.
+pub const SPANS_MAX: usize = 64;
+/// Earlier entries of a site-slot that are kept: more corrections of one slot are a fault of who sends them.
+pub const ENTRIES_KEPT_MAX: usize = 8;
+/// Water used at a site in millilitres per kWh (100 l): fifty times what is usual.
+pub const WATER_ML_PER_KWH_MAX: u32 = 100_000;
+/// Uses and lines that the ledger keeps in all; beyond it the oldest days close before their time. A few hundred bytes each.
+pub const LEDGER_ROWS_MAX: usize = 4_000_000;
+/// Lines that one turn of the writer settles, and the slots, at least one: some milliseconds.
+pub const SETTLE_LINES_MAX: usize = 10_000;
+/// Site-slots that one turn of the writer settles.
+pub const SETTLE_SLOTS_MAX: usize = 64;
+/// Measured energy of a job in thousandths of what its power makes in the same time: what meters and estimates may differ by.
+pub const MEASURED_PERMILLE_MAX: u64 = 1_250;
+/// Days for which lines, uses and readings are kept, at most: actuals must be there for corrections.
+pub const LEDGER_LINES_DAYS: std::ops::RangeInclusive<u32> = 1..=60;
+/// Rows of a statement: what a person or a page can still use.
+pub const STATEMENT_ROWS_MAX: usize = 10_000;
+/// Groups of a statement.
+pub const STATEMENT_GROUPS_MAX: usize = 3;
+/// Days of a window of the ledger.
+pub const LEDGER_WINDOW_DAYS_MAX: u32 = 400;
+/// Lines of one site-slot that `GetSettlement` answers with; `StreamLines` sends all.
+pub const SETTLEMENT_LINES_MAX: usize = 1_000;
+/// Lines in one message of a stream: some hundred KiB.
+pub const LINES_PER_MESSAGE_MAX: usize = 256;
+/// Streams of lines at once: each keeps a whole state.
+pub const LINES_STREAMS_MAX: usize = 16;
+/// Days for which totals of site-slots are kept, at most: two years and some.
+pub const LEDGER_KEEP_DAYS_MAX: u32 = 800;

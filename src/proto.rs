@@ -1,6 +1,8 @@
-//! Generated protobuf code: `v1` is the public API, `journal_v1` what the store writes.
+//! Generated protobuf code: `v1` is the public API, `journal_v1` what the store writes; and its canonical JSON.
 //!
 //! Only the rims (`service`, `cli`) use `v1`, only `store` uses `journal_v1`; `tests/it/tidy.rs` checks it.
+
+pub mod json;
 
 /// The public API, package `lancang.v1`.
 pub mod v1 {

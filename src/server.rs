@@ -3,6 +3,7 @@
 //! A server that stops lets calls in flight finish; one whose writer has failed stops serving and says so.
 
 mod incoming;
+mod signing_key;
 
 use std::{
     io::{self, Write},
@@ -26,6 +27,7 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use uuid::Uuid;
 
 use self::incoming::Incoming;
+pub use self::signing_key::SigningKeyError;
 pub use crate::controller::VerifyReport;
 use crate::{
     clock::SystemClock,
@@ -88,6 +90,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("opening the store")]
     Store(#[source] StoreError),
+    /// There is no key to sign statements with.
+    #[error("reading the key that signs statements, ledger.signing_key of the configuration")]
+    SigningKey(#[source] SigningKeyError),
     /// The controller cannot start.
     #[error("starting the controller")]
     Controller(#[source] ControllerError),
@@ -153,6 +158,9 @@ pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
     let address = listener.local_addr().map_err(listening)?;
     let store = SledStore::open_or_create(&config.data_dir, config.slot_seconds, Uuid::now_v7())
         .map_err(StartError::Store)?;
+    let signing_key =
+        signing_key::load_or_make(&config.signing_key_file()).map_err(StartError::SigningKey)?;
+    let store_id = store.info().store_id;
     let options = options(&config, grid);
     let (handle, writer) = controller::start(options, Box::new(store), Arc::new(SystemClock))
         .map_err(StartError::Controller)?;
@@ -161,6 +169,8 @@ pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
         stop: stop.clone(),
         schema_version: store::SCHEMA_VERSION,
         policy_version: controller::POLICY_VERSION.into(),
+        store_id,
+        signing_key: Arc::new(signing_key),
     };
     let Rim { routes, health } = service::rim(handle.clone(), rim_options).await?;
     let incoming = Incoming::new(listener, limits::CONNECTIONS_MAX);
@@ -244,6 +254,11 @@ fn options(config: &Config, grid: SlotGrid) -> controller::Options {
             silent_after_ms: u64::from(config.agents.silent_after_seconds) * 1_000,
             stop_after_ms: u64::from(config.agents.stop_after_seconds) * 1_000,
             lost_after_ms: u64::from(config.agents.lost_after_seconds) * 1_000,
+        },
+        ledger: controller::LedgerTimes {
+            settle_after_ms: i64::from(config.ledger.settle_after_minutes) * 60_000,
+            lines_days: config.ledger.lines_days,
+            keep_days: config.ledger.keep_days,
         },
     }
 }

@@ -64,8 +64,17 @@ pub struct Task {
     pub environment: BTreeMap<String, String>,
     /// Number of tasks.
     pub task_count: u32,
+    /// Cores of one task.
+    #[serde(default = "one")]
+    pub cpu_cores: u32,
+    /// GPUs of one task.
+    #[serde(default)]
+    pub gpus: u32,
     /// Memory of all tasks in MiB.
     pub memory_mib: u64,
+    /// IT power of all tasks, for caps that an engine holds.
+    #[serde(default)]
+    pub it_power_watts: u64,
     /// It may run so long, pauses left out.
     pub max_run_time: Duration,
     /// Time between the first signal and the kill when no order says another.
@@ -112,6 +121,11 @@ pub enum CheckpointSignal {
     Usr2,
     /// SIGHUP.
     Hup,
+}
+
+/// Cores of a task of which a journal does not say it.
+fn one() -> u32 {
+    1
 }
 
 /// Where an attempt stands, as its engine sees it.

@@ -11,6 +11,7 @@ pub mod files;
 pub mod spool;
 pub mod executor;
 pub mod local;
+pub mod slurm;
 pub mod report;
 pub mod session;
 pub mod run;

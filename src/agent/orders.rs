@@ -159,6 +159,9 @@ fn read_offer(offer: v1::AttemptOffer) -> Result<Task, String> {
         argv: execution.argv,
         environment: execution.environment,
         task_count: offer.task_count,
+        cpu_cores: resources.cpu_cores.max(1),
+        gpus: resources.gpus,
+        it_power_watts: offer.it_power_watts,
         memory_mib: resources
             .memory_mib
             .saturating_mul(u64::from(offer.task_count)),
@@ -276,6 +279,7 @@ mod tests {
                 ..Default::default()
             }),
             max_run_time: seconds(60),
+            it_power_watts: 700,
             ..Default::default()
         }
     }
@@ -285,6 +289,10 @@ mod tests {
         let task = read_offer(offer(&["true", "-x"], &[("A_1", "a=b\n")])).unwrap();
         assert_eq!(task.argv, ["true", "-x"]);
         assert_eq!(task.memory_mib, 128);
+        assert_eq!(
+            (task.cpu_cores, task.gpus, task.it_power_watts),
+            (1, 0, 700)
+        );
         assert_eq!(task.stop_grace, Duration::from_secs(30));
         assert_eq!(task.max_run_time, Duration::from_secs(60));
     }

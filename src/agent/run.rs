@@ -20,6 +20,7 @@ use crate::{
         logs::Logs,
         report::report,
         session::{Session, SessionEvent},
+        slurm::{self, SlurmError, SlurmExecutor},
         spool::{Secret, Spool, read_lease},
     },
     clock::{Clock as _, Mono, SystemClock},
@@ -44,12 +45,23 @@ pub struct Settings {
     pub dir: PathBuf,
     /// What to enrol with, if it is not enrolled or should be anew.
     pub token: Option<Secret>,
+    /// What runs the programs.
+    pub engine: Engine,
     /// What programs see of the machine.
     pub sandbox: SandboxChoice,
     /// Where its staging area is; without one it copies nothing.
     pub staging: Option<Staging>,
     /// This program, which has the shim as a subcommand.
     pub program: PathBuf,
+}
+
+/// What runs programs.
+#[derive(Debug)]
+pub enum Engine {
+    /// This machine.
+    Local,
+    /// Slurm.
+    Slurm(slurm::Options),
 }
 
 /// Why an agent ended.
@@ -62,6 +74,9 @@ pub enum AgentError {
     /// Its engine cannot start.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// Slurm cannot be its engine.
+    #[error(transparent)]
+    Slurm(#[from] SlurmError),
     /// Its engine cannot be asked what runs.
     #[error("the engine cannot say what runs")]
     Recovery(#[source] ExecutorError),
@@ -170,24 +185,14 @@ impl Agent {
     ) -> Result<(Self, watch::Receiver<Arc<v1::AgentReport>>), AgentError> {
         let (spool, book) = Spool::open(&settings.dir, &settings.site_id)?;
         let lease = read_lease(spool.dir())?;
-        let program = settings.program.clone();
-        let name = &spool.identity().instance_id;
-        let staging = settings.staging.clone();
-        let executor = LocalExecutor::new(
-            spool.dir(),
-            name,
-            program,
-            settings.sandbox,
-            staging,
-            events,
-        )?;
+        let executor = executor(settings, &spool, events)?;
         let core = Core::new(book, lease);
         let first = Arc::new(report(&core, spool.identity()));
         let (reports, newest) = watch::channel(first);
         let mut agent = Self {
             core,
             spool,
-            executor: Box::new(executor),
+            executor,
             lease,
             reports,
         };
@@ -279,6 +284,31 @@ impl Agent {
         let newest = report(&self.core, self.spool.identity());
         self.reports.send_replace(Arc::new(newest));
     }
+}
+
+fn executor(
+    settings: &Settings,
+    spool: &Spool,
+    events: mpsc::Sender<EngineEvent>,
+) -> Result<Box<dyn Executor>, AgentError> {
+    let (dir, name) = (spool.dir(), &spool.identity().instance_id);
+    let (program, sandbox) = (&settings.program, settings.sandbox);
+    Ok(match &settings.engine {
+        Engine::Local => Box::new(LocalExecutor::new(
+            dir,
+            name,
+            program.clone(),
+            sandbox,
+            settings.staging.clone(),
+            events,
+        )?),
+        Engine::Slurm(options) => {
+            let options = options.clone();
+            Box::new(SlurmExecutor::new(
+                dir, name, program, sandbox, options, events,
+            )?)
+        }
+    })
 }
 
 fn now() -> Now {

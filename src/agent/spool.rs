@@ -53,12 +53,15 @@ impl std::fmt::Debug for Secret {
 }
 
 /// The lease as it lies on disk, for the processes that outlive an agent.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct LeaseFile {
     /// A lease does not survive the boot whose clock it counts by.
     boot_id: String,
     heard_ms: u64,
     stop_after_ms: u64,
+    /// How old it was when it was written, for who does not have that clock.
+    #[serde(default)]
+    age_ms: u64,
 }
 
 /// A directory that this agent alone works in.
@@ -165,6 +168,7 @@ impl Spool {
             boot_id: self.boot_id.clone(),
             heard_ms: lease.heard.0,
             stop_after_ms: ms(lease.stop_after),
+            age_ms: ms(Mono::now().since(lease.heard)),
         };
         files::write_json(&lease_path(&self.dir), &file, Durability::Visible)
     }
@@ -186,23 +190,115 @@ impl Spool {
 /// # Errors
 /// When the system refuses. A file that makes no sense is no lease: nothing may run by it.
 pub fn read_lease(dir: &Path) -> Result<Option<Lease>, FileError> {
-    let file: LeaseFile = match files::read_json(&lease_path(dir)) {
-        Ok(Some(file)) => file,
-        Ok(None) | Err(FileError::Damaged { .. }) => return Ok(None),
-        Err(error) => return Err(error),
+    let Some(file) = read_lease_file(dir)? else {
+        return Ok(None);
     };
     let is_of_this_boot = file.boot_id == boot_id()?;
-    Ok(is_of_this_boot.then(|| Lease {
-        heard: Mono(file.heard_ms),
-        stop_after: Duration::from_millis(file.stop_after_ms),
-    }))
+    Ok(is_of_this_boot.then(|| file.lease(Mono(file.heard_ms))))
+}
+
+fn read_lease_file(dir: &Path) -> Result<Option<LeaseFile>, FileError> {
+    match files::read_json(&lease_path(dir)) {
+        Ok(file) => Ok(file),
+        Err(FileError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl LeaseFile {
+    fn lease(&self, heard: Mono) -> Lease {
+        Lease {
+            heard,
+            stop_after: Duration::from_millis(self.stop_after_ms),
+        }
+    }
+}
+
+/// Reads a lease again and again, by the clock of this machine, whichever machine wrote it.
+///
+/// One of another machine counts from the last look at which its predecessor still stood there: it was written later, so that
+/// it ends no later here than there. Clocks need not agree; the first one that is found says nothing.
+#[derive(Debug)]
+pub struct LeaseReader {
+    boot_id: String,
+    last: Option<Foreign>,
+}
+
+/// What another machine wrote.
+#[derive(Debug)]
+struct Foreign {
+    file: LeaseFile,
+    /// When it was last seen to stand there.
+    looked: Mono,
+    lease: Option<Lease>,
+}
+
+impl LeaseReader {
+    /// A reader that has not read yet.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new() -> Result<Self, FileError> {
+        Ok(Self {
+            boot_id: boot_id()?,
+            last: None,
+        })
+    }
+
+    /// Name of the boot of this machine.
+    #[must_use]
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// Whether the lease that was read last is of another machine.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// The lease in an agent's directory, once it can be told how long it lasts.
+    ///
+    /// # Errors
+    /// When the system refuses. A file that makes no sense is no lease: nothing may run by it.
+    pub fn read(&mut self, dir: &Path) -> Result<Option<Lease>, FileError> {
+        let looked = Mono::now();
+        let file = read_lease_file(dir)?;
+        Ok(self.take(file, looked))
+    }
+
+    fn take(&mut self, file: Option<LeaseFile>, looked: Mono) -> Option<Lease> {
+        let file = file?;
+        if file.boot_id == self.boot_id {
+            self.last = None;
+            return Some(file.lease(Mono(file.heard_ms)));
+        }
+        let lease = match &self.last {
+            None => None,
+            Some(last) if last.file == file => last.lease,
+            Some(last) => {
+                let heard = last.looked.0.saturating_sub(file.age_ms);
+                Some(file.lease(Mono(heard)))
+            }
+        };
+        self.last = Some(Foreign {
+            file,
+            looked,
+            lease,
+        });
+        lease
+    }
 }
 
 fn lease_path(dir: &Path) -> PathBuf {
     dir.join("lease.json")
 }
 
-fn boot_id() -> Result<String, FileError> {
+/// Name of the boot of this machine.
+///
+/// # Errors
+/// When the system refuses.
+pub fn boot_id() -> Result<String, FileError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(path).map_err(io_error("read", path))?;
     Ok(text.trim().to_owned())
@@ -335,7 +431,10 @@ mod tests {
                 argv: vec!["echo".to_owned(), "a\n\"b\"".to_owned()],
                 environment: BTreeMap::new(),
                 task_count: 1,
+                cpu_cores: 1,
+                gpus: 0,
                 memory_mib: 1,
+                it_power_watts: 1,
                 max_run_time: Duration::from_secs(1),
                 stop_grace: Duration::ZERO,
                 checkpoint: None,
@@ -361,6 +460,41 @@ mod tests {
             &[accept(2), Record::Start { key: key(2) }],
         );
         book
+    }
+
+    #[test]
+    fn a_lease_of_another_machine_never_lasts_longer_than_there() {
+        let mut reader = LeaseReader::new().unwrap();
+        let file = |boot: &str, heard_ms, age_ms| {
+            Some(LeaseFile {
+                boot_id: boot.to_owned(),
+                heard_ms,
+                stop_after_ms: 60_000,
+                age_ms,
+            })
+        };
+        // The clock there is 900 s ahead.
+        assert_eq!(reader.take(file("there", 901_000, 10), Mono(1_500)), None);
+        assert!(reader.is_elsewhere());
+        assert_eq!(reader.take(file("there", 901_000, 10), Mono(2_500)), None);
+        // Written at 3 s by the clock here, and seen at 3.5 s: it may have been written right after the last look.
+        let lease = reader
+            .take(file("there", 902_980, 20), Mono(3_500))
+            .unwrap();
+        assert_eq!(lease.heard, Mono(2_480));
+        assert!(lease.end() <= Mono(2_980 + 60_000));
+        // The same again is no newer.
+        let again = reader.take(file("there", 902_980, 20), Mono(4_500));
+        assert_eq!(again, Some(lease));
+        let next = reader
+            .take(file("there", 903_980, 20), Mono(5_500))
+            .unwrap();
+        assert_eq!(next.heard, Mono(4_480));
+        // None is none, and one of this machine counts as it stands.
+        assert_eq!(reader.take(None, Mono(6_000)), None);
+        let own = reader.boot_id.clone();
+        let lease = reader.take(file(&own, 5_000, 10), Mono(7_000)).unwrap();
+        assert_eq!((lease.heard, reader.is_elsewhere()), (Mono(5_000), false));
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //!
 //! The token comes from the environment where others can list processes; neither it nor the credential is ever shown.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     agent::{
         local::{self, SandboxChoice, Staging},
-        run::{self, AgentError, Settings},
-        session,
+        run::{self, AgentError, Engine, Settings},
+        session, slurm,
         spool::Secret,
     },
     cli::{failure::Failure, tls::TlsArgs},
@@ -21,6 +21,8 @@ Examples:
   LANCANG_AGENT_TOKEN=... lancang agent --site kmg-chenggong --server https://lancang.example:50051 \\
     --tls-ca authority.pem --tls-certificate kmg.pem --tls-key kmg.key --dir agent
   lancang agent --site kmg-chenggong --dir agent --sandbox bwrap --log-format json
+  lancang agent --site kmg-chenggong --dir /shared/agent --executor slurm \\
+      --slurm-rest-socket /run/lancang/slurmrestd.sock --slurm-licence kw=1000
 The token is needed once; afterwards the directory knows the agent, and is worth as much as the token.
 Ctrl-C or SIGTERM ends the agent but not the programs: each runs on under a process of its own, and the
 next agent in the same directory finds it again, so that an agent can be replaced by a newer one at any
@@ -48,8 +50,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// What runs the programs.
-    #[arg(long, value_enum, default_value_t = Engine::Local)]
-    executor: Engine,
+    #[arg(long, value_enum, default_value_t = EngineName::Local)]
+    executor: EngineName,
+    #[command(flatten, next_help_heading = "With --executor slurm")]
+    slurm: SlurmArgs,
     /// Token to enrol with; better given by the environment, where no list of processes shows it.
     #[arg(
         long,
@@ -79,9 +83,57 @@ pub(crate) struct AgentArgs {
 
 /// Engines that an agent knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Engine {
+enum EngineName {
     /// Processes of this machine.
     Local,
+    /// Batch jobs of Slurm 22.05 or newer, through slurmrestd.
+    Slurm,
+}
+
+/// Flags of the engine Slurm.
+#[derive(Debug, clap::Args)]
+struct SlurmArgs {
+    /// Socket of slurmrestd, in a directory that only the agent's user enters; slurmrestd runs as the same user.
+    #[arg(long, value_name = "PATH", required_if_eq("executor", "slurm"))]
+    slurm_rest_socket: Option<PathBuf>,
+    /// Partition of all jobs; without it, Slurm's default.
+    #[arg(long, value_name = "NAME", requires = "slurm_rest_socket", value_parser = slurm::Name::parse)]
+    slurm_partition: Option<slurm::Name>,
+    /// Account of all jobs.
+    #[arg(long, value_name = "NAME", requires = "slurm_rest_socket", value_parser = slurm::Name::parse)]
+    slurm_account: Option<slurm::Name>,
+    /// Quality of service of all jobs.
+    #[arg(long, value_name = "NAME", requires = "slurm_rest_socket", value_parser = slurm::Name::parse)]
+    slurm_qos: Option<slurm::Name>,
+    /// Licences of Slurm that hold the power cap of the site: a job takes one for each WATTS of its IT power that it begins.
+    #[arg(long, value_name = "NAME=WATTS", requires = "slurm_rest_socket", value_parser = slurm::Licence::parse)]
+    slurm_licence: Option<slurm::Licence>,
+    /// Minutes that a job may be paused in all: for Slurm its time goes on meanwhile, and at its limit Slurm kills.
+    #[arg(long, value_name = "MINUTES", default_value_t = 0, requires = "slurm_rest_socket", value_parser = clap::value_parser!(u32).range(..=525_600))]
+    slurm_pause_minutes: u32,
+}
+
+impl SlurmArgs {
+    /// The engine that flags ask for.
+    fn engine(self, name: EngineName) -> Result<Engine, Failure> {
+        match (name, self.slurm_rest_socket) {
+            (EngineName::Local, None) => Ok(Engine::Local),
+            (EngineName::Slurm, Some(socket)) => Ok(Engine::Slurm(slurm::Options {
+                socket,
+                partition: self.slurm_partition,
+                account: self.slurm_account,
+                qos: self.slurm_qos,
+                licence: self.slurm_licence,
+                pause: Duration::from_secs(60 * u64::from(self.slurm_pause_minutes)),
+            })),
+            (EngineName::Local, Some(_)) => Err(Failure::Usage(
+                "the flags of Slurm need --executor slurm".to_owned(),
+            )),
+            (EngineName::Slurm, None) => Err(Failure::Usage(
+                "--executor slurm needs --slurm-rest-socket".to_owned(),
+            )),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -104,7 +156,6 @@ pub(crate) struct ShimArgs {
 /// Runs the agent until a signal.
 pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     telemetry::init(args.log_format, &args.log_filter)?;
-    let Engine::Local = args.executor;
     let program = std::env::current_exe().map_err(|source| Failure::File {
         action: "find",
         path: "/proc/self/exe".into(),
@@ -119,6 +170,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
         site_id: args.site,
         endpoint: session::over_bad_lines(args.tls.endpoint(&args.server)?),
         dir: args.dir,
+        engine: args.slurm.engine(args.executor)?,
         token: args.token.filter(|token| !token.is_empty()).map(Secret),
         sandbox: match args.sandbox {
             Sandbox::Auto => SandboxChoice::Auto,

@@ -57,13 +57,30 @@ impl Window {
 
 /// A bar on a terminal, nothing elsewhere.
 pub(crate) fn progress(total: usize, noun: &'static str) -> ProgressBar {
-    let target = if io::stderr().is_terminal() {
+    let bar = ProgressBar::with_draw_target(u64::try_from(total).ok(), target());
+    styled(
+        bar,
+        "{bar:40} {pos}/{len} {msg}, {per_sec}, {eta} left",
+        noun,
+    )
+}
+
+/// A count on a terminal, nothing elsewhere: for work of which nobody knows the end.
+pub(crate) fn counter(noun: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target());
+    styled(bar, "{spinner} {pos} {msg}, {per_sec}", noun)
+}
+
+fn target() -> ProgressDrawTarget {
+    if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(u64::try_from(total).ok(), target);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {per_sec}, {eta} left");
+    }
+}
+
+fn styled(bar: ProgressBar, template: &str, noun: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_message(noun);
     bar

@@ -16,7 +16,8 @@ use crate::{
     },
     proto::v1::{
         admin_service_client::AdminServiceClient, forecast_service_client::ForecastServiceClient,
-        job_service_client::JobServiceClient, site_service_client::SiteServiceClient,
+        job_service_client::JobServiceClient, report_service_client::ReportServiceClient,
+        site_service_client::SiteServiceClient,
     },
 };
 
@@ -103,6 +104,14 @@ impl ClientArgs {
             format: self.output,
         })
     }
+
+    /// Shows an answer that needed no server.
+    pub(crate) fn show(&self, item: &dyn Present) -> Result<(), Failure> {
+        let view = View {
+            zone: self.time_zone.clone(),
+        };
+        self.output.output(view, io::stdout()).show(item)
+    }
 }
 
 /// Connects a channel to a server without encryption, on which every call has this time-out.
@@ -142,6 +151,11 @@ impl Session {
     /// Client of the forecast service.
     pub(crate) fn forecasts(&self) -> ForecastServiceClient<Channel> {
         ForecastServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Client of the report service.
+    pub(crate) fn reports(&self) -> ReportServiceClient<Channel> {
+        ReportServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Client of the admin service.

@@ -7,8 +7,8 @@ use std::{error::Error as _, io, path::PathBuf};
 use tonic::{Code, Status};
 
 use crate::{
-    agent::run::AgentError, config::ConfigError, server::StartError, sim::backtest::BacktestError,
-    telemetry::TelemetryError,
+    agent::run::AgentError, config::ConfigError, proto::json::JsonError, server::StartError,
+    sim::backtest::BacktestError, telemetry::TelemetryError,
 };
 
 mod status;
@@ -71,6 +71,14 @@ pub(crate) enum Failure {
         /// Items sent or waiting without an answer; they may or may not be stored.
         unanswered: usize,
     },
+    /// Lines of the ledger ended before the server had said that they are complete.
+    #[error(
+        "the server ended the stream after {n_lines} lines without saying that these are all; nothing was written"
+    )]
+    LinesCut {
+        /// Lines received.
+        n_lines: u64,
+    },
     /// A file or stream failed.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -130,20 +138,6 @@ pub(crate) enum Failure {
     },
 }
 
-/// Why a message could not be turned into JSON or back.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JsonError {
-    /// The descriptors lack the message.
-    #[error("no message of this name")]
-    UnknownMessage,
-    /// The bytes are no such message.
-    #[error("cannot decode")]
-    Decode(#[from] prost::DecodeError),
-    /// The JSON is not canonical JSON of the message.
-    #[error(transparent)]
-    Serde(#[from] serde_json::Error),
-}
-
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
@@ -162,7 +156,9 @@ impl Failure {
             Self::Status(status) if is_cut(status) => exit_of(Code::Unavailable),
             Self::Status(status) => exit_of(status.code()),
             Self::Agent(AgentError::Refused(status)) => exit_of(status.code()),
-            Self::Connect { .. } | Self::StreamCut { .. } => exit_of(Code::Unavailable),
+            Self::Connect { .. } | Self::StreamCut { .. } | Self::LinesCut { .. } => {
+                exit_of(Code::Unavailable)
+            }
             // The reader of a pipe that has seen enough is no failure.
             Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Refused { exit, .. } => *exit,

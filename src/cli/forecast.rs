@@ -11,6 +11,8 @@ mod actuals;
 mod put;
 pub(crate) mod series;
 
+pub(in crate::cli) use put::ShiftArgs;
+
 /// Flags and verbs of `lancang forecast`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ForecastArgs {

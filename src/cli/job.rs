@@ -2,7 +2,7 @@
 //!
 //! One file a group of verbs; each verb is one call and one answer shown.
 
-use crate::cli::{client::ClientArgs, failure::Failure};
+use crate::cli::{client::ClientArgs, failure::Failure, meter};
 
 mod change;
 mod logs;
@@ -61,6 +61,22 @@ enum JobVerb {
     Resume(change::TargetArgs),
     /// Stop a job at its site and plan it anew; what it had done is lost.
     Requeue(change::ReasonArgs),
+    /// Send measured energy of a job from a CSV file; it counts before what its power and run time make.
+    #[command(after_long_help = meter::JOB_EXAMPLES)]
+    Meter(JobMeterArgs),
+}
+
+/// Flags of `job meter`.
+#[derive(Debug, Clone, clap::Args)]
+struct JobMeterArgs {
+    /// Id of the job.
+    #[arg(value_name = "JOB")]
+    job: String,
+    /// Number of the attempt; without it the last one.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    attempt: u32,
+    #[command(flatten)]
+    readings: meter::MeterArgs,
 }
 
 /// Runs a verb.
@@ -82,5 +98,6 @@ pub(crate) async fn run(args: JobArgs) -> Result<(), Failure> {
         JobVerb::Suspend(args) => change::suspend(&client, args).await,
         JobVerb::Resume(args) => change::resume(&client, args).await,
         JobVerb::Requeue(args) => change::requeue(&client, args).await,
+        JobVerb::Meter(args) => meter::job(&client, (args.job, args.attempt), args.readings).await,
     }
 }

@@ -1,40 +1,17 @@
-//! Canonical protobuf JSON of any message of the API, by its descriptor.
+//! JSON on the command line: canonical protobuf JSON, and files of several JSON values.
 //!
 //! Reading refuses unknown fields, so that a typing mistake is an error and never an ignored wish.
 
-use std::sync::LazyLock;
+use crate::{cli::failure::Failure, proto::json};
 
-use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
-
-use crate::{
-    cli::failure::{Failure, JsonError},
-    proto::FILE_DESCRIPTOR_SET,
-};
-
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the build wrote these descriptors")
-});
+pub(crate) use crate::proto::json::read;
 
 /// Canonical JSON on one line of a message given by its full name and its bytes.
 pub(crate) fn write(name: &'static str, bytes: &[u8]) -> Result<String, Failure> {
-    let write = || -> Result<String, JsonError> {
-        let message = DynamicMessage::decode(descriptor(name)?, bytes)?;
-        Ok(serde_json::to_string(&message)?)
-    };
-    write().map_err(|source| Failure::Json {
+    json::write(name, bytes).map_err(|source| Failure::Json {
         message: name,
         source,
     })
-}
-
-/// The message of this full name that a JSON value spells.
-pub(crate) fn read<T: Message + Default>(
-    name: &str,
-    value: serde_json::Value,
-) -> Result<T, JsonError> {
-    let message = DynamicMessage::deserialize(descriptor(name)?, value)?;
-    Ok(message.transcode_to()?)
 }
 
 /// All JSON values of a text, one after the other, each with the number of its first line.
@@ -56,15 +33,10 @@ pub(crate) fn values(text: &str) -> Result<Vec<(usize, serde_json::Value)>, (usi
     }
 }
 
-fn descriptor(name: &str) -> Result<MessageDescriptor, JsonError> {
-    POOL.get_message_by_name(name)
-        .ok_or(JsonError::UnknownMessage)
-}
-
 /// Names of an enum's values without `prefix`, in the order of the file, the unspecified one left out.
 #[cfg(test)]
 pub(crate) fn enum_values(name: &str, prefix: &str) -> Vec<String> {
-    let descriptor = POOL.get_enum_by_name(name).unwrap();
+    let descriptor = json::POOL.get_enum_by_name(name).unwrap();
     descriptor
         .values()
         .filter(|value| value.number() != 0)
@@ -82,40 +54,6 @@ pub(crate) fn enum_values(name: &str, prefix: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1;
-
-    #[test]
-    fn a_job_spec_survives_json() {
-        let spec = v1::JobSpec {
-            name: "train".to_owned(),
-            task_count: 3,
-            timing: Some(v1::Timing {
-                runtime: Some(prost_types::Duration {
-                    seconds: 5400,
-                    nanos: 0,
-                }),
-                ..v1::Timing::default()
-            }),
-            ..v1::JobSpec::default()
-        };
-        let text = write("lancang.v1.JobSpec", &spec.encode_to_vec()).unwrap();
-        assert!(
-            text.contains("\"taskCount\":3") && text.contains("\"5400s\""),
-            "{text}"
-        );
-        let value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            read::<v1::JobSpec>("lancang.v1.JobSpec", value).unwrap(),
-            spec
-        );
-    }
-
-    #[test]
-    fn an_unknown_field_is_refused() {
-        let value = serde_json::json!({"name": "x", "taks_count": 1});
-        let error = read::<v1::JobSpec>("lancang.v1.JobSpec", value).unwrap_err();
-        assert!(error.to_string().contains("taks_count"), "{error}");
-    }
 
     #[test]
     fn values_know_their_lines() {

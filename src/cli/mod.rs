@@ -24,6 +24,8 @@ mod site;
 mod latency;
 mod link;
 mod forecast;
+mod report;
+mod meter;
 mod admin;
 mod offline;
 mod serve;
@@ -79,6 +81,8 @@ enum Command {
     Link(link::LinkArgs),
     /// Send and show forecasts and readings of green power.
     Forecast(forecast::ForecastArgs),
+    /// State energy, carbon, cost and water of jobs and sites: tables, files, pages, signed statements.
+    Report(report::ReportArgs),
     /// Ask the server about itself.
     Admin(admin::AdminArgs),
     /// Write a consistent copy of a running server's store to a file.
@@ -147,6 +151,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Latency(args) => runtime.block_on(latency::run(args)),
         Command::Link(args) => runtime.block_on(link::run(args)),
         Command::Forecast(args) => runtime.block_on(forecast::run(args)),
+        Command::Report(args) => runtime.block_on(report::run(args)),
         Command::Admin(args) => runtime.block_on(admin::run(args)),
         Command::Backup(args) => runtime.block_on(admin::run_backup(args)),
         Command::Verify(args) => offline::verify(&args),
@@ -212,6 +217,16 @@ mod tests {
             "lancang forecast get --supply dli-dali/wind --to 12h",
             "lancang forecast skill --supply dli-dali/wind --from -7d",
             "lancang forecast actuals --file x.csv --skip-future",
+            "lancang report job j --month 2026-11",
+            "lancang report jobs --filter labels.a=b --group-by month,label:tenant --from -7d",
+            "lancang report site s --sign --out f.json",
+            "lancang report settlements s --open --all",
+            "lancang report settlements",
+            "lancang report slot s 2026-11-24T14:00",
+            "lancang report export --format csv --out f --site s",
+            "lancang report page s --out f.html --month 2026-11",
+            "lancang report key",
+            "lancang report verify f.json -o json",
             "lancang admin info",
             "lancang backup --out f",
             "lancang verify --data-dir d",
@@ -249,6 +264,12 @@ mod tests {
             "lancang forecast get --id i --supply s",
             "lancang forecast put --file f --time-shift 1h --first-day today",
             "lancang job submit --data-class secret",
+            "lancang report job j --month 2026-11 --from -7d",
+            "lancang report job j --sign",
+            "lancang report job j --out f",
+            "lancang report jobs --group-by year",
+            "lancang report site",
+            "lancang report export",
             "lancang job get j -o xml",
         ] {
             refuses(line);

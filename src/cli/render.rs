@@ -12,18 +12,26 @@ mod job;
 mod link;
 mod placement;
 mod quantity;
+pub(crate) mod report;
 mod site;
 
 pub(crate) use placement::{refusal_line, start_of};
-pub(crate) use quantity::{bits_per_second, bytes, grams, kwh, millis, permille, watts};
+pub(crate) use quantity::{
+    bits_per_second, bytes, cny, co2e, grams, kwh, ledger_kwh, litres, millis, permille, watts,
+};
 
 /// A table with these heads; wide cells wrap at the terminal's width.
 pub(crate) fn table<const N: usize>(heads: [&str; N]) -> Table {
+    table_of(&heads)
+}
+
+/// The same with heads that are known only when it runs.
+pub(crate) fn table_of(heads: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(heads.map(str::to_uppercase));
+        .set_header(heads.iter().map(|head| head.to_uppercase()));
     table
 }
 

@@ -15,6 +15,7 @@ use crate::{
         failure::Failure,
         input::{malformed, read_wrapped},
         job::PageArgs,
+        meter,
         time::{self, duration_to_proto},
     },
     proto::v1,
@@ -66,6 +67,9 @@ enum SiteVerb {
     Watch(drain::WatchArgs),
     /// Let a site take work again; ends a drain.
     Uncordon(NameArgs),
+    /// Send readings of a site's meter from a CSV file; its slots are settled by them.
+    #[command(after_long_help = meter::SITE_EXAMPLES)]
+    Meter(SiteMeterArgs),
     /// Make a token by which one agent can enroll as the agent of a site.
     #[command(after_long_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),
@@ -83,6 +87,15 @@ struct NameArgs {
     /// Id of the site.
     #[arg(value_name = "SITE")]
     site: String,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct SiteMeterArgs {
+    /// Id of the site.
+    #[arg(value_name = "SITE")]
+    site: String,
+    #[command(flatten)]
+    readings: meter::MeterArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -119,6 +132,9 @@ struct UpdateArgs {
     /// Power usage effectiveness in thousandths.
     #[arg(long, value_name = "PERMILLE")]
     pue_permille: Option<u32>,
+    /// Water used for each kWh, in millilitres.
+    #[arg(long, value_name = "MILLILITRES")]
+    water_ml_per_kwh: Option<u32>,
     /// Name for people.
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
@@ -148,6 +164,7 @@ pub(crate) async fn run(args: SiteArgs) -> Result<(), Failure> {
         SiteVerb::Drain(args) => drain::drain(&client, args).await,
         SiteVerb::Watch(args) => drain::watch(&client, args).await,
         SiteVerb::Uncordon(args) => uncordon(&client, args).await,
+        SiteVerb::Meter(args) => meter::site(&client, args.site, args.readings).await,
         SiteVerb::Token(args) => token(&client, args).await,
     }
 }
@@ -259,6 +276,10 @@ impl UpdateArgs {
         if let Some(permille) = self.pue_permille {
             site.pue_permille = permille;
             name("pue_permille");
+        }
+        if let Some(millilitres) = self.water_ml_per_kwh {
+            site.water_ml_per_kwh = millilitres;
+            name("water_ml_per_kwh");
         }
         if let Some(display_name) = self.display_name {
             site.display_name = display_name;

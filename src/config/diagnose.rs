@@ -73,7 +73,7 @@ fn wrong_types(figment: &Figment, problems: &mut Vec<Problem>) {
     for (key, _) in KEYS {
         let result = match *key {
             "listen" | "data_dir" | "log.filter" | "tls.certificate" | "tls.key"
-            | "tls.client_ca" => typed::<String>(figment, key),
+            | "tls.client_ca" | "ledger.signing_key" => typed::<String>(figment, key),
             "allow_insecure_remote" => typed::<bool>(figment, key),
             "log.format" => typed::<LogFormat>(figment, key),
             "snapshot.every_records" | "limits.max_live_jobs" => typed::<u64>(figment, key),

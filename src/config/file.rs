@@ -38,6 +38,8 @@ pub struct FileConfig {
     pub quote: FileQuote,
     /// Agents at the sites.
     pub agents: FileAgents,
+    /// The energy ledger.
+    pub ledger: FileLedger,
 }
 
 /// Section `tls`: files in PEM, read when the server starts. Empty paths stand for none.
@@ -131,6 +133,21 @@ pub struct FileAgents {
     pub lost_after_seconds: u32,
 }
 
+/// Section `ledger`: what the energy ledger waits for and keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileLedger {
+    /// Minutes after the end of a slot for which late reports are waited for before it is settled.
+    pub settle_after_minutes: u32,
+    /// Days for which lines of jobs and readings are kept, and corrections taken; 1 to 60.
+    pub lines_days: u32,
+    /// Days for which totals of site-slots are kept; at least `lines_days`.
+    pub keep_days: u32,
+    /// File with the private key that signs statements, made with the first start; empty stands for `signing.key` in the
+    /// directory of the store. It is in no backup; another file is another key.
+    pub signing_key: PathBuf,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -175,6 +192,12 @@ impl Default for FileConfig {
                 silent_after_seconds: 30,
                 stop_after_seconds: 300,
                 lost_after_seconds: 600,
+            },
+            ledger: FileLedger {
+                settle_after_minutes: 5,
+                lines_days: 40,
+                keep_days: 400,
+                signing_key: PathBuf::new(),
             },
         }
     }

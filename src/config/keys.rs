@@ -6,7 +6,10 @@ use std::{ffi::OsString, net::SocketAddr, path::Path};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{FileConfig, Problem};
+use crate::{
+    config::{FileConfig, Problem},
+    limits,
+};
 
 /// Every key with its environment variable.
 pub(super) const KEYS: &[(&str, &str)] = &[
@@ -53,6 +56,13 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "agents.lost_after_seconds",
         "LANCANG_AGENTS_LOST_AFTER_SECONDS",
     ),
+    (
+        "ledger.settle_after_minutes",
+        "LANCANG_LEDGER_SETTLE_AFTER_MINUTES",
+    ),
+    ("ledger.lines_days", "LANCANG_LEDGER_LINES_DAYS"),
+    ("ledger.keep_days", "LANCANG_LEDGER_KEEP_DAYS"),
+    ("ledger.signing_key", "LANCANG_LEDGER_SIGNING_KEY"),
 ];
 
 /// Variables that the command line reads and that are no keys.
@@ -147,6 +157,12 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
     for (key, value, lowest, highest) in numbers(file) {
         range(problems, key, value, lowest, highest);
     }
+    check_agents(file, problems);
+    check_ledger(file, problems);
+}
+
+/// Every time leaves room for the one before.
+fn check_agents(file: &FileConfig, problems: &mut Vec<Problem>) {
     let agents = &file.agents;
     let lowest = u64::from(agents.heartbeat_seconds) * 2;
     let key = "agents.silent_after_seconds";
@@ -178,6 +194,28 @@ pub(super) fn check_ranges(file: &FileConfig, problems: &mut Vec<Problem>) {
     );
 }
 
+fn check_ledger(file: &FileConfig, problems: &mut Vec<Problem>) {
+    let ledger = &file.ledger;
+    let (lines_days, days) = (ledger.lines_days, limits::LEDGER_LINES_DAYS);
+    let (lowest, highest) = ((*days.start()).into(), (*days.end()).into());
+    range(
+        problems,
+        "ledger.lines_days",
+        lines_days.into(),
+        lowest,
+        highest,
+    );
+    // Totals stay at least as long as what they are the totals of.
+    let (lowest, highest) = (lines_days.into(), limits::LEDGER_KEEP_DAYS_MAX.into());
+    range(
+        problems,
+        "ledger.keep_days",
+        ledger.keep_days.into(),
+        lowest,
+        highest,
+    );
+}
+
 /// Of certificate and key there are both or none, and authorities of clients only with them.
 fn check_tls(file: &FileConfig, problems: &mut Vec<Problem>) {
     let tls = &file.tls;
@@ -195,7 +233,7 @@ fn check_tls(file: &FileConfig, problems: &mut Vec<Problem>) {
 }
 
 /// The keys that are plain numbers, with their values and their ranges.
-fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 9] {
+fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 10] {
     [
         (
             "forecast.stale_after_minutes",
@@ -250,6 +288,12 @@ fn numbers(file: &FileConfig) -> [(&'static str, u64, u64, u64); 9] {
             u64::from(file.quote.valid_seconds),
             1,
             86_400,
+        ),
+        (
+            "ledger.settle_after_minutes",
+            u64::from(file.ledger.settle_after_minutes),
+            0,
+            1_440,
         ),
     ]
 }

@@ -27,8 +27,8 @@ use crate::{
     state::{
         Rejection, State,
         command::{
-            ActualsCommand, ForecastCommand, JobCommand, LatencyUpdate, LinkCommand, Report,
-            RequestKey, SiteCommand, Submission,
+            ActualsCommand, ForecastCommand, JobCommand, JobReadingsCommand, LatencyUpdate,
+            LinkCommand, ReadingsCommand, Report, RequestKey, SiteCommand, Submission,
         },
         event::{JobDelta, SiteDelta},
     },
@@ -193,6 +193,16 @@ pub(crate) enum Message {
         ActualsCommand,
         oneshot::Sender<Result<ActualsReceipt, Rejection>>,
     ),
+    /// Readings of a site's meter.
+    Readings(
+        ReadingsCommand,
+        oneshot::Sender<Result<ActualsReceipt, Rejection>>,
+    ),
+    /// Measured energy of an attempt.
+    JobReadings(
+        JobReadingsCommand,
+        oneshot::Sender<Result<ActualsReceipt, Rejection>>,
+    ),
     /// A token for a site's next agent.
     AgentToken(SiteId, Token, oneshot::Sender<Result<(), Rejection>>),
     /// An agent that asks to speak for a site.
@@ -300,6 +310,29 @@ impl Handle {
     /// When it is refused; then nothing was changed.
     pub async fn put_actuals(&self, command: ActualsCommand) -> Result<ActualsReceipt, Rejection> {
         self.call(|reply| Message::Actuals(command, reply)).await
+    }
+
+    /// Stores readings of a site's meter.
+    ///
+    /// # Errors
+    /// When it is refused; then nothing was changed.
+    pub async fn put_readings(
+        &self,
+        command: ReadingsCommand,
+    ) -> Result<ActualsReceipt, Rejection> {
+        self.call(|reply| Message::Readings(command, reply)).await
+    }
+
+    /// Stores measured energy of an attempt.
+    ///
+    /// # Errors
+    /// When it is refused; then nothing was changed.
+    pub async fn put_job_readings(
+        &self,
+        command: JobReadingsCommand,
+    ) -> Result<ActualsReceipt, Rejection> {
+        self.call(|reply| Message::JobReadings(command, reply))
+            .await
     }
 
     /// Keeps a token by which an agent can enroll.

@@ -12,6 +12,10 @@ mod replanning;
 mod writer;
 mod leases;
 mod work;
+mod ledger;
+mod statement;
+#[cfg(test)]
+mod ledger_tests;
 mod submitting;
 mod snapshots;
 mod durable;
@@ -29,12 +33,17 @@ use crate::{
 pub(crate) use self::mailbox::Message;
 pub use self::{
     leases::LeaseTimes,
+    ledger::LedgerTimes,
     mailbox::{
         ActualsReceipt, Commit, Explanation, ForecastReceipt, Handle, LatencyReceipt, Published,
         Quote, Submitted, VerifyReport,
     },
     open::check,
     reading::{BandSource, RulingBand, Skill},
+    statement::{
+        RunNow, SiteSums, Statement, StatementGroup, StatementKey, StatementQuery, StatementSums,
+        statement,
+    },
     stepped::{Stepped, Turn},
     thread::start,
     work::{Enrollment, ReportReceipt},
@@ -65,6 +74,8 @@ pub struct Options {
     pub starts_as_planned: bool,
     /// For how long agents may be silent.
     pub leases: LeaseTimes,
+    /// What the ledger waits for and keeps.
+    pub ledger: LedgerTimes,
 }
 
 impl Options {
@@ -82,6 +93,7 @@ impl Options {
             ended_jobs_kept_ms: 30 * 86_400_000,
             starts_as_planned: false,
             leases: LeaseTimes::default(),
+            ledger: LedgerTimes::default(),
         }
     }
 }

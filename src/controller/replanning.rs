@@ -151,7 +151,11 @@ impl Due {
             | Event::ActualsPut(_)
             | Event::ActualsForgotten(..)
             | Event::RequestForgotten(_)
-            | Event::AgentPut(_) => None,
+            | Event::AgentPut(_)
+            | Event::ReadingsPut(_)
+            | Event::JobReadingsPut(_)
+            | Event::SlotSettled(_)
+            | Event::LedgerTrimmed { .. } => None,
         }
     }
 }
@@ -254,6 +258,12 @@ impl Writer {
             self.options.ended_jobs_kept_ms,
             super::REQUESTS_KEPT_MS,
         );
+        let (grid, ledger) = (self.options.settings.grid, self.options.ledger);
+        let forgotten = forgotten.or_else(|| {
+            let whole_from = ledger.whole_from(grid, now);
+            let totals_from = ledger.totals_from(grid, now);
+            self.core.decide_trim(whole_from, totals_from, now)
+        });
         self.forgetting = forgotten.is_some();
         if let Some(record) = forgotten {
             self.commit(record, batch);

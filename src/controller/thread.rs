@@ -119,6 +119,7 @@ impl Controller<'_> {
         loop {
             let busy = self.writer.replanning.is_due()
                 || self.writer.forgetting
+                || self.writer.settling.has_more()
                 || self.snapshots.is_busy();
             let wait = if busy { Duration::ZERO } else { IDLE_WAIT };
             let first = match tokio::time::timeout(wait, self.messages.recv()).await {
@@ -144,6 +145,7 @@ impl Controller<'_> {
                 error!(%defect, "a change of plan was given up and the timetable built anew");
             }
             self.writer.work(now, self.clock.monotonic_ms(), &mut batch);
+            self.writer.settle_due(now, &mut batch);
             if idle && self.writer.forgetting {
                 self.writer.forget(now, &mut batch);
             }
@@ -209,6 +211,14 @@ impl Controller<'_> {
             }
             Message::Actuals(command, reply) => {
                 let outcome = writer.put_actuals(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::Readings(command, reply) => {
+                let outcome = writer.put_readings(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::JobReadings(command, reply) => {
+                let outcome = writer.put_job_readings(&command, now, batch);
                 batch.answer(reply, outcome);
             }
             Message::AgentToken(site, token, reply) => {

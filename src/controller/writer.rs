@@ -9,6 +9,7 @@ use crate::{
         ActualsReceipt, ForecastReceipt, LatencyReceipt, Options,
         batch::{Batch, commit_of},
         leases::Leases,
+        ledger::Settling,
         planning::{Plan, Wanted},
         replanning::{Due, Replanning, Scope, closed_by},
         work::Agenda,
@@ -44,6 +45,7 @@ pub(super) struct Writer {
     pub(super) forgetting: bool,
     pub(super) leases: Leases,
     pub(super) agenda: Agenda,
+    pub(super) settling: Settling,
     pub(super) interner: Interner,
 }
 
@@ -62,6 +64,7 @@ impl Writer {
         let mut writer = Self {
             leases: Leases::of(core.state(), options.leases, mono_ms),
             agenda: Agenda::new(core.state()),
+            settling: Settling::default(),
             core,
             plan,
             replanning: Replanning::default(),

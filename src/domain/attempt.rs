@@ -8,6 +8,7 @@ use crate::{
     domain::{
         execution::FailureClass,
         ids::{PoolId, Revision, SiteId},
+        spans::Spans,
     },
     limits,
     slot::TimeMs,
@@ -37,6 +38,8 @@ pub struct Attempt {
     pub assigned_revision: Revision,
     /// When it began to run, by the clock of the site.
     pub started_at: Option<TimeMs>,
+    /// When its program ran, by the clock of the site, held to times that can be true.
+    pub spans: Spans,
     /// What its engine calls it; empty before it began.
     pub engine_id: Arc<str>,
     /// How it ended; `None` while it has not.
@@ -98,6 +101,14 @@ pub struct Work {
     pub not_before: Option<TimeMs>,
 }
 
+impl Fence {
+    /// Before any other.
+    pub const MIN: Self = Self {
+        site_epoch: 0,
+        attempt: 0,
+    };
+}
+
 impl AttemptEnd {
     /// The failure it is; `None` for success, and for what is nobody's failure.
     #[must_use]
@@ -121,6 +132,25 @@ impl AttemptEnd {
 }
 
 impl Attempt {
+    /// A moment of the attempt as its site told it, held to what can be true: not before it was offered, not after it
+    /// was heard.
+    #[must_use]
+    pub fn plausible(&self, at: TimeMs, heard: TimeMs) -> TimeMs {
+        at.min(heard).max(self.assigned_at)
+    }
+
+    /// Closes it. What ended without a word of its start ran for the time that its end tells.
+    pub fn end(&mut self, ended: Ended, heard: TimeMs) {
+        let at = self.plausible(ended.at, heard);
+        if self.spans.is_empty() && 0 < ended.run_ms {
+            let run_ms = i64::try_from(ended.run_ms).unwrap_or(i64::MAX);
+            self.spans
+                .begin(self.plausible(at.plus_ms(run_ms.saturating_neg()), heard));
+        }
+        self.spans.end(at);
+        self.ended = Some(ended);
+    }
+
     /// Whether the program may have begun: by all that is known it has not, only if this is false.
     #[must_use]
     pub fn may_have_begun(&self) -> bool {

@@ -507,8 +507,9 @@ impl Job {
     }
 }
 
-/// A letter or digit, then letters, digits, `_`, `.` or `-`.
-fn is_job_name(text: &str) -> bool {
+/// Whether a text is a letter or digit, then letters, digits, `_`, `.` or `-`, as names and keys of labels are.
+#[must_use]
+pub fn is_job_name(text: &str) -> bool {
     text.len() <= limits::NAME_BYTES_MAX
         && text
             .bytes()

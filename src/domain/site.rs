@@ -49,6 +49,8 @@ pub struct Site {
     pub grid_marginal_mg_per_kwh: Vec<u32>,
     /// Price of grid energy.
     pub tariff: Vec<TariffPeriod>,
+    /// Water used at the site for each kWh, millilitres.
+    pub water_ml_per_kwh: u32,
     /// Set while the site takes no new work.
     pub cordon: Option<Cordon>,
     /// What operators restrict for a time.
@@ -304,6 +306,11 @@ impl Site {
             self.grid_location_mg_per_kwh <= limits::CARBON_MG_PER_KWH_MAX,
             "grid_location_mg_per_kwh",
             || format!("is at most {} mg/kWh", limits::CARBON_MG_PER_KWH_MAX),
+        );
+        found.check(
+            self.water_ml_per_kwh <= limits::WATER_ML_PER_KWH_MAX,
+            "water_ml_per_kwh",
+            || format!("is at most {} ml/kWh", limits::WATER_ML_PER_KWH_MAX),
         );
         found.check(
             matches!(self.grid_marginal_mg_per_kwh.len(), 0 | 12)

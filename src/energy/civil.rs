@@ -66,6 +66,12 @@ pub fn month_around(day: i64) -> (i64, i64) {
     (first, i64::from(date.days_in_month()))
 }
 
+/// A civil day (since 1970-01-01) as ISO 8601 writes it.
+#[must_use]
+pub fn civil_date(day: i64) -> String {
+    date_of(day).to_string()
+}
+
 fn date_of(day: i64) -> Date {
     let days = Span::new()
         .try_days(day.clamp(0, LAST_DAY))
@@ -112,6 +118,12 @@ mod tests {
         let first_of_2024 = 19_723;
         assert_eq!(month_around(first_of_2024 + 40), (first_of_2024 + 31, 29));
         assert_eq!(month_around(first_of_2024 + 30), (first_of_2024, 31));
+    }
+
+    #[test]
+    fn a_day_is_written_as_a_date() {
+        assert_eq!(civil_date(0), "1970-01-01");
+        assert_eq!(civil_date(19_723 + 59), "2024-02-29");
     }
 
     #[test]

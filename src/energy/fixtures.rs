@@ -66,6 +66,7 @@ pub(in crate::energy) fn site(supplies: Vec<Supply>) -> Site {
         grid_location_mg_per_kwh: 107_300,
         grid_marginal_mg_per_kwh: Vec::new(),
         tariff: Vec::new(),
+        water_ml_per_kwh: 0,
         cordon: None,
         restrictions: Restrictions::default(),
         created_at: TimeMs(0),

@@ -109,7 +109,7 @@ impl AdminService for Api {
 }
 
 /// A place among those who may do something at once.
-fn place(
+pub(super) fn place(
     places: &Arc<Semaphore>,
     what: &'static str,
     max: usize,
@@ -238,11 +238,15 @@ mod tests {
     use tokio_util::sync::CancellationToken;
     use tonic::Code;
     use tonic_types::StatusExt;
+    use uuid::Uuid;
 
     use super::*;
     use crate::{
         controller::{Message, VerifyReport},
-        service::{Options, testing::Stage},
+        service::{
+            Options,
+            testing::{self, Stage},
+        },
     };
 
     fn api(stage: &Stage) -> Api {
@@ -250,6 +254,8 @@ mod tests {
             stop: CancellationToken::new(),
             schema_version: 1,
             policy_version: "rules-1".into(),
+            store_id: Uuid::from_u128(7),
+            signing_key: testing::signing_key(),
         };
         Api::new(stage.handle.clone(), options)
     }

@@ -25,6 +25,8 @@ mod sites;
 mod forecasts;
 mod admin;
 mod agents;
+mod reports;
+mod statements;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -32,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
+use uuid::Uuid;
 
 use self::{
     certificates::CertificatesLayer, codes::CodesLayer, log_relay::LogRelay, pager::Snapshots,
@@ -44,9 +47,10 @@ use crate::{
         v1::{
             admin_service_server::AdminServiceServer, agent_service_server::AgentServiceServer,
             forecast_service_server::ForecastServiceServer, job_service_server::JobServiceServer,
-            site_service_server::SiteServiceServer,
+            report_service_server::ReportServiceServer, site_service_server::SiteServiceServer,
         },
     },
+    signing::SigningKey,
     slot::TimeMs,
     state::{Rejection, Settings},
 };
@@ -60,6 +64,10 @@ pub struct Options {
     pub schema_version: u32,
     /// Version of the data rules.
     pub policy_version: Arc<str>,
+    /// The store that the state is kept in.
+    pub store_id: Uuid,
+    /// What statements are signed with.
+    pub signing_key: Arc<SigningKey>,
 }
 
 /// The services, ready to be served, and their health.
@@ -93,6 +101,7 @@ struct Shared {
     logs: Arc<LogRelay>,
     backups: Arc<Semaphore>,
     verifications: Arc<Semaphore>,
+    line_streams: Arc<Semaphore>,
 }
 
 /// Builds the services on a controller.
@@ -119,6 +128,7 @@ pub async fn rim(handle: Handle, options: Options) -> Result<Rim, tonic_reflecti
         .add_service(JobServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(SiteServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(ForecastServiceServer::new(api.clone()).max_decoding_message_size(bound))
+        .add_service(ReportServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(AgentServiceServer::new(api.clone()).max_decoding_message_size(bound))
         .add_service(AdminServiceServer::new(api).max_decoding_message_size(bound));
     let router = routes
@@ -159,6 +169,7 @@ impl Health {
             "lancang.v1.SiteService",
             "lancang.v1.ForecastService",
             "lancang.v1.AgentService",
+            "lancang.v1.ReportService",
             "lancang.v1.AdminService",
         ];
         for service in services {
@@ -177,6 +188,7 @@ impl Api {
             logs: Arc::new(LogRelay::new()),
             backups: Arc::new(Semaphore::new(limits::BACKUPS_MAX)),
             verifications: Arc::new(Semaphore::new(limits::VERIFICATIONS_MAX)),
+            line_streams: Arc::new(Semaphore::new(limits::LINES_STREAMS_MAX)),
             options,
         };
         Self {

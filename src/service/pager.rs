@@ -27,6 +27,7 @@ pub(super) enum Listing {
     Sites,
     Forecasts,
     Links,
+    Settlements,
 }
 
 /// States of listings that are not at their end.
@@ -51,6 +52,13 @@ pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
     /// Token of the next page; empty at the end.
     pub(super) next_page_token: String,
+}
+
+impl Cursor {
+    /// Key of the last item shown; `None` at the start.
+    pub(super) fn after(&self) -> Option<&[u8]> {
+        self.after.as_deref()
+    }
 }
 
 impl Snapshots {
@@ -163,6 +171,7 @@ impl Listing {
             Self::Sites => b's',
             Self::Forecasts => b'f',
             Self::Links => b'l',
+            Self::Settlements => b'e',
         }
     }
 }

@@ -268,6 +268,9 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
             Problem::new(Code::FailedPrecondition, Reason::ImplausibleSeries, message)
                 .with_implausible(below(at, violations))
         }
+        Rejection::LedgerClosed { site, open_from_ms } => {
+            ledger_closed(site.to_string(), open_from_ms, message)
+        }
         Rejection::LimitReached { what, max, .. } => Problem::new(
             Code::ResourceExhausted,
             Reason::LimitReached,
@@ -295,6 +298,17 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
             Problem::new(Code::Internal, Reason::Internal, told)
         }
     }
+}
+
+fn ledger_closed(site: String, open_from_ms: i64, message: String) -> Problem {
+    let closed = Problem::new(
+        Code::FailedPrecondition,
+        v1::ErrorReason::LedgerClosed,
+        message.clone(),
+    );
+    closed
+        .with("open_from", open_from_ms)
+        .with_precondition("LEDGER_CLOSED", site, message)
 }
 
 fn attempt_name(job: JobId, attempt: u32) -> String {

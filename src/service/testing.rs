@@ -19,6 +19,7 @@ use crate::{
         site::Amounts,
     },
     limits,
+    signing::SigningKey,
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
     state::{
         Core, Settings,
@@ -140,6 +141,11 @@ pub(super) fn placement(site: &str, start: u32, end: u32) -> Placement {
         decided_revision: Revision(0),
         stage_in: None,
     }
+}
+
+/// The key that statements of tests are signed with.
+pub(super) fn signing_key() -> Arc<SigningKey> {
+    Arc::new(SigningKey::from_seed(&[7; 32]))
 }
 
 pub(super) fn settings() -> Settings {

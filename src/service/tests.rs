@@ -12,7 +12,10 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::{testing::Stage, *};
+use super::{
+    testing::{self, Stage},
+    *,
+};
 use crate::{
     controller::{Message, Submitted},
     domain::ids::JobId,
@@ -29,6 +32,8 @@ fn options(stop: &CancellationToken) -> Options {
         stop: stop.clone(),
         schema_version: 3,
         policy_version: "rules-1".into(),
+        store_id: Uuid::from_u128(7),
+        signing_key: testing::signing_key(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     domain::{
+        forecast::Actuals,
         ids::{CityId, JobId, PoolId, Revision, SiteId, SupplyId},
         job::{Job, Phase, PlacementChange},
         latency::LatencyTable,
@@ -108,7 +109,8 @@ impl State {
             }
             Event::JobForgotten(id) => return self.apply_forgotten(*id),
             Event::SitePut(site) => {
-                self.sites.insert(site.id.clone(), site.clone());
+                let before = self.sites.insert(site.id.clone(), site.clone());
+                self.follow_supplies(before.as_deref(), site);
             }
             Event::LatenciesPut(update) => {
                 apply_latencies(Arc::make_mut(&mut self.latencies), update);
@@ -122,15 +124,7 @@ impl State {
             Event::ForecastForgotten(id) => {
                 self.forecasts.remove(id);
             }
-            Event::ActualsPut(actuals) => {
-                // A supply without a reading has no entry.
-                if !actuals.range.is_empty() {
-                    let readings = self.actuals.entry(actuals.supply.clone()).or_default();
-                    for (slot, watts) in actuals.range.iter().zip(actuals.watts.iter()) {
-                        readings.insert(slot, *watts);
-                    }
-                }
-            }
+            Event::ActualsPut(actuals) => self.apply_actuals(actuals),
             Event::ActualsForgotten(supply, before) => self.forget_readings(supply, *before),
             Event::RequestForgotten(id) => {
                 self.requests.remove(id);
@@ -138,8 +132,26 @@ impl State {
             Event::AgentPut(agent) => {
                 self.agents.insert(agent.site.clone(), agent.clone());
             }
+            Event::ReadingsPut(readings) => self.apply_readings(readings),
+            Event::JobReadingsPut(readings) => self.apply_job_readings(readings),
+            Event::SlotSettled(settled) => self.apply_settled(settled),
+            Event::LedgerTrimmed {
+                site,
+                whole_from,
+                totals_from,
+            } => self.apply_trimmed(site, *whole_from, *totals_from),
         }
         None
+    }
+
+    fn apply_actuals(&mut self, actuals: &Actuals) {
+        for (slot, watts) in actuals.range.iter().zip(actuals.watts.iter()) {
+            // A supply without a reading has no entry.
+            let readings = self.actuals.entry(actuals.supply.clone()).or_default();
+            if readings.insert(slot, *watts) != Some(*watts) {
+                self.touch_supply(&actuals.supply, slot);
+            }
+        }
     }
 
     fn forget_readings(&mut self, supply: &SupplyId, before: Slot) {
@@ -180,6 +192,7 @@ impl State {
             after.staged = Some(stage_in.clone());
         }
         let after = Arc::new(after);
+        self.follow_work(&before, &after, at);
         self.count(&before, false);
         self.count(&after, true);
         self.jobs.insert(change.id, after.clone());
@@ -193,6 +206,7 @@ impl State {
     fn apply_forgotten(&mut self, id: JobId) -> Option<JobDelta> {
         let job = self.jobs.remove(&id)?;
         self.jobs_by_key.remove(&job.idempotency_key);
+        self.keep_for_ledger(&job);
         self.count(&job, false);
         Some(JobDelta {
             before: Some(job),

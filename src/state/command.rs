@@ -11,12 +11,13 @@ use crate::{
         ids::{GatewayId, JobId, Revision, SiteId},
         job::{ChangeCause, Flexibility, JobSpec, Labels, Weights},
         latency::{LatencyZone, RoundTrip},
+        ledger::Readings,
         outlook::Confidence,
         placement::Placement,
         restriction::DrainMode,
         site::{Pool, Site, Supply, TariffPeriod},
     },
-    slot::TimeMs,
+    slot::{SlotRange, TimeMs},
 };
 
 /// Marks a write so that a repeat changes nothing: the client's id and the hash of what it asked for.
@@ -207,6 +208,8 @@ pub struct SitePatch {
     pub grid_marginal_mg_per_kwh: Option<Vec<u32>>,
     /// Tariff.
     pub tariff: Option<Vec<TariffPeriod>>,
+    /// Water for each kWh, millilitres.
+    pub water_ml_per_kwh: Option<u32>,
 }
 
 /// What an agent reports.
@@ -326,6 +329,30 @@ pub struct ForecastCommand {
 pub struct ActualsCommand {
     /// The readings.
     pub actuals: Actuals,
+    /// Marks a repeat.
+    pub request: Option<RequestKey>,
+}
+
+/// Readings of a site's meter to store.
+#[derive(Debug, Clone)]
+pub struct ReadingsCommand {
+    /// The readings.
+    pub readings: Readings,
+    /// Marks a repeat.
+    pub request: Option<RequestKey>,
+}
+
+/// Measured energy of an attempt to store.
+#[derive(Debug, Clone)]
+pub struct JobReadingsCommand {
+    /// The job.
+    pub job: JobId,
+    /// Number of the attempt; `None` means the last one.
+    pub attempt: Option<u32>,
+    /// Slots covered.
+    pub range: SlotRange,
+    /// Energy of its IT load in each, watt-seconds.
+    pub it_watt_seconds: Arc<[u64]>,
     /// Marks a repeat.
     pub request: Option<RequestKey>,
 }

@@ -14,6 +14,7 @@ use crate::{
         execution::{PauseMode, SiteLostPolicy},
         ids::{JobId, SiteId},
         job::{Active, ChangeCause, Job, JobState, Pause, Phase, StopCause},
+        spans::Spans,
     },
     limits,
     slot::TimeMs,
@@ -191,6 +192,7 @@ impl Core {
                 assigned_at: now,
                 assigned_revision: self.state.revision.next(),
                 started_at: None,
+                spans: Spans::default(),
                 engine_id: Arc::default(),
                 ended: None,
             };

@@ -90,6 +90,7 @@ impl Core {
         if self.is_repeat(command.request.as_ref())? {
             return Ok(None);
         }
+        self.check_actuals_open(&command.actuals)?;
         let (n_new, n_corrected) = self.count_readings(&command.actuals);
         if n_new + n_corrected == 0 && command.request.is_none() {
             return Ok(None);

@@ -14,7 +14,7 @@ use crate::{
     limits,
     slot::TimeMs,
     state::{
-        Core, Rejection,
+        Core, Rejection, State,
         command::{JobCommand, JobPatch, JobVerb, PlanChange, RequestKey, Submission},
         event::{Event, JobChange, Record},
         life,
@@ -460,9 +460,18 @@ impl Core {
     /// # Errors
     /// When it does not; names the known ones when they are few.
     pub fn known_site(&self, id: &SiteId) -> Result<&Arc<crate::domain::site::Site>, Rejection> {
-        self.state
-            .site(id)
-            .ok_or_else(|| Rejection::not_found(Missing::Site, id, self.state.sites.keys()))
+        self.state.known_site(id)
+    }
+}
+
+impl State {
+    /// A site that exists.
+    ///
+    /// # Errors
+    /// When it does not; names the known ones when they are few.
+    pub fn known_site(&self, id: &SiteId) -> Result<&Arc<crate::domain::site::Site>, Rejection> {
+        self.site(id)
+            .ok_or_else(|| Rejection::not_found(Missing::Site, id, self.sites.keys()))
     }
 }
 

@@ -248,4 +248,5 @@ fn apply_patch(site: &mut Site, patch: &SitePatch) {
         patch.grid_marginal_mg_per_kwh.as_ref(),
     );
     set(&mut site.tariff, patch.tariff.as_ref());
+    set(&mut site.water_ml_per_kwh, patch.water_ml_per_kwh.as_ref());
 }

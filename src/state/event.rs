@@ -9,8 +9,9 @@ use crate::{
         agent::Agent,
         attempt::Work,
         forecast::{Actuals, ForecastId, ForecastIssue},
-        ids::{JobId, Revision, SupplyId},
+        ids::{JobId, Revision, SiteId, SupplyId},
         job::{ChangeCause, Job, JobSpec, JobState},
+        ledger::{Entry, JobReadings, Line, Readings},
         link::Link,
         site::Site,
     },
@@ -72,6 +73,34 @@ pub enum Event {
     RequestForgotten(Arc<str>),
     /// What is known of a site's agent changed; all of it as it is now.
     AgentPut(Arc<Agent>),
+    /// Readings of a site's meter were stored.
+    ReadingsPut(Readings),
+    /// Measured energy of an attempt was stored.
+    JobReadingsPut(JobReadings),
+    /// A site-slot was settled, or settled anew.
+    SlotSettled(Arc<SlotSettled>),
+    /// All but totals before a slot of a site was dropped, and totals before another.
+    LedgerTrimmed {
+        /// The site.
+        site: SiteId,
+        /// First slot that stays whole.
+        whole_from: Slot,
+        /// First slot of which totals stay.
+        totals_from: Slot,
+    },
+}
+
+/// How a site-slot was settled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlotSettled {
+    /// The site.
+    pub site: SiteId,
+    /// The slot.
+    pub slot: Slot,
+    /// Its totals.
+    pub entry: Entry,
+    /// Its lines by job and attempt.
+    pub lines: Arc<[Line]>,
 }
 
 /// How a job changed.

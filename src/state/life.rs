@@ -70,6 +70,7 @@ pub(super) fn on_report(job: &Job, kind: &ReportedKind, at: TimeMs, now: TimeMs)
         )),
         (ReportedKind::Started { engine_id }, phase) => {
             let is_new = work.last()?.started_at.is_none();
+            let runs = phase != Phase::Suspended;
             let phase = match phase {
                 Phase::Assigned | Phase::Starting => Phase::Running,
                 Phase::Running | Phase::Suspended | Phase::Stopping(_) => phase,
@@ -78,16 +79,27 @@ pub(super) fn on_report(job: &Job, kind: &ReportedKind, at: TimeMs, now: TimeMs)
                 work: Some(Arc::new(work.with_last(|last| {
                     last.started_at = Some(at);
                     last.engine_id = engine_id.clone();
+                    if runs {
+                        last.spans.begin(last.plausible(at, now));
+                    }
                 }))),
                 ..Step::phase(active, phase, ChangeCause::Started)
             })
         }
-        (ReportedKind::Suspended, Phase::Assigned | Phase::Starting | Phase::Running) => Some(
-            Step::phase(active, Phase::Suspended, ChangeCause::Suspended),
-        ),
-        (ReportedKind::Resumed, Phase::Suspended) => {
-            Some(Step::phase(active, Phase::Running, ChangeCause::Resumed))
+        (ReportedKind::Suspended, Phase::Assigned | Phase::Starting | Phase::Running) => {
+            Some(Step {
+                work: Some(Arc::new(work.with_last(|last| {
+                    last.spans.end(last.plausible(at, now));
+                }))),
+                ..Step::phase(active, Phase::Suspended, ChangeCause::Suspended)
+            })
         }
+        (ReportedKind::Resumed, Phase::Suspended) => Some(Step {
+            work: Some(Arc::new(work.with_last(|last| {
+                last.spans.begin(last.plausible(at, now));
+            }))),
+            ..Step::phase(active, Phase::Running, ChangeCause::Resumed)
+        }),
         (ReportedKind::Ended(ended), _) => Some(end(job, active, work, ended.clone(), now)),
         (
             ReportedKind::Accepted
@@ -105,7 +117,7 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now
         ended.end = AttemptEnd::Paused;
     }
     let how = ended.end;
-    let closed = work.with_last(|last| last.ended = Some(ended));
+    let closed = work.with_last(|last| last.end(ended, now));
     let begun = closed.last().is_some_and(|last| last.may_have_begun());
     let follow = |state, cause| Step {
         state,

@@ -18,6 +18,8 @@ mod decide_drain;
 mod decide_agents;
 mod life;
 mod transfers;
+pub mod ledger;
+mod decide_ledger;
 pub mod parts;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -45,7 +47,7 @@ use crate::{
     slot::{Slot, SlotGrid, TimeMs},
 };
 
-pub use self::{bookings::Bookings, rejection::Rejection};
+pub use self::{bookings::Bookings, ledger::Ledger, rejection::Rejection};
 
 /// Everything that is durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +64,7 @@ pub struct State {
     jobs_by_key: OrdMap<Arc<str>, JobId>,
     requests: OrdMap<Arc<str>, RequestMark>,
     agents: OrdMap<SiteId, Arc<Agent>>,
+    ledger: Ledger,
     /// Active jobs by site; a site without one has no entry.
     active: OrdMap<SiteId, OrdSet<JobId>>,
     /// What is at sites; a site with nothing has no entry.
@@ -124,6 +127,7 @@ impl State {
             jobs_by_key: OrdMap::new(),
             requests: OrdMap::new(),
             agents: OrdMap::new(),
+            ledger: Ledger::default(),
             active: OrdMap::new(),
             loads: OrdMap::new(),
             n_jobs_by_state: [0; STATES.len()],

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use thiserror::Error;
 
 use crate::{
@@ -14,11 +14,12 @@ use crate::{
         ids::{GatewayId, JobId, Revision, SiteId, SupplyId},
         job::Job,
         latency::LatencyTable,
+        ledger::{Settlement, Use, UseKey},
         link::Link,
         site::Site,
     },
     slot::{Slot, TimeMs},
-    state::{RequestMark, Settings, State},
+    state::{Ledger, RequestMark, Settings, State},
 };
 
 /// What is kept of a state.
@@ -44,6 +45,25 @@ pub struct Parts {
     pub requests: OrdMap<Arc<str>, RequestMark>,
     /// What is known of agents, by site.
     pub agents: OrdMap<SiteId, Arc<Agent>>,
+    /// The ledger; what follows from its parts is made anew.
+    pub ledger: LedgerParts,
+}
+
+/// What is kept of the ledger.
+#[derive(Debug, Clone, Default)]
+pub struct LedgerParts {
+    /// Readings by site and slot, watt-seconds; no site without a reading.
+    pub readings: OrdMap<SiteId, OrdMap<Slot, u64>>,
+    /// Slots that are due.
+    pub due: OrdSet<(Slot, SiteId)>,
+    /// Uses.
+    pub uses: OrdMap<UseKey, Use>,
+    /// Settled slots by site; no site without one.
+    pub settled: OrdMap<SiteId, OrdMap<Slot, Arc<Settlement>>>,
+    /// First slots that are whole, by site.
+    pub open_from: OrdMap<SiteId, Slot>,
+    /// Jobs that are forgotten, of which uses are kept.
+    pub forgotten: OrdMap<JobId, Arc<Job>>,
 }
 
 /// Two jobs have the same idempotency key.
@@ -63,6 +83,24 @@ impl State {
     /// When two jobs have the same idempotency key.
     pub fn from_parts(settings: Settings, parts: Parts) -> Result<Self, KeyTwice> {
         let mut state = Self::new(settings);
+        let LedgerParts {
+            readings,
+            due,
+            uses,
+            settled,
+            open_from,
+            forgotten,
+        } = parts.ledger;
+        let mut ledger = Ledger {
+            readings,
+            uses,
+            settled,
+            due,
+            open_from,
+            forgotten,
+            ..Ledger::default()
+        };
+        ledger.derive();
         for job in parts.jobs.values() {
             state.count(job, true);
             let key = job.idempotency_key.clone();
@@ -82,6 +120,7 @@ impl State {
             jobs: parts.jobs,
             requests: parts.requests,
             agents: parts.agents,
+            ledger,
             ..state
         })
     }

@@ -75,6 +75,17 @@ pub enum Rejection {
     /// A series is not plausible.
     #[error("the series is not plausible")]
     ImplausibleSeries(Vec<Violation>),
+    /// A slot is older than the ledger takes changes for.
+    #[error(
+        "slots of the site `{site}` before {} are closed: the ledger keeps their totals as they are",
+        .open_from_ms
+    )]
+    LedgerClosed {
+        /// The site.
+        site: SiteId,
+        /// Start of the first slot that takes changes.
+        open_from_ms: i64,
+    },
     /// A bound is reached.
     #[error("the limit of {max} {what} is reached; {remedy}")]
     LimitReached {
@@ -167,6 +178,20 @@ impl Rejection {
             field: field.into(),
             description: description.into(),
         }])
+    }
+
+    /// The same of a message that stands in the field `outer` of another.
+    #[must_use]
+    pub fn within(self, outer: &str) -> Self {
+        match self {
+            Self::InvalidFields(mut found) => {
+                for violation in &mut found {
+                    violation.field = format!("{outer}.{}", violation.field);
+                }
+                Self::InvalidFields(found)
+            }
+            other => other,
+        }
     }
 
     /// Something that does not exist, with the known ones when they are at most 20.

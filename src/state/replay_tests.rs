@@ -29,7 +29,7 @@ use crate::{
         },
         decide_jobs::JobStep,
         event::{Event, Record},
-        parts::Parts,
+        parts::{LedgerParts, Parts},
         testing::{self, FIRST, NOW, actuals, issue, placement, request, settings, submission},
     },
 };
@@ -376,7 +376,11 @@ fn check_changes(before: &State, after: &State, record: &Record) {
             | Event::ActualsPut(_)
             | Event::ActualsForgotten(..)
             | Event::RequestForgotten(_)
-            | Event::AgentPut(_) => None,
+            | Event::AgentPut(_)
+            | Event::ReadingsPut(_)
+            | Event::JobReadingsPut(_)
+            | Event::SlotSettled(_)
+            | Event::LedgerTrimmed { .. } => None,
         })
         .collect();
     let ids: BTreeSet<JobId> = before
@@ -447,6 +451,18 @@ fn parts_of(state: &State) -> Parts {
         jobs: state.jobs.clone(),
         requests: state.requests.clone(),
         agents: state.agents.clone(),
+        ledger: ledger_parts(&state.ledger),
+    }
+}
+
+fn ledger_parts(ledger: &Ledger) -> LedgerParts {
+    LedgerParts {
+        readings: ledger.readings.clone(),
+        due: ledger.due.clone(),
+        uses: ledger.uses.clone(),
+        settled: ledger.settled.clone(),
+        open_from: ledger.open_from.clone(),
+        forgotten: ledger.forgotten.clone(),
     }
 }
 

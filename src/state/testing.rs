@@ -92,6 +92,7 @@ pub(crate) fn site(id: &str) -> Site {
         grid_location_mg_per_kwh: 130_000,
         grid_marginal_mg_per_kwh: vec![],
         tariff: vec![],
+        water_ml_per_kwh: 0,
         cordon: None,
         restrictions: Restrictions::default(),
         created_at: TimeMs(0),

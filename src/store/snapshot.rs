@@ -18,17 +18,19 @@ use crate::{
         ids::{CityId, Revision, SiteId, SupplyId},
         interner::Interner,
         latency::{LatencyTable, RoundTrip},
+        ledger::Readings,
     },
     proto::journal_v1::{self, SnapshotItem, snapshot_item::Kind},
     slot::{Slot, SlotRange},
     state::{
-        RequestMark, Settings, State,
+        Ledger, RequestMark, Settings, State,
         parts::{KeyTwice, Parts},
     },
     store::codec::{
         DecodeError, FieldProblem, Located, decode_actuals, decode_agent, decode_issue, decode_job,
-        decode_latencies, decode_link, decode_site, encode_actuals, encode_agent, encode_issue,
-        encode_job, encode_latencies, encode_link, encode_site, sha256, time,
+        decode_latencies, decode_link, decode_readings, decode_settlement, decode_site, decode_use,
+        encode_actuals, encode_agent, encode_issue, encode_job, encode_latencies, encode_link,
+        encode_readings, encode_settlement, encode_site, encode_use, sha256, time,
     },
 };
 
@@ -76,6 +78,11 @@ enum Stage {
     Actuals,
     Jobs,
     Agents,
+    Readings,
+    Uses,
+    Settled,
+    Forgotten,
+    OpenFrom,
     Requests,
     End,
 }
@@ -142,16 +149,60 @@ fn items(state: &State) -> impl Iterator<Item = Kind> + Send + use<> {
         .chain(forecasts.map(|(_, issue)| Kind::Forecast(encode_issue(&issue))))
         .chain(
             actuals
-                .flat_map(|(supply, readings)| runs_of(supply, readings))
+                .flat_map(|(supply, readings)| {
+                    runs_of(readings).map(move |(range, watts)| Actuals {
+                        supply: supply.clone(),
+                        range,
+                        watts,
+                    })
+                })
                 .map(|actuals| Kind::Actuals(encode_actuals(&actuals))),
         )
         .chain(jobs.map(|(_, job)| Kind::Job(encode_job(&job))))
         .chain(agents.map(|(_, agent)| Kind::Agent(encode_agent(&agent))))
+        .chain(ledger_items(state.ledger().clone()))
         .chain(requests.map(|(id, mark)| {
             Kind::Request(journal_v1::Request {
                 id: id.as_ref().into(),
                 sha256: mark.payload_sha256.into(),
                 at_ms: mark.at.0,
+            })
+        }))
+}
+
+/// The ledger: readings with what is due of them, uses, settled slots, forgotten jobs, closed slots.
+fn ledger_items(ledger: Ledger) -> impl Iterator<Item = Kind> + Send + use<> {
+    let due = ledger.due().clone();
+    let readings = ledger.readings().clone().into_iter();
+    let readings = readings.flat_map(|(site, readings)| {
+        let runs = runs_of(readings).map(move |(range, watt_seconds)| Readings {
+            site: site.clone(),
+            range,
+            watt_seconds,
+        });
+        runs.collect::<Vec<_>>()
+    });
+    let readings = readings.map(move |readings| {
+        let slots = readings.range.iter();
+        let due = slots.filter(|slot| due.contains(&(*slot, readings.site.clone())));
+        Kind::MeterReadings(encode_readings(&readings, &due.collect::<Vec<_>>()))
+    });
+    let uses = ledger.uses().clone().into_iter();
+    let settled = ledger.settled().clone().into_iter();
+    let settled = settled.flat_map(|(site, settled)| {
+        let settled = settled.into_iter();
+        settled.map(move |(slot, one)| Kind::SettledSlot(encode_settlement(&site, slot, &one)))
+    });
+    let forgotten = ledger.forgotten().clone().into_iter();
+    let open_from = ledger.open_from_of_all().clone().into_iter();
+    readings
+        .chain(uses.map(|(key, one)| Kind::SlotUse(encode_use(&key, &one))))
+        .chain(settled)
+        .chain(forgotten.map(|(_, job)| Kind::ForgottenJob(encode_job(&job))))
+        .chain(open_from.map(|(site, slot)| {
+            Kind::OpenFrom(journal_v1::OpenFrom {
+                site_id: site.as_str().into(),
+                slot: slot.0,
             })
         }))
 }
@@ -199,7 +250,7 @@ fn pairs_after<'a>(
 }
 
 /// Readings as runs of consecutive slots.
-fn runs_of(supply: SupplyId, readings: OrdMap<Slot, u64>) -> impl Iterator<Item = Actuals> {
+fn runs_of(readings: OrdMap<Slot, u64>) -> impl Iterator<Item = (SlotRange, Arc<[u64]>)> {
     let mut readings = readings.into_iter().peekable();
     iter::from_fn(move || {
         let (start, first) = readings.next()?;
@@ -212,11 +263,7 @@ fn runs_of(supply: SupplyId, readings: OrdMap<Slot, u64>) -> impl Iterator<Item 
             watts.push(value);
             end = end.plus(1);
         }
-        Some(Actuals {
-            supply: supply.clone(),
-            range: SlotRange::new(start, end),
-            watts: watts.into(),
-        })
+        Some((SlotRange::new(start, end), watts.into()))
     })
 }
 
@@ -279,6 +326,11 @@ impl Decoder {
             | Stage::Actuals
             | Stage::Jobs
             | Stage::Agents
+            | Stage::Readings
+            | Stage::Uses
+            | Stage::Settled
+            | Stage::Forgotten
+            | Stage::OpenFrom
             | Stage::Requests => self.stage <= stage,
         };
         if !in_order {
@@ -321,6 +373,20 @@ impl Decoder {
             Kind::Agent(wire) => {
                 let agent = decode_agent(wire, interner).at("agent")?;
                 push(&mut parts.agents, agent.site.clone(), Arc::new(agent))
+            }
+            Kind::MeterReadings(wire) => self.take_readings(wire)?,
+            Kind::SlotUse(wire) => {
+                let (key, one) = decode_use(wire, interner).at("slot_use")?;
+                push(&mut parts.ledger.uses, key, one)
+            }
+            Kind::SettledSlot(wire) => self.take_settled(wire)?,
+            Kind::ForgottenJob(wire) => {
+                let job = decode_job(wire, interner).at("forgotten_job")?;
+                push(&mut parts.ledger.forgotten, job.id, Arc::new(job))
+            }
+            Kind::OpenFrom(wire) => {
+                let site = interner.name(&wire.site_id).at("site_id").at("open_from")?;
+                push(&mut parts.ledger.open_from, site, Slot(wire.slot))
             }
             Kind::Request(wire) => {
                 if wire.id.is_empty() {
@@ -393,6 +459,41 @@ impl Decoder {
         Ok(true)
     }
 
+    /// Whether the readings of a meter follow those before.
+    fn take_readings(&mut self, wire: &journal_v1::MeterReadings) -> Result<bool, DecodeError> {
+        let read = decode_readings(wire, &mut self.interner).at("meter_readings")?;
+        let (readings, due) = read;
+        if readings.range.is_empty() {
+            return Err(FieldProblem::Missing).at("meter_readings.watt_seconds");
+        }
+        let ledger = &mut self.parts.ledger;
+        let last = ledger.readings.get_max();
+        let last = last.and_then(|(site, of_site)| Some((site, of_site.get_max()?.0)));
+        if last.is_some_and(|last| (&readings.site, readings.range.start) <= last) {
+            return Ok(false);
+        }
+        let of_site = ledger.readings.entry(readings.site.clone()).or_default();
+        for (slot, value) in readings.range.iter().zip(readings.watt_seconds.iter()) {
+            of_site.insert(slot, *value);
+        }
+        for slot in due {
+            ledger.due.insert((slot, readings.site.clone()));
+        }
+        Ok(true)
+    }
+
+    /// Whether a settled slot follows those before.
+    fn take_settled(&mut self, wire: &journal_v1::SettledSlot) -> Result<bool, DecodeError> {
+        let read = decode_settlement(wire, &mut self.interner).at("settled_slot")?;
+        let (site, slot, settlement) = read;
+        let settled = &mut self.parts.ledger.settled;
+        if settled.get_max().is_some_and(|(last, _)| site < *last) {
+            return Ok(false);
+        }
+        let of_site = settled.entry(site).or_default();
+        Ok(push(of_site, slot, Arc::new(settlement)))
+    }
+
     fn broken(&self, problem: &'static str) -> DecodeError {
         DecodeError::Snapshot {
             index: self.n_items,
@@ -411,6 +512,11 @@ fn stage_of(kind: &Kind) -> Stage {
         Kind::Actuals(_) => Stage::Actuals,
         Kind::Job(_) => Stage::Jobs,
         Kind::Agent(_) => Stage::Agents,
+        Kind::MeterReadings(_) => Stage::Readings,
+        Kind::SlotUse(_) => Stage::Uses,
+        Kind::SettledSlot(_) => Stage::Settled,
+        Kind::ForgottenJob(_) => Stage::Forgotten,
+        Kind::OpenFrom(_) => Stage::OpenFrom,
         Kind::Request(_) => Stage::Requests,
         Kind::NItems(_) => Stage::End,
     }

@@ -143,6 +143,7 @@ fn to_site(site: &SiteEntry, topology: &Topology, market: &Market) -> Result<Sit
         offshore_enclave: site.offshore_enclave,
         grid_location_mg_per_kwh: market.location_mg_per_kwh,
         grid_marginal_mg_per_kwh: market.marginal_mg_per_kwh.clone(),
+        water_ml_per_kwh: 0,
         tariff: market.tariff.clone(),
         cordon: None,
         restrictions: Restrictions::default(),

@@ -4,6 +4,7 @@
 
 mod links;
 mod load;
+mod reports;
 
 use std::{
     collections::BTreeSet,

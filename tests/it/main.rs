@@ -13,6 +13,7 @@ mod crash;
 mod grpcurl;
 mod harness;
 mod placement;
+mod slurm;
 mod support;
 mod tidy;
 mod tls;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::{
-        attempt::{AttemptKey, End, StopCause, Task},
+        attempt::{AttemptKey, End, Seen, StopCause, Task},
         files::{self, Durability, FileError, io_error},
         local::{
             cgroup::Cgroups,
@@ -28,83 +28,128 @@ use crate::{
 
 /// Paths of one attempt.
 #[derive(Debug, Clone)]
-pub(super) struct AttemptDir {
+pub(in crate::agent) struct AttemptDir {
     path: PathBuf,
 }
 
 /// What the shim is to run, and how.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Plan {
-    pub(super) key: AttemptKey,
-    pub(super) task: Task,
-    pub(super) sandbox: Sandbox,
-    pub(super) cgroups: Cgroups,
+pub(in crate::agent) struct Plan {
+    pub(in crate::agent) key: AttemptKey,
+    pub(in crate::agent) task: Task,
+    pub(in crate::agent) sandbox: Sandbox,
+    pub(in crate::agent) cgroups: Cgroups,
+    pub(in crate::agent) host: Host,
     #[serde(default)]
-    pub(super) staging: Option<Staging>,
+    pub(in crate::agent) staging: Option<Staging>,
+}
+
+/// Who starts the shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::agent) enum Host {
+    /// The agent, as its child.
+    Agent,
+    /// Slurm, as the script of a batch job.
+    Slurm,
+}
+
+/// Where an attempt stands by its files alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::agent) enum Stand {
+    /// It ended.
+    Over(Outcome),
+    /// Nobody has settled whether it begins.
+    Unclaimed,
+    /// Its shim lives; the status is there once the program runs.
+    Alive(Option<Status>),
+    /// Its shim died without a result.
+    Dead(Option<Status>),
 }
 
 /// What the agent wants; the newest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Wanted {
+pub(in crate::agent) enum Wanted {
     Run,
     Suspend,
     Stop {
-        /// When it is killed, by the clock of this boot.
+        /// When it is killed, by the clock of the agent's machine.
         kill_at_ms: u64,
+        /// How long after the wish that is, for who does not have that clock.
+        grace_ms: u64,
         cause: StopCause,
     },
 }
 
 /// Where the shim says that the attempt stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Status {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::agent) struct Status {
     /// Process of the program, which leads the group of the same number; that of the shim while it stages.
-    pub(super) pid: u32,
+    pub(in crate::agent) pid: u32,
     /// When it began, in the kernel's ticks: tells it from a later process with its number.
-    pub(super) start_ticks: u64,
-    pub(super) suspended: bool,
+    pub(in crate::agent) start_ticks: u64,
+    pub(in crate::agent) suspended: bool,
     /// The program has not begun: its input is brought in, or it waits for its start.
     #[serde(default)]
-    pub(super) staging: bool,
+    pub(in crate::agent) staging: bool,
+    /// What its engine calls it.
+    pub(in crate::agent) engine_id: String,
+    /// The boot of the machine that it runs on.
+    pub(in crate::agent) boot_id: String,
+}
+
+impl Status {
+    /// As the agent knows it.
+    pub(in crate::agent) fn seen(self) -> Seen {
+        if self.staging {
+            return Seen::Staging;
+        }
+        if self.suspended {
+            return Seen::Suspended;
+        }
+        Seen::Running {
+            engine_id: self.engine_id,
+        }
+    }
 }
 
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Outcome {
-    pub(super) end: End,
-    /// Process of the program, when there was one.
-    pub(super) pid: Option<u32>,
+pub(in crate::agent) struct Outcome {
+    pub(in crate::agent) end: End,
+    /// What its engine called it, when a program ran.
+    pub(in crate::agent) engine_id: Option<String>,
 }
 
 impl AttemptDir {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(in crate::agent) fn new(path: &Path) -> Self {
         Self {
             path: path.to_path_buf(),
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::agent) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The agent's directory.
-    pub(super) fn agent_dir(&self) -> &Path {
+    pub(in crate::agent) fn agent_dir(&self) -> &Path {
         let attempts = self.path.parent();
         attempts.and_then(Path::parent).unwrap_or(&self.path)
     }
 
     /// Where the program works.
-    pub(super) fn work(&self) -> PathBuf {
+    pub(in crate::agent) fn work(&self) -> PathBuf {
         self.path.join("work")
     }
 
-    pub(super) fn log(&self, name: &str) -> PathBuf {
+    pub(in crate::agent) fn log(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Takes over the directory in which an earlier attempt worked, unless there is one already.
-    pub(super) fn inherit(&self, earlier: &Self) -> Result<(), FileError> {
+    pub(in crate::agent) fn inherit(&self, earlier: &Self) -> Result<(), FileError> {
         files::make_dir(&self.path)?;
         let (from, to) = (earlier.work(), self.work());
         if !from.is_dir() || to.exists() {
@@ -124,14 +169,14 @@ impl AttemptDir {
     }
 
     /// Makes the directory with what shim and program find in it.
-    pub(super) fn prepare(&self, plan: &Plan) -> Result<(), FileError> {
+    pub(in crate::agent) fn prepare(&self, plan: &Plan) -> Result<(), FileError> {
         files::make_dir(&self.work())?;
         make_fifo(&self.control())?;
         // The claim, not this, decides whether it begins: after a power cut the plan is written again.
         files::write_json(&self.path.join("plan.json"), plan, Durability::Visible)
     }
 
-    pub(super) fn plan(&self) -> Result<Plan, FileError> {
+    pub(in crate::agent) fn plan(&self) -> Result<Plan, FileError> {
         let path = self.path.join("plan.json");
         files::read_json(&path)?.ok_or_else(|| FileError::Damaged {
             path,
@@ -140,7 +185,7 @@ impl AttemptDir {
     }
 
     /// Decides once and for all who settles this attempt: true for the first caller only, durably.
-    pub(super) fn claim(&self) -> Result<bool, FileError> {
+    pub(in crate::agent) fn claim(&self) -> Result<bool, FileError> {
         let path = self.path.join("claim");
         match files::private().create_new(true).open(&path) {
             Ok(_) => {}
@@ -152,12 +197,12 @@ impl AttemptDir {
         Ok(true)
     }
 
-    pub(super) fn is_claimed(&self) -> bool {
+    pub(in crate::agent) fn is_claimed(&self) -> bool {
         self.path.join("claim").exists()
     }
 
     /// The lock that a shim holds for as long as it lives; `None` while another one has it.
-    pub(super) fn try_lock(&self) -> Result<Option<File>, FileError> {
+    pub(in crate::agent) fn try_lock(&self) -> Result<Option<File>, FileError> {
         let path = self.path.join("shim.lock");
         let lock = files::private()
             .create(true)
@@ -171,37 +216,55 @@ impl AttemptDir {
         }
     }
 
-    pub(super) fn want(&self, wanted: Wanted) -> Result<(), FileError> {
+    /// Where the attempt stands by its files.
+    pub(in crate::agent) fn stand(&self) -> Result<Stand, FileError> {
+        if let Some(outcome) = self.outcome()? {
+            return Ok(Stand::Over(outcome));
+        }
+        if !self.is_claimed() {
+            return Ok(Stand::Unclaimed);
+        }
+        let Some(_shim_is_dead) = self.try_lock()? else {
+            return Ok(Stand::Alive(self.status()?));
+        };
+        // It may have ended in good order between the two looks.
+        Ok(match self.outcome()? {
+            Some(outcome) => Stand::Over(outcome),
+            None => Stand::Dead(self.status()?),
+        })
+    }
+
+    pub(in crate::agent) fn want(&self, wanted: Wanted) -> Result<(), FileError> {
         let path = self.path.join("wanted.json");
         files::write_json(&path, &wanted, Durability::Visible)?;
         hint(&self.control(), "\n");
         Ok(())
     }
 
-    pub(super) fn wanted(&self) -> Result<Wanted, FileError> {
+    pub(in crate::agent) fn wanted(&self) -> Result<Wanted, FileError> {
         let wanted = files::read_json(&self.path.join("wanted.json"))?;
         Ok(wanted.unwrap_or(Wanted::Run))
     }
 
-    pub(super) fn set_status(&self, status: Status) -> Result<(), FileError> {
+    pub(in crate::agent) fn set_status(&self, status: Status) -> Result<(), FileError> {
         let path = self.path.join("status.json");
         files::write_json(&path, &status, Durability::Visible)?;
         self.hint_agent();
         Ok(())
     }
 
-    pub(super) fn status(&self) -> Result<Option<Status>, FileError> {
+    pub(in crate::agent) fn status(&self) -> Result<Option<Status>, FileError> {
         files::read_json(&self.path.join("status.json"))
     }
 
-    pub(super) fn set_outcome(&self, outcome: &Outcome) -> Result<(), FileError> {
+    pub(in crate::agent) fn set_outcome(&self, outcome: &Outcome) -> Result<(), FileError> {
         let path = self.path.join("result.json");
         files::write_json(&path, outcome, Durability::Durable)?;
         self.hint_agent();
         Ok(())
     }
 
-    pub(super) fn outcome(&self) -> Result<Option<Outcome>, FileError> {
+    pub(in crate::agent) fn outcome(&self) -> Result<Option<Outcome>, FileError> {
         files::read_json(&self.path.join("result.json"))
     }
 
@@ -212,7 +275,7 @@ impl AttemptDir {
     }
 
     /// The end of the pipe at which the shim is woken.
-    pub(super) fn open_control(&self) -> Result<File, FileError> {
+    pub(in crate::agent) fn open_control(&self) -> Result<File, FileError> {
         open_fifo(&self.control())
     }
 
@@ -228,12 +291,12 @@ impl AttemptDir {
 }
 
 /// The pipe on which shims tell the agent whom to look at.
-pub(super) fn wake_path(agent_dir: &Path) -> PathBuf {
+pub(in crate::agent) fn wake_path(agent_dir: &Path) -> PathBuf {
     agent_dir.join("wake")
 }
 
 /// Makes a named pipe unless it is there.
-pub(super) fn make_fifo(path: &Path) -> Result<(), FileError> {
+pub(in crate::agent) fn make_fifo(path: &Path) -> Result<(), FileError> {
     match rustix::fs::mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(error) => Err(io_error("create", path)(error.into())),
@@ -241,7 +304,7 @@ pub(super) fn make_fifo(path: &Path) -> Result<(), FileError> {
 }
 
 /// Opens a named pipe for reading such that it never ends and never blocks.
-pub(super) fn open_fifo(path: &Path) -> Result<File, FileError> {
+pub(in crate::agent) fn open_fifo(path: &Path) -> Result<File, FileError> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -251,7 +314,7 @@ pub(super) fn open_fifo(path: &Path) -> Result<File, FileError> {
 }
 
 /// Reads what is in a pipe that does not block.
-pub(super) fn drain(mut pipe: &File) -> Vec<u8> {
+pub(in crate::agent) fn drain(mut pipe: &File) -> Vec<u8> {
     let mut all = Vec::new();
     let mut buffer = [0; 4_096];
     while let Ok(n_bytes @ 1..) = io::Read::read(&mut pipe, &mut buffer) {
@@ -275,16 +338,17 @@ fn nonblocking() -> i32 {
     i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default()
 }
 
-/// When a stop of so much grace kills.
-pub(super) fn stop_wanted(kill_at: Mono, cause: StopCause) -> Wanted {
+/// A stop of so much grace from now on.
+pub(in crate::agent) fn stop_wanted(grace: Duration, cause: StopCause) -> Wanted {
     Wanted::Stop {
-        kill_at_ms: kill_at.0,
+        kill_at_ms: Mono::now().after(grace).0,
+        grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
         cause,
     }
 }
 
 /// Removes everything of an attempt.
-pub(super) fn remove(path: &Path) -> Result<(), FileError> {
+pub(in crate::agent) fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

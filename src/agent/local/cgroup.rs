@@ -16,7 +16,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Where the groups of attempts are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Cgroups {
+pub(in crate::agent) enum Cgroups {
     None,
     V1 { memory: Place, pids: Place },
     V2 { unified: Place },
@@ -24,7 +24,7 @@ pub(super) enum Cgroups {
 
 /// One hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(in crate::agent) struct Place {
     /// Where the agent itself is.
     origin: PathBuf,
     /// Where the groups of its attempts are.

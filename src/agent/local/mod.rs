@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs::{self, File},
     os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
@@ -20,17 +21,19 @@ use rustix::{
 };
 use tokio::sync::mpsc;
 
-mod attempt_dir;
-mod cgroup;
+pub(in crate::agent) mod attempt_dir;
+pub(in crate::agent) mod attempts;
+pub(in crate::agent) mod cgroup;
 mod log_file;
 mod payload;
 mod process;
-mod sandbox;
+pub(in crate::agent) mod sandbox;
 mod shim;
 mod staging;
 
 use self::{
-    attempt_dir::{AttemptDir, Outcome, Plan, Wanted},
+    attempt_dir::{AttemptDir, Host, Outcome, Plan, Stand, Wanted},
+    attempts::Attempts,
     cgroup::Cgroups,
     sandbox::Sandbox,
 };
@@ -42,8 +45,6 @@ use crate::{
         files::{self, FileError, io_error},
     },
     clock::Mono,
-    domain::ids::JobId,
-    limits,
 };
 
 /// Where programs are looked for, and what they find as `PATH`.
@@ -67,17 +68,13 @@ pub enum LocalError {
 /// The engine that runs attempts as processes of this machine.
 #[derive(Debug)]
 pub struct LocalExecutor {
-    attempts: PathBuf,
+    attempts: Attempts,
     /// This program, which has the shim as a subcommand.
     program: PathBuf,
     sandbox: Sandbox,
     cgroups: Cgroups,
     staging: Option<Staging>,
     watched: Arc<Mutex<Watched>>,
-    /// Attempts that are over and only kept for their logs.
-    kept: BTreeSet<AttemptKey>,
-    /// Attempts whose directory the next one of the job takes over.
-    paused: BTreeMap<JobId, AttemptKey>,
 }
 
 /// Attempts that are looked at.
@@ -110,19 +107,14 @@ impl LocalExecutor {
         staging: Option<Staging>,
         events: mpsc::Sender<EngineEvent>,
     ) -> Result<Self, LocalError> {
-        // Shims get paths from here whatever directory they run in.
-        let agent_dir = &fs::canonicalize(agent_dir).map_err(io_error("find", agent_dir))?;
-        let attempts = agent_dir.join("attempts");
-        files::make_dir(&attempts)?;
-        let wake = attempt_dir::wake_path(agent_dir);
-        attempt_dir::make_fifo(&wake)?;
-        let wake = attempt_dir::open_fifo(&wake)?;
+        let attempts = Attempts::open(agent_dir)?;
+        let wake = attempts.open_wake()?;
         let sandbox = Sandbox::probe(choice).ok_or(LocalError::NoSandbox)?;
         let cgroups = Cgroups::probe(name);
         tracing::info!(?sandbox, ?cgroups, "the local engine is ready");
         let watched = Arc::default();
         let watcher = Watcher {
-            attempts: attempts.clone(),
+            path: attempts.path().to_path_buf(),
             watched: Arc::clone(&watched),
             events,
         };
@@ -134,13 +126,7 @@ impl LocalExecutor {
             cgroups,
             staging,
             watched,
-            kept: BTreeSet::new(),
-            paused: BTreeMap::new(),
         })
-    }
-
-    fn dir(&self, key: AttemptKey) -> AttemptDir {
-        dir_of(&self.attempts, key)
     }
 
     fn watch(&self, key: AttemptKey, shim: Option<Child>) {
@@ -151,66 +137,16 @@ impl LocalExecutor {
         }
     }
 
-    /// Keeps the files of an attempt that is over: its directory for the next one if the job goes on, else its logs for a
-    /// while.
-    fn keep(&mut self, key: AttemptKey) -> Result<(), FileError> {
-        let dir = self.dir(key);
-        let goes_on = dir
-            .outcome()?
-            .is_some_and(|outcome| outcome.end.how == How::Stopped(StopCause::GoesOn));
-        if !goes_on || !dir.work().is_dir() {
-            return self.keep_logs(key);
-        }
-        // The newest counts: what an earlier one left has been taken over, or was left for good.
-        match self.paused.insert(key.job_id, key) {
-            Some(other) if key < other => {
-                self.paused.insert(key.job_id, other);
-                self.keep_logs(key)?;
-            }
-            Some(other) if other != key => self.keep_logs(other)?,
-            Some(_) | None => {}
-        }
-        while limits::AGENT_PAUSED_KEPT_MAX < self.paused.len()
-            && let Some((_, oldest)) = self.paused.pop_first()
-        {
-            tracing::warn!(key = %oldest, "too many jobs are paused: what this one has saved is dropped");
-            self.keep_logs(oldest)?;
-        }
-        Ok(())
-    }
-
-    fn keep_logs(&mut self, key: AttemptKey) -> Result<(), FileError> {
-        self.kept.insert(key);
-        while self.kept.len() > limits::AGENT_ENDED_KEPT_MAX
-            && let Some(oldest) = self.kept.pop_first()
-        {
-            attempt_dir::remove(self.dir(oldest).path())?;
-        }
-        let time_max = Duration::from_secs(limits::AGENT_ENDED_KEPT_SECONDS_MAX);
-        let old = self.kept.iter().filter(|key| {
-            let ended = self.dir(**key).ended_before();
-            ended.is_some_and(|time| time > time_max)
-        });
-        for key in old.copied().collect::<Vec<_>>() {
-            self.kept.remove(&key);
-            attempt_dir::remove(self.dir(key).path())?;
-        }
-        Ok(())
-    }
-
     /// Starts a shim for an attempt.
     fn launch(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
-        let dir = self.dir(key);
-        if let Some(earlier) = self.paused.get(&key.job_id).copied() {
-            dir.inherit(&self.dir(earlier))?;
-            self.paused.remove(&key.job_id);
-            self.keep_logs(earlier)?;
-        }
+        let dir = self.attempts.dir(key);
+        self.attempts.go_on(key)?;
         dir.prepare(&Plan {
             key,
             task: task.clone(),
             sandbox: self.sandbox.clone(),
             cgroups: self.cgroups.clone(),
+            host: Host::Agent,
             staging: self.staging.clone(),
         })?;
         let log = dir.log("shim.log");
@@ -241,7 +177,7 @@ impl LocalExecutor {
             .get_mut(&key)
             .and_then(|watch| watch.shim.as_mut());
         let lives = shim.is_some_and(|shim| matches!(shim.try_wait(), Ok(None)));
-        Ok(lives || self.dir(key).is_claimed())
+        Ok(lives || self.attempts.dir(key).is_claimed())
     }
 }
 
@@ -257,15 +193,12 @@ impl Executor for LocalExecutor {
     }
 
     fn recover(&mut self, held: &BTreeSet<AttemptKey>) -> Result<Vec<EngineEvent>, ExecutorError> {
-        let entries = fs::read_dir(&self.attempts).map_err(io_error("read", &self.attempts))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let keys: Vec<AttemptKey> = names.filter_map(|name| AttemptKey::parse(&name)).collect();
         let mut known = Vec::new();
-        for key in keys {
-            let seen = inspect(&self.dir(key))?.unwrap_or(Seen::Unknown);
+        for key in self.attempts.keys()? {
+            let seen = inspect(&self.attempts.dir(key))?.unwrap_or(Seen::Unknown);
             let is_over = matches!(seen, Seen::Ended(_) | Seen::NotStarted);
             if is_over && !held.contains(&key) {
-                self.keep(key)?;
+                self.attempts.keep(key)?;
                 continue;
             }
             // One that has not begun may still be about to, by a shim of the last agent.
@@ -278,7 +211,7 @@ impl Executor for LocalExecutor {
     }
 
     fn stage(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
-        let dir = self.dir(key);
+        let dir = self.attempts.dir(key);
         files::make_dir(dir.path())?;
         // First the wish: a shim that has brought the input in reads it before it begins.
         dir.want(Wanted::Suspend)?;
@@ -286,7 +219,7 @@ impl Executor for LocalExecutor {
     }
 
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
-        let dir = self.dir(key);
+        let dir = self.attempts.dir(key);
         if dir.path().is_dir() && dir.wanted()? == Wanted::Suspend {
             dir.want(Wanted::Run)?;
             if self.has_shim(key)? {
@@ -297,11 +230,11 @@ impl Executor for LocalExecutor {
     }
 
     fn suspend(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
-        Ok(self.dir(key).want(Wanted::Suspend)?)
+        Ok(self.attempts.dir(key).want(Wanted::Suspend)?)
     }
 
     fn resume(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
-        Ok(self.dir(key).want(Wanted::Run)?)
+        Ok(self.attempts.dir(key).want(Wanted::Run)?)
     }
 
     fn stop(
@@ -310,16 +243,8 @@ impl Executor for LocalExecutor {
         grace: Duration,
         cause: StopCause,
     ) -> Result<(), ExecutorError> {
-        let dir = self.dir(key);
-        files::make_dir(dir.path())?;
         self.watch(key, None);
-        // First the wish: a shim that gets the claim right now reads it before it begins.
-        let kill_at = Mono::now().after(grace);
-        dir.want(attempt_dir::stop_wanted(kill_at, cause))?;
-        if dir.claim()? {
-            dir.set_outcome(&over(How::Stopped(cause), "never begun"))?;
-        }
-        Ok(())
+        Ok(self.attempts.stop(key, grace, cause)?)
     }
 
     fn forget(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
@@ -328,16 +253,14 @@ impl Executor for LocalExecutor {
             let shim = watched.attempts.remove(&key).and_then(|watch| watch.shim);
             watched.leaving.extend(shim);
         }
-        if self.dir(key).path().is_dir() {
-            self.keep(key)?;
-        }
-        Ok(())
+        Ok(self.attempts.keep(key)?)
     }
 }
 
 /// Looks at attempts and says what is new.
 struct Watcher {
-    attempts: PathBuf,
+    /// Directory of the attempts.
+    path: PathBuf,
     watched: Arc<Mutex<Watched>>,
     events: mpsc::Sender<EngineEvent>,
 }
@@ -378,7 +301,7 @@ impl Watcher {
 
     /// What is new of one attempt, in order.
     fn look(&self, key: AttemptKey) -> Vec<Seen> {
-        let dir = dir_of(&self.attempts, key);
+        let dir = attempts::dir_of(&self.path, key);
         let shim_is_gone = {
             let mut watched = lock(&self.watched);
             let Some(watch) = watched.attempts.get_mut(&key) else {
@@ -408,7 +331,7 @@ impl Watcher {
         }
         // A program can be over before anyone has seen it run.
         let began = match (&watch.said, &seen) {
-            (None, Seen::Ended(_)) => began(&dir),
+            (None, Seen::Ended(_)) => dir.outcome().ok().flatten().as_ref().and_then(began),
             _ => None,
         };
         watch.said = Some(seen.clone());
@@ -426,42 +349,25 @@ fn settle_unclaimed(dir: &AttemptDir, shim_is_gone: bool) -> Result<(), FileErro
     Ok(())
 }
 
-fn began(dir: &AttemptDir) -> Option<Seen> {
-    let pid = dir.outcome().ok()??.pid?;
-    Some(Seen::Running {
-        engine_id: pid.to_string(),
-    })
+/// That it ran, of one that is over.
+pub(in crate::agent) fn began(outcome: &Outcome) -> Option<Seen> {
+    let engine_id = outcome.engine_id.clone()?;
+    Some(Seen::Running { engine_id })
 }
 
 /// Where an attempt stands by its files; `None` while its shim has not said.
 fn inspect(dir: &AttemptDir) -> Result<Option<Seen>, FileError> {
-    if let Some(outcome) = dir.outcome()? {
-        return Ok(Some(Seen::Ended(outcome.end)));
-    }
-    if !dir.is_claimed() {
-        return Ok(Some(Seen::NotStarted));
-    }
-    let Some(_shim_is_dead) = dir.try_lock()? else {
-        let status = dir.status()?;
-        return Ok(
-            status.map(|status| match (status.staging, status.suspended) {
-                (true, _) => Seen::Staging,
-                (false, true) => Seen::Suspended,
-                (false, false) => Seen::Running {
-                    engine_id: status.pid.to_string(),
-                },
-            }),
-        );
+    let status = match dir.stand()? {
+        Stand::Over(outcome) => return Ok(Some(Seen::Ended(outcome.end))),
+        Stand::Unclaimed => return Ok(Some(Seen::NotStarted)),
+        Stand::Alive(status) => return Ok(status.map(|status| status.seen())),
+        Stand::Dead(status) => status,
     };
-    // It may have ended in good order between the two looks.
-    if let Some(outcome) = dir.outcome()? {
-        return Ok(Some(Seen::Ended(outcome.end)));
-    }
     if !kill_orphans(dir)? {
         return Ok(Some(Seen::Unknown));
     }
     let lost = Outcome {
-        pid: dir.status()?.map(|status| status.pid),
+        engine_id: status.map(|status| status.engine_id),
         ..over(
             How::EngineLost,
             "its shim died; what was left of it was killed",
@@ -472,8 +378,13 @@ fn inspect(dir: &AttemptDir) -> Result<Option<Seen>, FileError> {
 }
 
 /// Kills what a dead shim left behind; false while some of it still lives.
-fn kill_orphans(dir: &AttemptDir) -> Result<bool, FileError> {
-    let marks = payload::marks(&dir.plan()?).map(|(name, value)| format!("{name}={value}"));
+pub(in crate::agent) fn kill_orphans(dir: &AttemptDir) -> Result<bool, FileError> {
+    let marks = payload::marks(dir, &dir.plan()?).map(|(name, value)| {
+        let mut variable = OsString::from(name);
+        variable.push("=");
+        variable.push(value);
+        variable
+    });
     for _ in 0..50 {
         let mut left = process::with_environment(&marks);
         if let Some(status) = dir.status()? {
@@ -495,19 +406,16 @@ fn kill_orphans(dir: &AttemptDir) -> Result<bool, FileError> {
     Ok(false)
 }
 
-fn over(how: How, message: &str) -> Outcome {
+/// An end of what no program lived to tell.
+pub(in crate::agent) fn over(how: How, message: &str) -> Outcome {
     Outcome {
         end: End {
             how,
             message: shorten(message.to_owned()),
             run_time: Duration::ZERO,
         },
-        pid: None,
+        engine_id: None,
     }
-}
-
-fn dir_of(attempts: &Path, key: AttemptKey) -> AttemptDir {
-    AttemptDir::new(&attempts.join(key.to_string()))
 }
 
 /// The map is sound between any two of its changes.

@@ -3,6 +3,7 @@
 //! Its first process stays unreaped until nothing else of it lives, so that the number of its group is nobody else's.
 
 use std::{
+    env,
     ffi::OsString,
     fs::File,
     io::{self, Read as _},
@@ -20,7 +21,7 @@ use rustix::process::{
 use crate::{
     agent::local::{
         PATH,
-        attempt_dir::{AttemptDir, Plan},
+        attempt_dir::{AttemptDir, Host, Plan},
         cgroup::Group,
         find_program,
         log_file::LogFile,
@@ -248,8 +249,9 @@ fn command(dir: &AttemptDir, plan: &Plan) -> io::Result<Command> {
         .args(task.argv.iter().skip(1))
         .env_clear()
         .envs(own_environment(&work))
+        .envs(engine_environment(plan.host))
         .envs(&task.environment)
-        .envs(marks(plan))
+        .envs(marks(dir, plan))
         .env("LANCANG_TASK_COUNT", task.task_count.to_string())
         .current_dir(&work)
         .stdin(Stdio::null())
@@ -275,10 +277,19 @@ fn own_environment(work: &Path) -> [(&'static str, OsString); 4] {
     ]
 }
 
+/// What the engine says to the program; under Slurm, what `srun` goes by.
+fn engine_environment(host: Host) -> Vec<(OsString, OsString)> {
+    let is_slurms = |name: &OsString| name.as_encoded_bytes().starts_with(b"SLURM");
+    match host {
+        Host::Agent => Vec::new(),
+        Host::Slurm => env::vars_os().filter(|(name, _)| is_slurms(name)).collect(),
+    }
+}
+
 /// Variables that tell a program which attempt it is, and the agent which programs are of an attempt.
-pub(super) fn marks(plan: &Plan) -> [(&'static str, String); 4] {
+pub(super) fn marks(dir: &AttemptDir, plan: &Plan) -> [(&'static str, OsString); 5] {
     let key = plan.key;
-    [
+    let texts = [
         ("LANCANG_JOB_ID", key.job_id.to_string()),
         ("LANCANG_ATTEMPT", key.attempt.to_string()),
         ("LANCANG_SITE_EPOCH", key.site_epoch.to_string()),
@@ -286,6 +297,14 @@ pub(super) fn marks(plan: &Plan) -> [(&'static str, String); 4] {
             "LANCANG_FENCE",
             format!("{}.{}", key.site_epoch, key.attempt),
         ),
+    ];
+    let [job, attempt, epoch, fence] = texts.map(|(name, text)| (name, text.into()));
+    [
+        job,
+        attempt,
+        epoch,
+        fence,
+        ("LANCANG_DIR", dir.path().into()),
     ]
 }
 

@@ -4,7 +4,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs,
+    os::unix::ffi::OsStrExt as _,
     time::Duration,
 };
 
@@ -114,7 +116,7 @@ pub(super) fn end_descendants(of: u32) {
 }
 
 /// Everything that lives and was started with all these variables in its environment.
-pub(super) fn with_environment(variables: &[String]) -> Vec<Process> {
+pub(super) fn with_environment(variables: &[OsString]) -> Vec<Process> {
     let wanted: BTreeSet<&[u8]> = variables.iter().map(|text| text.as_bytes()).collect();
     let matches = |process: &Process| {
         fs::read(format!("/proc/{}/environ", process.pid)).is_ok_and(|environment| {
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_process_is_found_by_its_parent_and_its_environment_and_no_other_is_signalled() {
-        let mark = format!("LANCANG_TEST_MARK={}", std::process::id());
+        let mark = OsString::from(format!("LANCANG_TEST_MARK={}", std::process::id()));
         let mut child = Command::new("tail")
             .args(["-f", "/dev/null"])
             .env("LANCANG_TEST_MARK", std::process::id().to_string())

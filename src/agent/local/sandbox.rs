@@ -24,14 +24,14 @@ pub enum SandboxChoice {
 /// Which sandbox is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Sandbox {
+pub(in crate::agent) enum Sandbox {
     None,
     Bwrap(PathBuf),
 }
 
 impl Sandbox {
     /// What this machine can do of what is asked for; `None` when it cannot.
-    pub(super) fn probe(choice: SandboxChoice) -> Option<Self> {
+    pub(in crate::agent) fn probe(choice: SandboxChoice) -> Option<Self> {
         let bwrap = || {
             let path = super::find_program("bwrap")?;
             let mut command = Command::new(&path);

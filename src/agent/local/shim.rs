@@ -2,7 +2,18 @@
 //!
 //! It starts the program only with the claim in its hand, and writes the result when nothing of the program lives.
 
-use std::{fs::File, os::fd::AsFd as _, path::Path, time::Duration};
+use std::{
+    cell::RefCell,
+    fs::File,
+    os::fd::AsFd as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -15,18 +26,24 @@ use crate::{
         attempt::{Checkpoint, CheckpointSignal, End, How, StopCause, shorten},
         files::FileError,
         local::{
-            attempt_dir::{self, AttemptDir, Outcome, Plan, Status, Wanted},
+            attempt_dir::{self, AttemptDir, Host, Outcome, Plan, Status, Wanted},
             payload::{Exit, Payload},
             process::{self, Process},
             staging::{self, Staged, Stager, Way},
         },
-        spool::read_lease,
+        spool::LeaseReader,
     },
     clock::Mono,
 };
 
 /// How often the files are read when nobody gives a hint.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a lease of another machine is looked at until it is known how long it lasts.
+const LOOK_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait for that: heartbeats renew a lease far more often.
+const FIRST_MAX: Duration = Duration::from_secs(60);
+/// How long after the end of the lease the thread kills that waits for nothing.
+const GUARD_SLACK: Duration = Duration::from_millis(500);
 
 /// Runs the attempt of a directory to its end, unless somebody else has settled it.
 ///
@@ -46,17 +63,19 @@ pub fn run(path: &Path) -> Result<(), FileError> {
     if !dir.claim()? {
         return Ok(());
     }
+    let shim = RefCell::new(Shim::new(&dir, &plan, &control)?);
     let stager = Stager {
         dir: &dir,
         plan: &plan,
         control: &control,
-        unwanted: &|| unwanted(&dir),
+        unwanted: &|| shim.borrow_mut().unwanted(),
     };
-    let outcome = match prepare(&stager)? {
+    let boot_id = shim.borrow().lease.boot_id().to_owned();
+    let outcome = match prepare(&stager, &boot_id)? {
         Some(over) => over,
         None => match Payload::start(&dir, &plan) {
             Ok(payload) => {
-                let outcome = Shim::new(&dir, &plan, &control).watch(payload)?;
+                let outcome = shim.borrow_mut().watch(payload)?;
                 finish(&stager, outcome)?
             }
             Err(error) => {
@@ -70,10 +89,10 @@ pub fn run(path: &Path) -> Result<(), FileError> {
 }
 
 /// Brings the input in and waits for the start, if there is anything to wait for; says how it ended if it did.
-fn prepare(stager: &Stager<'_>) -> Result<Option<Outcome>, FileError> {
+fn prepare(stager: &Stager<'_>, boot_id: &str) -> Result<Option<Outcome>, FileError> {
     let dir = stager.dir;
     let stopped = |cause| Some(ended(How::Stopped(cause), "never begun".to_owned()));
-    if let Some(cause) = unwanted(dir)? {
+    if let Some(cause) = (stager.unwanted)()? {
         return Ok(stopped(cause));
     }
     if stager.plan.task.inputs.is_empty() {
@@ -85,6 +104,8 @@ fn prepare(stager: &Stager<'_>) -> Result<Option<Outcome>, FileError> {
         start_ticks: own.map_or(0, |own| own.start_ticks),
         suspended: false,
         staging: true,
+        engine_id: String::new(),
+        boot_id: boot_id.to_owned(),
     })?;
     if !dir.is_staged() {
         match stager.run(Way::In)? {
@@ -93,7 +114,12 @@ fn prepare(stager: &Stager<'_>) -> Result<Option<Outcome>, FileError> {
             Staged::Stopped(cause) => return Ok(stopped(cause)),
         }
     }
-    Ok(stager.hold()?.and_then(stopped))
+    let cause = match stager.hold()? {
+        // Its time begins now.
+        None => (stager.unwanted)()?,
+        cause => cause,
+    };
+    Ok(cause.and_then(stopped))
 }
 
 /// Brings the output out of a program that has succeeded.
@@ -127,18 +153,19 @@ fn ended(how: How, message: String) -> Outcome {
             message: shorten(message),
             run_time: Duration::ZERO,
         },
-        pid: None,
+        engine_id: None,
     }
 }
 
-/// Why it should not even begin.
-fn unwanted(dir: &AttemptDir) -> Result<Option<StopCause>, FileError> {
-    if let Wanted::Stop { cause, .. } = dir.wanted()? {
-        return Ok(Some(cause));
+/// Kills what the program is made of when the lease has ended and nobody else does: files can be on a disk that hangs.
+fn guard(end_ms: &AtomicU64) {
+    loop {
+        let end = Mono(end_ms.load(Ordering::Relaxed)).after(GUARD_SLACK);
+        if end <= Mono::now() {
+            process::end_descendants(std::process::id());
+        }
+        process::pause(LOOK / 2);
     }
-    let lease = read_lease(dir.agent_dir())?;
-    let holds = lease.is_some_and(|lease| Mono::now() < lease.soft_end());
-    Ok((!holds).then_some(StopCause::SelfFenced))
 }
 
 /// A running attempt.
@@ -155,7 +182,10 @@ struct Shim<'a> {
     pause_at: Option<Mono>,
     stop: Option<Stop>,
     looked: Option<Mono>,
+    lease: LeaseReader,
     lease_end: Option<Mono>,
+    /// When the lease ends at the latest, for the thread that waits for nothing.
+    guarded_ms: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -167,8 +197,8 @@ struct Stop {
 }
 
 impl<'a> Shim<'a> {
-    fn new(dir: &'a AttemptDir, plan: &'a Plan, control: &'a File) -> Self {
-        Self {
+    fn new(dir: &'a AttemptDir, plan: &'a Plan, control: &'a File) -> Result<Self, FileError> {
+        Ok(Self {
             dir,
             plan,
             control,
@@ -178,12 +208,37 @@ impl<'a> Shim<'a> {
             pause_at: None,
             stop: None,
             looked: None,
+            lease: LeaseReader::new()?,
             lease_end: None,
+            guarded_ms: Arc::new(AtomicU64::new(u64::MAX)),
+        })
+    }
+
+    /// Why it should not even begin.
+    fn unwanted(&mut self) -> Result<Option<StopCause>, FileError> {
+        let give_up = self.started.after(FIRST_MAX);
+        loop {
+            if let Wanted::Stop { cause, .. } = self.dir.wanted()? {
+                return Ok(Some(cause));
+            }
+            let lease = self.lease.read(self.dir.agent_dir())?;
+            let now = Mono::now();
+            if lease.is_some_and(|lease| now < lease.soft_end()) {
+                self.started = now;
+                return Ok(None);
+            }
+            // That of another machine says nothing before it changes.
+            if !self.lease.is_elsewhere() || give_up <= now {
+                return Ok(Some(StopCause::SelfFenced));
+            }
+            process::pause(LOOK_FIRST);
         }
     }
 
     /// Stays with the program to its end.
-    fn watch(mut self, mut payload: Payload) -> Result<Outcome, FileError> {
+    fn watch(&mut self, mut payload: Payload) -> Result<Outcome, FileError> {
+        let guarded_ms = Arc::clone(&self.guarded_ms);
+        thread::spawn(move || guard(&guarded_ms));
         if let Err(error) = self.tell(&payload) {
             payload.finish();
             return Err(error);
@@ -202,9 +257,9 @@ impl<'a> Shim<'a> {
             payload.copy_output();
         }
         let run_time = self.run_time(Mono::now());
-        let pid = payload.leader.pid;
+        let engine_id = self.engine_id(&payload);
         let exit = payload.finish();
-        Ok(self.outcome(exit, run_time, pid))
+        Ok(self.outcome(exit, run_time, engine_id))
     }
 
     fn tell(&self, payload: &Payload) -> Result<(), FileError> {
@@ -213,7 +268,18 @@ impl<'a> Shim<'a> {
             start_ticks: payload.leader.start_ticks,
             suspended: self.paused.is_some(),
             staging: false,
+            engine_id: self.engine_id(payload),
+            boot_id: self.lease.boot_id().to_owned(),
         })
+    }
+
+    /// The job of Slurm, or the process of the program.
+    fn engine_id(&self, payload: &Payload) -> String {
+        let job = match self.plan.host {
+            Host::Agent => None,
+            Host::Slurm => std::env::var("SLURM_JOB_ID").ok(),
+        };
+        job.unwrap_or_else(|| payload.leader.pid.to_string())
     }
 
     /// Carries out what the files, the lease and the time limit say.
@@ -224,15 +290,25 @@ impl<'a> Shim<'a> {
         if has_hint || is_due {
             self.looked = Some(now);
             payload.reap_orphans();
-            let lease = read_lease(self.dir.agent_dir())?;
+            let lease = self.lease.read(self.dir.agent_dir())?;
             self.lease_end = lease.map(|lease| lease.soft_end());
+            let end = lease.map_or(now, |lease| lease.end());
+            self.guarded_ms.store(end.0, Ordering::Relaxed);
             if lease.is_none_or(|lease| lease.soft_end() <= now) {
-                let kill_at = lease.map_or(now, |lease| lease.end());
-                self.begin_stop(payload, StopCause::SelfFenced, kill_at, now);
+                self.begin_stop(payload, StopCause::SelfFenced, end, now);
             }
             match self.dir.wanted()? {
-                Wanted::Stop { kill_at_ms, cause } => {
-                    self.begin_stop(payload, cause, Mono(kill_at_ms), now);
+                Wanted::Stop {
+                    kill_at_ms,
+                    grace_ms,
+                    cause,
+                } => {
+                    // The earliest counts, so that the same wish may be read again.
+                    let kill_at = match self.lease.is_elsewhere() {
+                        true => now.after(Duration::from_millis(grace_ms)),
+                        false => Mono(kill_at_ms),
+                    };
+                    self.begin_stop(payload, cause, kill_at, now);
                 }
                 Wanted::Suspend => self.pause(payload, now)?,
                 Wanted::Run => self.go_on(payload, now)?,
@@ -385,7 +461,7 @@ impl<'a> Shim<'a> {
         let _interrupted = poll(&mut wanted, Some(&timeout));
     }
 
-    fn outcome(&self, exit: Exit, run_time: Duration, pid: u32) -> Outcome {
+    fn outcome(&self, exit: Exit, run_time: Duration, engine_id: String) -> Outcome {
         let mut said = vec![format!("CPU time {:.2} s", exit.cpu_time.as_secs_f64())];
         let how = match (self.stop, exit.code, exit.signal) {
             (Some(stop), code, signal) => {
@@ -404,7 +480,7 @@ impl<'a> Shim<'a> {
                 message: said.join(", "),
                 run_time,
             },
-            pid: Some(pid),
+            engine_id: Some(engine_id),
         }
     }
 }

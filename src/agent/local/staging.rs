@@ -271,7 +271,7 @@ impl Stager<'_> {
             .env("PATH", PATH)
             .env("LANG", "C.UTF-8")
             // By these what a dead shim leaves behind is found.
-            .envs(payload::marks(self.plan))
+            .envs(payload::marks(self.dir, self.plan))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -47,7 +47,7 @@ pub(super) struct PutArgs {
 
 /// How a file is moved in time.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(super) struct ShiftArgs {
+pub(in crate::cli) struct ShiftArgs {
     /// Move all times of the file by so much, as 7d or -24h.
     #[arg(
         long,
@@ -64,7 +64,7 @@ pub(super) struct ShiftArgs {
 
 /// A civil day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Day {
+pub(in crate::cli) enum Day {
     Today,
     Of(Date),
 }
@@ -80,7 +80,7 @@ fn parse_day(text: &str) -> Result<Day, String> {
 
 impl ShiftArgs {
     /// How far to move a file that begins at `first`.
-    pub(super) fn shift(
+    pub(in crate::cli) fn shift(
         &self,
         first: Option<Timestamp>,
         now: Timestamp,

@@ -152,6 +152,28 @@ impl Table for v1::PutActualsResponse {
     }
 }
 
+impl Table for v1::PutReadingsResponse {
+    const NAME: &'static str = "lancang.v1.PutReadingsResponse";
+
+    fn table(&self, _view: &View) -> String {
+        format!(
+            "{} slots new, {} corrected (revision {})",
+            self.new_slots, self.corrected_slots, self.revision
+        )
+    }
+}
+
+impl Table for v1::PutJobReadingsResponse {
+    const NAME: &'static str = "lancang.v1.PutJobReadingsResponse";
+
+    fn table(&self, _view: &View) -> String {
+        format!(
+            "{} slots new, {} corrected (revision {})",
+            self.new_slots, self.corrected_slots, self.revision
+        )
+    }
+}
+
 /// Accepted issues are counted, not listed; a program gets each one as JSON.
 impl Table for v1::StreamForecastsResponse {
     const NAME: &'static str = "lancang.v1.StreamForecastsResponse";

@@ -63,10 +63,35 @@ pub(crate) fn kwh(watt_seconds: u128) -> String {
     scaled(watt_seconds, 3_600_000, 1)
 }
 
+/// Energy in kWh as the ledger tells it: to the watt-hour below 100 kWh.
+pub(crate) fn ledger_kwh(watt_seconds: u64) -> String {
+    let decimals = if watt_seconds < 360_000_000 { 3 } else { 1 };
+    scaled(watt_seconds.into(), 3_600_000, decimals)
+}
+
 /// Carbon in grams.
 pub(crate) fn grams(milligrams: u64) -> String {
     let decimals = if milligrams < 10_000 { 1 } else { 0 };
     scaled(milligrams.into(), 1_000, decimals)
+}
+
+/// Carbon in g, kg or t of CO2e.
+pub(crate) fn co2e(milligrams: u64) -> String {
+    match milligrams {
+        0..1_000_000 => format!("{} g", scaled(milligrams.into(), 1_000, 1)),
+        1_000_000..1_000_000_000 => format!("{} kg", scaled(milligrams.into(), 1_000_000, 1)),
+        _ => format!("{} t", scaled(milligrams.into(), 1_000_000_000, 2)),
+    }
+}
+
+/// Water in litres.
+pub(crate) fn litres(millilitres: u64) -> String {
+    scaled(millilitres.into(), 1_000, 1)
+}
+
+/// Time that something ran, in hours.
+pub(crate) fn hours(milliseconds: u64) -> String {
+    scaled(milliseconds.into(), 3_600_000, 1)
 }
 
 /// Money in CNY.
@@ -106,6 +131,14 @@ mod tests {
         assert_eq!(kwh(180_000), "0.1");
         assert_eq!(grams(1_250), "1.3");
         assert_eq!(grams(1_250_500), "1 251");
+        assert_eq!(ledger_kwh(180_000), "0.050");
+        assert_eq!(ledger_kwh(359_999_999), "100.000");
+        assert_eq!(ledger_kwh(360_000_000), "100.0");
+        assert_eq!(co2e(999_949), "999.9 g");
+        assert_eq!(co2e(1_250_000), "1.3 kg");
+        assert_eq!(co2e(1_234_567_890_000), "1 234.57 t");
+        assert_eq!(litres(1_850), "1.9");
+        assert_eq!(hours(5_400_000), "1.5");
         assert_eq!(cny(12_345_678), "12.35");
         assert_eq!(permille(873), "87.3 %");
         assert_eq!(millis(21_900), "21.9 ms");

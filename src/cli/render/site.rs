@@ -52,6 +52,7 @@ impl Table for v1::Site {
                     self.pue_permille % 1000
                 ),
             ),
+            ("water", water(self.water_ml_per_kwh)),
             ("gateway", self.gateway_id.clone()),
             (
                 "enclave",
@@ -65,6 +66,14 @@ impl Table for v1::Site {
             pools(&self.pools),
             supplies(&self.supplies)
         )
+    }
+}
+
+/// Water for each kWh; nothing where none is stated.
+fn water(ml_per_kwh: u32) -> String {
+    match ml_per_kwh {
+        0 => String::new(),
+        ml => format!("{}.{:03} l/kWh", ml / 1_000, ml % 1_000),
     }
 }
 

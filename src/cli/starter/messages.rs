@@ -35,6 +35,7 @@ pub(super) fn create_site(site: &Site) -> v1::CreateSiteRequest {
             offshore_enclave: site.offshore_enclave,
             grid_location_mg_per_kwh: site.grid_location_mg_per_kwh,
             grid_marginal_mg_per_kwh: site.grid_marginal_mg_per_kwh.clone(),
+            water_ml_per_kwh: site.water_ml_per_kwh,
             tariff: site.tariff.iter().map(period).collect(),
             ..v1::Site::default()
         }),

@@ -297,7 +297,7 @@ fn steps(fields: &mut Fields, forecast: &v1::Forecast) -> Option<Vec<Band>> {
 }
 
 /// The length of a series in slots, within its bound.
-fn series_len(
+pub(super) fn series_len(
     fields: &mut Fields,
     field: &str,
     n_steps: usize,
@@ -315,7 +315,7 @@ fn series_len(
 }
 
 /// The slots that a window touches.
-fn window(
+pub(super) fn window(
     fields: &mut Fields,
     grid: SlotGrid,
     start: TimeMs,

@@ -404,7 +404,7 @@ fn command(
     }))
 }
 
-fn read_job_id(fields: &mut Fields, text: &str) -> Option<JobId> {
+pub(super) fn read_job_id(fields: &mut Fields, text: &str) -> Option<JobId> {
     let id = JobId::parse(text);
     fields.check(id.is_some(), "job_id", || {
         "is a job id as SubmitJob answered it: a UUID in lower case".into()

@@ -13,6 +13,7 @@ mod sites;
 mod latencies;
 mod links;
 mod forecasts;
+mod reports;
 
 use std::sync::Arc;
 
@@ -34,6 +35,10 @@ pub(super) use self::{
     latencies::latency_update,
     links::{gateway_id, put_link},
     logs::{log_chunks, log_query},
+    reports::{
+        LedgerWindow, job_readings, lines_window, readings, settlement, settlements_window,
+        statement_query,
+    },
     sites::{cordon_site, create_site, drain_site, site_id, uncordon_site, update_site},
 };
 use crate::{

@@ -37,7 +37,7 @@ const DRAIN_MODES: [(v1::DrainMode, DrainMode); 3] = [
 ];
 
 /// What [`update_site`] may change.
-const SITE_MASK: [&str; 11] = [
+const SITE_MASK: [&str; 12] = [
     "display_name",
     "pools",
     "power_cap_watts",
@@ -49,6 +49,7 @@ const SITE_MASK: [&str; 11] = [
     "grid_location_mg_per_kwh",
     "grid_marginal_mg_per_kwh",
     "tariff",
+    "water_ml_per_kwh",
 ];
 
 /// Reads a site's id.
@@ -207,6 +208,7 @@ fn site(fields: &mut Fields, site: &v1::Site) -> Site {
         grid_location_mg_per_kwh: site.grid_location_mg_per_kwh,
         grid_marginal_mg_per_kwh: site.grid_marginal_mg_per_kwh.clone(),
         tariff: tariff(fields, &site.tariff),
+        water_ml_per_kwh: site.water_ml_per_kwh,
         cordon: None,
         restrictions: Restrictions::default(),
         // Set when the site is stored.
@@ -240,6 +242,7 @@ fn site_patch(fields: &mut Fields, site: &v1::Site, paths: &[String]) -> SitePat
                 patch.grid_marginal_mg_per_kwh = Some(site.grid_marginal_mg_per_kwh.clone());
             }
             "tariff" => patch.tariff = Some(tariff(fields, &site.tariff)),
+            "water_ml_per_kwh" => patch.water_ml_per_kwh = Some(site.water_ml_per_kwh),
             // Any other path was refused when the mask was read.
             _ => {}
         }

@@ -200,6 +200,7 @@ fn order(job: &Job, active: &Active, epoch: u64, is_killed: bool) -> Option<v1::
             execution_of.max_run_ms(job.spec.timing.runtime_ms),
         )),
         stage_bits_per_second: stage_rate(job, active),
+        it_power_watts: job.spec.it_watts(),
     });
     Some(v1::AttemptOrder {
         job_id: job.id.to_string(),

@@ -9,6 +9,7 @@ mod sites;
 mod links;
 mod attempts;
 mod forecasts;
+mod reports;
 
 use prost_types::{Duration, Timestamp};
 
@@ -18,6 +19,7 @@ pub(super) use self::{
     jobs::{accepted_job, cause, initial_event, job, job_event, placement_change, submit_response},
     links::link,
     placements::{placement, refusal, refusal_reason, site_verdict, suggestion},
+    reports::{settlement_entry, settlement_line, statement},
     sites::{latency, latency_zone, site},
 };
 use crate::{domain::ids::Revision, slot::TimeMs};

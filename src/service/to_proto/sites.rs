@@ -45,6 +45,7 @@ pub(in crate::service) fn site(site: &Site, load: SiteLoad) -> v1::Site {
         create_time: Some(time(site.created_at)),
         update_time: Some(time(site.updated_at)),
         etag: etag(site.revision),
+        water_ml_per_kwh: site.water_ml_per_kwh,
         drain: site.restrictions.drain.map(|one| drain(one, load)),
     }
 }

@@ -17,7 +17,6 @@ mod run_now;
 mod score;
 mod tally;
 mod report;
-mod charts;
 mod page;
 mod output;
 

@@ -61,7 +61,7 @@ impl Report<'_> {
         match name {
             "jobs.csv" => self.write_jobs(&mut file)?,
             "slots.csv" => self.write_slots(&mut file)?,
-            "report.html" => file.write_all(page::page(self).as_bytes())?,
+            "report.html" => file.write_all(page::report_page(self).as_bytes())?,
             _ => writeln!(file, "{}", self.json())?,
         }
         file.into_inner()

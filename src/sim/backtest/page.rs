@@ -4,10 +4,16 @@
 
 use std::fmt::Write as _;
 
-use crate::slot::{Slot, SlotRange};
+use crate::{
+    page::{
+        self,
+        charts::{self, Bar, Bucket, Known, Marks},
+        escape, key, percent, tenths,
+    },
+    slot::{Slot, SlotRange},
+};
 
 use super::{
-    charts::{self, Bar, Bucket, Marks, escape},
     execution::Executed,
     report::{PolicyReport, PolicyRun, Report},
     score::SlotScore,
@@ -19,28 +25,6 @@ const BUCKETS_MAX: u32 = 366;
 const GANTT_DAYS: u32 = 7;
 /// Bars of the Gantt chart of one site.
 const GANTT_BARS_MAX: usize = 400;
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c2430;--dim:#5d6875;--paper:#fff;--card:#f3f5f7;--rule:#d9dee4;\
---hydro:#2f7fc1;--solar:#eab020;--wind:#43a878;--grid:#9aa1ab;--bad:#c8553d}\
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--dim:#9aa5b1;--paper:#12161b;--card:#1c2229;--rule:#303842;\
---hydro:#4b9be0;--solar:#e3b341;--wind:#56c08f;--grid:#6d7681;--bad:#e07a62}}\
-*{box-sizing:border-box}body{margin:0 auto;max-width:1100px;padding:1rem;background:var(--paper);color:var(--ink);\
-font:16px/1.5 system-ui,sans-serif}h1{margin:.2em 0}h2{margin:2em 0 .4em}p,li,.dim{color:var(--dim)}\
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem}\
-.card{background:var(--card);border-radius:8px;padding:.7rem}.card b{display:block;font-size:1.5rem}\
-.wide{overflow-x:auto}svg{display:block;width:100%;min-width:620px;height:auto}\
-svg text{fill:var(--dim);font:11px system-ui,sans-serif}svg .num{text-anchor:end}\
-table{border-collapse:collapse;width:100%}th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--rule);\
-white-space:nowrap}th:first-child,td:first-child,.words th,.words td{text-align:left;white-space:normal}\
-.rule{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--dim)}\
-.hydro{fill:var(--hydro)}.solar{fill:var(--solar)}.wind{fill:var(--wind)}.grid{fill:var(--grid)}\
-.load,.there,.run{fill:none;stroke-width:1.5}.load{stroke:var(--ink)}.there{stroke:var(--wind);stroke-dasharray:4 3}\
-.run{stroke-width:2.5}.lancang{stroke:var(--wind)}.now{stroke:var(--grid)}.perfect{stroke:var(--hydro);stroke-dasharray:6 4}\
-.gain{fill:var(--wind)}.loss{fill:var(--bad)}.g4{fill:var(--wind)}.g3{fill:#8bb35c}.g2{fill:var(--solar)}\
-.g1{fill:#d08a4a}.g0{fill:var(--grid)}.key span{display:inline-block;margin-right:1rem}\
-.key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em;border-radius:2px}\
-.key .box{display:inline-block;width:.8em;min-width:0;height:.8em;margin-right:.3em}";
 
 /// A line of the table of runs: what it says, and its figure of a run.
 type Figure = (&'static str, fn(&PolicyReport) -> String);
@@ -76,19 +60,19 @@ const FIGURES: [Figure; 13] = [
 ];
 
 /// The page.
-pub(super) fn page(report: &Report<'_>) -> String {
+pub(super) fn report_page(report: &Report<'_>) -> String {
     let scenario = report.scenario;
     let name = escape(&scenario.name);
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>Backtest {name}</title><style>{STYLE}</style></head><body>\n\
-         <h1>{name}</h1><p>{} to {}, {} sites, {} jobs, {} forecast issues</p>\n",
-        scenario.written(scenario.grid.start_of(scenario.range.start)),
-        scenario.written(scenario.grid.start_of(scenario.range.end)),
-        scenario.sites.len(),
-        scenario.jobs.len(),
-        scenario.forecasts.len(),
+    let mut html = page::begin(
+        &format!("Backtest {name}"),
+        &format!(
+            "<h1>{name}</h1><p>{} to {}, {} sites, {} jobs, {} forecast issues</p>\n",
+            scenario.written(scenario.grid.start_of(scenario.range.start)),
+            scenario.written(scenario.grid.start_of(scenario.range.end)),
+            scenario.sites.len(),
+            scenario.jobs.len(),
+            scenario.forecasts.len(),
+        ),
     );
     cards(&mut html, report);
     runs(&mut html, report);
@@ -121,7 +105,7 @@ pub(super) fn page(report: &Report<'_>) -> String {
     power(&mut html, report);
     gantt(&mut html, report);
     notes(&mut html, report);
-    html.push_str("</body></html>\n");
+    html.push_str(page::END);
     html
 }
 
@@ -156,14 +140,7 @@ fn cards(html: &mut String, report: &Report<'_>) {
             "jobs late / refused / lost".to_owned(),
         ),
     ];
-    html.push_str("<div class=\"cards\">");
-    for (figure, what) in cards {
-        let _ = write!(
-            html,
-            "<div class=\"card\"><b>{figure}</b><span class=\"dim\">{what}</span></div>"
-        );
-    }
-    html.push_str("</div>\n");
+    page::cards(html, &cards);
 }
 
 fn runs(html: &mut String, report: &Report<'_>) {
@@ -220,7 +197,11 @@ fn regret(html: &mut String, report: &Report<'_>) {
         percent(comparison.regret_permille_of_energy),
         key_of_runs(),
     );
-    let chunk = slots_of_bucket(scenario.range.len(), scenario.grid.slots_per_day());
+    let chunk = charts::slots_of_bucket(
+        scenario.range.len(),
+        scenario.grid.slots_per_day(),
+        BUCKETS_MAX,
+    );
     let sums = |run: &PolicyRun| {
         let mut sums = Vec::new();
         let mut sum: u128 = 0;
@@ -255,15 +236,6 @@ fn key_of_runs() -> String {
     )
 }
 
-/// Slots whose mean or sum is one point of a plot: an even part of a day, or whole days, so that no point mixes other
-/// hours than its neighbour.
-fn slots_of_bucket(n_slots: u32, per_day: u32) -> u32 {
-    let least = n_slots.div_ceil(BUCKETS_MAX).max(1);
-    (least..per_day)
-        .find(|slots| per_day.is_multiple_of(*slots))
-        .unwrap_or_else(|| least.next_multiple_of(per_day))
-}
-
 fn index(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
@@ -277,7 +249,11 @@ fn power(html: &mut String, report: &Report<'_>) {
     html.push_str(
         "<span>solid line: load</span><span>dashed line: green power that was there</span></p>",
     );
-    let per_bucket = slots_of_bucket(scenario.range.len(), scenario.grid.slots_per_day());
+    let per_bucket = charts::slots_of_bucket(
+        scenario.range.len(),
+        scenario.grid.slots_per_day(),
+        BUCKETS_MAX,
+    );
     if per_bucket > 1 {
         let minutes = per_bucket * scenario.grid.slot_seconds() / 60;
         let (hours, rest) = (minutes / 60, minutes % 60);
@@ -314,6 +290,7 @@ fn mean(slots: &[SlotScore]) -> Bucket {
             mean_of(&SlotScore::grid_watts),
         ],
         available: mean_of(&|slot| slot.available_watts.iter().sum()),
+        known: Known::All,
     }
 }
 
@@ -443,31 +420,4 @@ fn mwh(watt_seconds: u64) -> String {
 
 fn tons(mg: u64) -> String {
     tenths(mg, 1_000_000_000)
-}
-
-fn key(class: &str, text: &str) -> String {
-    format!("<span><i style=\"background:var(--{class})\"></i>{text}</span>")
-}
-
-/// A quotient with one decimal, rounded down.
-fn tenths(value: u64, unit: u64) -> String {
-    let tenths = u128::from(value) * 10 / u128::from(unit);
-    format!("{}.{}", tenths / 10, tenths % 10)
-}
-
-fn percent(permille: i64) -> String {
-    let sign = if permille < 0 { "−" } else { "" };
-    format!("{sign}{} %", tenths(permille.unsigned_abs(), 10))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn points_are_parts_of_a_day_or_days() {
-        for (days, slots) in [(1, 1), (3, 1), (7, 2), (70, 24), (365, 96), (367, 192)] {
-            assert_eq!(slots_of_bucket(days * 96, 96), slots, "{days} days");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Ids come from small sets, so that they meet.
 
+pub(crate) mod ledger;
 pub(crate) mod sites;
 pub(crate) mod specs;
 pub(crate) mod work;
@@ -361,6 +362,12 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         1 => (supply_id(), slot(0..9)).prop_map(|(id, slot)| Event::ActualsForgotten(id, slot)),
         1 => key().prop_map(Event::RequestForgotten),
         1 => work::agent().prop_map(|agent| Event::AgentPut(Arc::new(agent))),
+        1 => ledger::readings().prop_map(Event::ReadingsPut),
+        1 => ledger::job_readings().prop_map(Event::JobReadingsPut),
+        1 => ledger::slot_settled().prop_map(|settled| Event::SlotSettled(Arc::new(settled))),
+        1 => (name(), slot(0..9), slot(0..9)).prop_map(|(site, whole_from, totals_from)| {
+            Event::LedgerTrimmed { site, whole_from, totals_from }
+        }),
     ]
 }
 
@@ -393,10 +400,18 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
         vec(forecast_issue(), 0..4),
         btree_map(supply_id(), readings, 0..3),
         (vec(job(), 0..20), vec(work::agent(), 0..4)),
-        btree_map(key(), mark, 0..3),
+        (btree_map(key(), mark, 0..3), ledger::parts()),
     )
         .prop_map(
-            |(changed_at, (sites, links), latencies, issues, actuals, (jobs, agents), requests)| {
+            |(
+                changed_at,
+                (sites, links),
+                latencies,
+                issues,
+                actuals,
+                (jobs, agents),
+                (requests, ledger),
+            )| {
                 let actuals = actuals.into_iter();
                 let to_map = |readings: BTreeMap<Slot, u64>| OrdMap::from_iter(readings);
                 let parts = Parts {
@@ -425,6 +440,7 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
                         .into_iter()
                         .map(|agent| (agent.site.clone(), Arc::new(agent)))
                         .collect(),
+                    ledger,
                 };
                 State::from_parts(testing::settings(), parts).unwrap()
             },

@@ -101,7 +101,7 @@ pub(in crate::store) fn decode_actuals(
 }
 
 /// The slots that some values cover; their numbers fit 32 bits.
-fn range(start: u32, len: usize) -> Result<SlotRange, FieldProblem> {
+pub(super) fn range(start: u32, len: usize) -> Result<SlotRange, FieldProblem> {
     let end = u32::try_from(len)
         .ok()
         .and_then(|len| start.checked_add(len));

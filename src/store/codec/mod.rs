@@ -13,6 +13,7 @@ mod jobs;
 mod sites;
 mod links;
 mod forecasts;
+mod ledger;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,8 @@ mod tests;
 mod golden_tests;
 #[cfg(test)]
 mod strict_tests;
+#[cfg(test)]
+mod strict_ledger_tests;
 
 use prost::Message;
 
@@ -31,6 +34,10 @@ pub(in crate::store) use self::{
     fields::{sha256, time},
     forecasts::{decode_actuals, decode_issue, encode_actuals, encode_issue},
     jobs::{decode_job, encode_job},
+    ledger::{
+        decode_readings, decode_settlement, decode_use, encode_readings, encode_settlement,
+        encode_use,
+    },
     links::{decode_link, encode_link},
     sites::{decode_latencies, decode_site, encode_latencies, encode_site},
     work::{decode_agent, encode_agent},

@@ -216,7 +216,7 @@ fn is_drawn(stretches: &[GreenStretch], power_watts: u64, runs: &[Run]) -> bool 
 }
 
 /// Hydro, solar, wind and grid energy, whose sum fits 64 bits.
-fn decode_energy(watt_seconds: &[u64]) -> Result<EnergyMix, FieldProblem> {
+pub(super) fn decode_energy(watt_seconds: &[u64]) -> Result<EnergyMix, FieldProblem> {
     let [hydro, solar, wind, grid] = fixed(watt_seconds)?;
     [solar, wind, grid]
         .into_iter()

@@ -21,6 +21,10 @@ use crate::{
             encode_issue,
         },
         jobs::{decode_change, decode_job, encode_change, encode_job},
+        ledger::{
+            decode_job_readings, decode_readings_put, decode_settled, encode_job_readings,
+            encode_readings, encode_settled,
+        },
         links::{decode_link, encode_link},
         sites::{decode_latencies, decode_site, encode_latencies, encode_site},
         work::{decode_agent, encode_agent},
@@ -89,6 +93,18 @@ fn encode_event(event: &Event) -> journal_v1::Event {
         }
         Event::RequestForgotten(id) => Kind::RequestForgotten(id.as_ref().into()),
         Event::AgentPut(agent) => Kind::AgentPut(encode_agent(agent)),
+        Event::ReadingsPut(readings) => Kind::ReadingsPut(encode_readings(readings, &[])),
+        Event::JobReadingsPut(readings) => Kind::JobReadingsPut(encode_job_readings(readings)),
+        Event::SlotSettled(settled) => Kind::SlotSettled(encode_settled(settled)),
+        Event::LedgerTrimmed {
+            site,
+            whole_from,
+            totals_from,
+        } => Kind::LedgerTrimmed(journal_v1::LedgerTrimmed {
+            site_id: site.as_str().into(),
+            whole_from_slot: whole_from.0,
+            totals_from_slot: totals_from.0,
+        }),
     };
     journal_v1::Event { kind: Some(kind) }
 }
@@ -134,5 +150,23 @@ fn decode_event(kind: &Kind, interner: &mut Interner) -> Result<Event, DecodeErr
         Kind::AgentPut(wire) => {
             Event::AgentPut(Arc::new(decode_agent(wire, interner).at("agent_put")?))
         }
+        Kind::ReadingsPut(wire) => {
+            Event::ReadingsPut(decode_readings_put(wire, interner).at("readings_put")?)
+        }
+        Kind::JobReadingsPut(wire) => {
+            Event::JobReadingsPut(decode_job_readings(wire, interner).at("job_readings_put")?)
+        }
+        Kind::SlotSettled(wire) => {
+            let settled = decode_settled(wire, interner).at("slot_settled")?;
+            Event::SlotSettled(Arc::new(settled))
+        }
+        Kind::LedgerTrimmed(wire) => Event::LedgerTrimmed {
+            site: interner
+                .name(&wire.site_id)
+                .at("site_id")
+                .at("ledger_trimmed")?,
+            whole_from: Slot(wire.whole_from_slot),
+            totals_from: Slot(wire.totals_from_slot),
+        },
     })
 }

@@ -16,6 +16,7 @@ use crate::{
         interner::Interner,
         job::{Active, Pause, Phase, StopCause},
         placement::Placement,
+        spans::{Span, Spans},
     },
     proto::journal_v1,
     store::codec::{
@@ -269,6 +270,13 @@ fn encode_attempt(attempt: &Attempt) -> journal_v1::Attempt {
         engine_id: attempt.engine_id.as_ref().into(),
         ended: attempt.ended.as_ref().map(encode_ended),
         assigned_revision: attempt.assigned_revision.0,
+        spans_ms: attempt
+            .spans
+            .closed()
+            .iter()
+            .flat_map(|span| [span.start.0, span.end.0])
+            .collect(),
+        running_since_ms: attempt.spans.open().map(|time| time.0),
     }
 }
 
@@ -287,12 +295,25 @@ fn decode_attempt(
         started_at: optional_time(wire.started_at_ms).at("started_at_ms")?,
         engine_id: wire.engine_id.as_str().into(),
         assigned_revision: Revision(wire.assigned_revision),
+        spans: decode_spans(wire)?,
         ended: wire
             .ended
             .as_ref()
             .map(|ended| decode_ended(ended).at("ended"))
             .transpose()?,
     })
+}
+
+fn decode_spans(wire: &journal_v1::Attempt) -> Result<Spans, DecodeError> {
+    let (pairs, rest) = wire.spans_ms.as_chunks::<2>();
+    let read = |&[start, end]: &[i64; 2]| {
+        let (start, end) = (time(start)?, time(end)?);
+        Ok::<_, FieldProblem>(Span { start, end })
+    };
+    let closed: Result<Vec<Span>, _> = pairs.iter().map(read).collect();
+    let open = optional_time(wire.running_since_ms).at("running_since_ms")?;
+    let spans = Spans::restore(closed.at("spans_ms")?, open).filter(|_| rest.is_empty());
+    spans.ok_or(FieldProblem::Unordered).at("spans_ms")
 }
 
 fn encode_ended(ended: &Ended) -> journal_v1::Ended {

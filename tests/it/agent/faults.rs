@@ -225,3 +225,23 @@ fn a_damaged_journal_is_named() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("journal is damaged: line 2"), "{said}");
 }
+
+#[test]
+fn a_disk_that_hangs_does_not_let_a_program_outlive_its_lease() {
+    let mut site = Site::quiet(&["--sandbox", "none"]);
+    site.server
+        .change(|state| state.stop_after = Duration::from_secs(3));
+    site.start_agent();
+    let pid = site.run(A, COUNTED);
+    site.kill_agent();
+    // Whoever reads this waits until somebody writes.
+    let lease = site.dir().join("lease.json");
+    fs::remove_file(&lease).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&lease).status();
+    assert!(made.unwrap().success());
+    until("it is killed", || (!lives(pid)).then_some(()));
+    drop(fs::File::options().write(true).open(&lease).unwrap());
+    until("its shim ends", || {
+        site.attempt(A).join("result.json").exists().then_some(())
+    });
+}

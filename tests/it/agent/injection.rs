@@ -16,7 +16,7 @@ use super::{
 const A: Key = ("019a0000-0000-7000-8000-00000000000a", 1);
 
 /// What has broken out of somebody's quotes before.
-pub(super) const CORPUS: [&str; 20] = [
+pub(super) const CORPUS: [&str; 23] = [
     "; touch ../../../../pwned",
     "$(touch ../../../../pwned)",
     "`touch ../../../../pwned`",
@@ -35,13 +35,26 @@ pub(super) const CORPUS: [&str; 20] = [
     "~root",
     "${IFS}touch${IFS}../../../../pwned",
     "%s%n%x",
+    "#SBATCH --output=../../../../pwned",
+    "\n#SBATCH --output=../../../../pwned\n#SBATCH --wrap='touch ../../../../pwned'\n",
+    "%j%u\\../../../../pwned",
     "\u{202e}\u{feff}",
     "",
 ];
 
 #[test]
 fn arguments_and_values_arrive_as_they_are() {
-    let site = Site::start();
+    arrive_as_they_are(&Site::start());
+}
+
+#[test]
+fn a_program_is_no_command_line() {
+    are_no_command_lines(&Site::start());
+}
+
+/// Sends the corpus as arguments and values to an agent that runs.
+#[track_caller]
+pub(crate) fn arrive_as_they_are(site: &Site) {
     let before = everything(site.root.path());
     let mut argv = vec!["printf", "%s|"];
     argv.extend(CORPUS);
@@ -61,9 +74,9 @@ fn arguments_and_values_arrive_as_they_are() {
     assert_eq!(everything(site.root.path()), before);
 }
 
-#[test]
-fn a_program_is_no_command_line() {
-    let site = Site::start();
+/// Sends the corpus as programs to an agent that runs.
+#[track_caller]
+pub(crate) fn are_no_command_lines(site: &Site) {
     let before = everything(site.root.path());
     for (index, text) in CORPUS.iter().enumerate() {
         let key = (A.0, u32::try_from(index).unwrap() + 1);

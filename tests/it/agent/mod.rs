@@ -3,10 +3,10 @@
 //! What counts is what programs did to the world, not what anybody says of it.
 
 mod faults;
-mod injection;
+pub(crate) mod injection;
 mod pauses;
 pub(crate) mod process;
 mod runs;
 mod sandbox;
-mod server;
+pub(crate) mod server;
 mod staging;

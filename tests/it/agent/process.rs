@@ -17,56 +17,66 @@ use tempfile::TempDir;
 use super::server::{Key, PATIENCE, SITE, ScriptedServer, TOKEN};
 
 /// A site: a server, a directory, and the agent when it runs.
-pub(super) struct Site {
-    pub(super) server: ScriptedServer,
-    pub(super) root: TempDir,
+pub(crate) struct Site {
+    pub(crate) server: ScriptedServer,
+    pub(crate) root: TempDir,
     agent: Option<Child>,
     flags: Vec<String>,
+    /// What starts the agent, with its arguments.
+    launcher: Vec<String>,
 }
 
 impl Site {
     /// A site whose agent runs.
     #[track_caller]
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut site = Self::quiet(&["--sandbox", "none"]);
         site.start_agent();
         site
     }
 
     /// A site whose agent is not started yet.
-    pub(super) fn quiet(flags: &[&str]) -> Self {
+    pub(crate) fn quiet(flags: &[&str]) -> Self {
         Self {
             server: ScriptedServer::start(),
             root: tempfile::tempdir().unwrap(),
             agent: None,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            launcher: vec![env!("CARGO_BIN_EXE_lancang").to_owned()],
         }
     }
 
-    pub(super) fn dir(&self) -> PathBuf {
+    /// The same with an agent that another program starts.
+    pub(crate) fn launched_by(mut self, launcher: Vec<String>) -> Self {
+        self.launcher = launcher;
+        self
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
         self.root.path().join("agent")
     }
 
     /// The directory of an attempt.
-    pub(super) fn attempt(&self, (job_id, attempt): Key) -> PathBuf {
+    pub(crate) fn attempt(&self, (job_id, attempt): Key) -> PathBuf {
         self.dir()
             .join("attempts")
             .join(format!("{job_id}.1.{attempt}"))
     }
 
     /// A file in the directory where a program works.
-    pub(super) fn work(&self, key: Key, name: &str) -> PathBuf {
+    pub(crate) fn work(&self, key: Key, name: &str) -> PathBuf {
         self.attempt(key).join("work").join(name)
     }
 
     /// What is in a file of an attempt by now.
-    pub(super) fn read(&self, key: Key, name: &str) -> String {
+    pub(crate) fn read(&self, key: Key, name: &str) -> String {
         fs::read_to_string(self.attempt(key).join(name)).unwrap_or_default()
     }
 
-    pub(super) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lancang"));
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.launcher[0]);
         command
+            .args(&self.launcher[1..])
             .args(["agent", "--site", SITE, "--server"])
             .arg(self.server.address())
             .arg("--dir")
@@ -80,7 +90,7 @@ impl Site {
     }
 
     #[track_caller]
-    pub(super) fn start_agent(&mut self) {
+    pub(crate) fn start_agent(&mut self) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -92,19 +102,19 @@ impl Site {
 
     /// Starts a script and waits until it runs.
     #[track_caller]
-    pub(super) fn run(&self, key: Key, script: &str) -> u32 {
+    pub(crate) fn run(&self, key: Key, script: &str) -> u32 {
         self.server.offer(key, shell(script));
         self.server.started(key)
     }
 
     /// What the agents have said.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.root.path().join("agent.log")).unwrap()
     }
 
     /// Ends the agent as a crash does.
     #[track_caller]
-    pub(super) fn kill_agent(&mut self) {
+    pub(crate) fn kill_agent(&mut self) {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
@@ -112,7 +122,7 @@ impl Site {
 
     /// Asks the agent to end.
     #[track_caller]
-    pub(super) fn terminate_agent(&mut self) -> ExitStatus {
+    pub(crate) fn terminate_agent(&mut self) -> ExitStatus {
         let pid = self.agent.as_ref().unwrap().id();
         signal("TERM", pid);
         self.wait_exit()
@@ -120,7 +130,7 @@ impl Site {
 
     /// Waits for the agent's end.
     #[track_caller]
-    pub(super) fn wait_exit(&mut self) -> ExitStatus {
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         let mut agent = self.agent.take().unwrap();
         until("the agent ends", || agent.try_wait().unwrap())
     }
@@ -156,12 +166,12 @@ fn is_locked(path: &Path) -> bool {
 }
 
 /// A job that runs a script of the shell.
-pub(super) fn shell(script: &str) -> v1::AttemptOffer {
+pub(crate) fn shell(script: &str) -> v1::AttemptOffer {
     program(&["sh", "-c", script])
 }
 
 /// A job that runs a program.
-pub(super) fn program(argv: &[&str]) -> v1::AttemptOffer {
+pub(crate) fn program(argv: &[&str]) -> v1::AttemptOffer {
     v1::AttemptOffer {
         name: "test".to_owned(),
         pool_id: "general".to_owned(),
@@ -180,6 +190,7 @@ pub(super) fn program(argv: &[&str]) -> v1::AttemptOffer {
             nanos: 0,
         }),
         stage_bits_per_second: 0,
+        it_power_watts: 100,
     }
 }
 
@@ -220,12 +231,12 @@ pub(crate) fn lives(pid: u32) -> bool {
     stat(pid, 0).is_some_and(|state| state != "Z")
 }
 
-pub(super) fn parent(pid: u32) -> u32 {
+pub(crate) fn parent(pid: u32) -> u32 {
     stat(pid, 1).unwrap().parse().unwrap()
 }
 
 /// CPU time of a process in ticks.
-pub(super) fn cpu_ticks(pid: u32) -> u64 {
+pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     let ticks = |field| stat(pid, field).unwrap().parse::<u64>().unwrap();
     ticks(11) + ticks(12)
 }

@@ -195,6 +195,7 @@ fn the_environment_is_what_the_job_says_and_nothing_of_the_agents() {
             "GREETING=a=b $HOME".to_owned(),
             format!("HOME={work}"),
             "LANCANG_ATTEMPT=1".to_owned(),
+            format!("LANCANG_DIR={}", site.attempt(A).display()),
             "LANCANG_FENCE=1.1".to_owned(),
             format!("LANCANG_JOB_ID={}", A.0),
             "LANCANG_SITE_EPOCH=1".to_owned(),

@@ -10,10 +10,13 @@ use std::{
     time::Duration,
 };
 
-use lancang::proto::v1::{
-    self, AttemptWish,
-    agent_event::Kind,
-    agent_service_server::{AgentService, AgentServiceServer},
+use lancang::{
+    clock::Mono,
+    proto::v1::{
+        self, AttemptWish,
+        agent_event::Kind,
+        agent_service_server::{AgentService, AgentServiceServer},
+    },
 };
 use tokio::{
     net::TcpListener,
@@ -26,40 +29,40 @@ use tokio_stream::{
 };
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-pub(super) const SITE: &str = "kmg-chenggong";
-pub(super) const TOKEN: &str = "token-of-the-test";
+pub(crate) const SITE: &str = "kmg-chenggong";
+pub(crate) const TOKEN: &str = "token-of-the-test";
 const CREDENTIAL: &str = "credential-of-the-test";
 
 /// Above everything that a loaded machine needs for one step.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An attempt by job and number; the epoch is always 1.
-pub(super) type Key = (&'static str, u32);
+pub(crate) type Key = (&'static str, u32);
 
 /// What the server knows and wants.
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) orders: BTreeMap<Key, v1::AttemptOrder>,
+pub(crate) struct State {
+    pub(crate) orders: BTreeMap<Key, v1::AttemptOrder>,
     /// Orders as they are, besides those above.
-    pub(super) raw_orders: Vec<v1::AttemptOrder>,
+    pub(crate) raw_orders: Vec<v1::AttemptOrder>,
     /// Everything that happened, in order, each once.
-    pub(super) events: Vec<v1::AgentEvent>,
+    pub(crate) events: Vec<v1::AgentEvent>,
     /// What the last report said is held.
-    pub(super) held: Vec<v1::HeldAttempt>,
-    pub(super) n_reports: u64,
-    pub(super) n_polls: u64,
-    pub(super) n_enrolled: u64,
-    pub(super) stop_after: Duration,
+    pub(crate) held: Vec<v1::HeldAttempt>,
+    pub(crate) n_reports: u64,
+    pub(crate) n_polls: u64,
+    pub(crate) n_enrolled: u64,
+    pub(crate) stop_after: Duration,
     /// It hears but does not answer.
-    pub(super) is_silent: bool,
+    pub(crate) is_silent: bool,
     /// It refuses everybody.
-    pub(super) refuses: bool,
+    pub(crate) refuses: bool,
     /// It has no streams.
-    pub(super) only_polls: bool,
+    pub(crate) only_polls: bool,
 }
 
 /// The server of one test.
-pub(super) struct ScriptedServer {
+pub(crate) struct ScriptedServer {
     shared: Arc<Shared>,
     port: u16,
     stop: Option<oneshot::Sender<()>>,
@@ -73,7 +76,7 @@ struct Shared {
 }
 
 impl ScriptedServer {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 stop_after: Duration::from_secs(30),
@@ -110,24 +113,24 @@ impl ScriptedServer {
         }
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Looks at what the server knows.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap()
     }
 
     /// Changes what the server wants, and tells the agent.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state());
         self.shared.changed.send_replace(());
         result
     }
 
     /// Orders that this runs.
-    pub(super) fn offer(&self, key: Key, offer: v1::AttemptOffer) {
+    pub(crate) fn offer(&self, key: Key, offer: v1::AttemptOffer) {
         self.offer_as(key, offer, AttemptWish::Run);
     }
 
@@ -149,7 +152,7 @@ impl ScriptedServer {
     }
 
     /// Orders something else of an attempt.
-    pub(super) fn wish(&self, key: Key, wish: AttemptWish, grace: Option<Duration>) {
+    pub(crate) fn wish(&self, key: Key, wish: AttemptWish, grace: Option<Duration>) {
         self.change(|state| {
             let order = state.orders.get_mut(&key).unwrap();
             order.wish = wish.into();
@@ -169,27 +172,34 @@ impl ScriptedServer {
 
     /// Waits until the server has heard what it should.
     #[track_caller]
-    pub(super) fn wait_for<T>(&self, what: &str, look: impl Fn(&State) -> Option<T>) -> T {
+    pub(crate) fn wait_for<T>(&self, what: &str, look: impl Fn(&State) -> Option<T>) -> T {
+        // The agent may go on reporting for ever.
+        let end = Mono::now().after(PATIENCE);
         let mut state = self.state();
         loop {
             if let Some(found) = look(&state) {
                 return found;
             }
-            let (next, waited) = self.shared.heard.wait_timeout(state, PATIENCE).unwrap();
-            state = next;
-            assert!(!waited.timed_out(), "{what}: only {:?}", state.events);
+            let left = end.since(Mono::now());
+            if left.is_zero() {
+                let events = state.events.clone();
+                // What ends the agent needs the state once more.
+                drop(state);
+                panic!("{what}: only {events:?}");
+            }
+            state = self.shared.heard.wait_timeout(state, left).unwrap().0;
         }
     }
 
     /// Waits for an event of an attempt.
     #[track_caller]
-    pub(super) fn event<T>(&self, key: Key, what: &str, look: impl Fn(&Kind) -> Option<T>) -> T {
+    pub(crate) fn event<T>(&self, key: Key, what: &str, look: impl Fn(&Kind) -> Option<T>) -> T {
         self.wait_for(what, |state| state.kinds(key).iter().find_map(&look))
     }
 
     /// Waits until it began, and says what the engine calls it.
     #[track_caller]
-    pub(super) fn started(&self, key: Key) -> u32 {
+    pub(crate) fn started(&self, key: Key) -> u32 {
         self.event(key, "started", |kind| match kind {
             Kind::Started(started) => Some(started.engine_id.parse().unwrap()),
             _ => None,
@@ -198,7 +208,7 @@ impl ScriptedServer {
 
     /// Waits until it ended, and says how.
     #[track_caller]
-    pub(super) fn ended(&self, key: Key) -> v1::AttemptEnded {
+    pub(crate) fn ended(&self, key: Key) -> v1::AttemptEnded {
         self.event(key, "ended", |kind| match kind {
             Kind::Ended(ended) => Some(ended.clone()),
             _ => None,
@@ -207,7 +217,7 @@ impl ScriptedServer {
 
     /// Waits until the agent has had its say a few more times.
     #[track_caller]
-    pub(super) fn more_reports(&self, count: u64) {
+    pub(crate) fn more_reports(&self, count: u64) {
         let until = self.state().n_reports + count;
         self.wait_for("reports", |state| (state.n_reports >= until).then_some(()));
     }
@@ -224,7 +234,7 @@ impl Drop for ScriptedServer {
 
 impl State {
     /// What happened to an attempt, in order.
-    pub(super) fn kinds(&self, (job_id, attempt): Key) -> Vec<Kind> {
+    pub(crate) fn kinds(&self, (job_id, attempt): Key) -> Vec<Kind> {
         self.events
             .iter()
             .filter(|event| event.job_id == job_id && event.fence.unwrap().attempt == attempt)

@@ -4,7 +4,8 @@
 
 use lancang::proto::v1::{
     self, admin_service_client::AdminServiceClient, forecast_service_client::ForecastServiceClient,
-    job_service_client::JobServiceClient, site_service_client::SiteServiceClient,
+    job_service_client::JobServiceClient, report_service_client::ReportServiceClient,
+    site_service_client::SiteServiceClient,
 };
 use tokio_stream::StreamExt;
 use tonic::{Code, Status, transport::Channel};
@@ -27,6 +28,10 @@ impl TestServer {
 
     pub(super) fn forecasts(&self) -> ForecastServiceClient<Channel> {
         ForecastServiceClient::new(self.channel())
+    }
+
+    pub(super) fn reports(&self) -> ReportServiceClient<Channel> {
+        ReportServiceClient::new(self.channel())
     }
 
     pub(super) fn admin(&self) -> AdminServiceClient<Channel> {

@@ -12,6 +12,8 @@ mod agents;
 mod drain;
 mod forecasts;
 mod limits;
+mod ledger;
+mod signed;
 mod logs;
 mod links;
 mod listing;

@@ -10,7 +10,7 @@ use lancang::{
 };
 use tonic::{Request, Status};
 
-use super::world::{at, seconds, site};
+use super::world::{at_second, seconds, site};
 use crate::support::in_memory::{TestServer, options};
 
 pub(super) const INSTANCE: &str = "01900000-0000-7000-8000-000000000001";
@@ -155,12 +155,17 @@ impl Agent {
     }
 
     pub(super) fn say(&mut self, order: &v1::AttemptOrder, kind: Kind) {
+        self.say_at(order, 0, kind);
+    }
+
+    /// Says what happened some seconds after the start of the tests' time.
+    pub(super) fn say_at(&mut self, order: &v1::AttemptOrder, second: i64, kind: Kind) {
         self.sequence += 1;
         self.events.push(v1::AgentEvent {
             sequence: self.sequence,
             job_id: order.job_id.clone(),
             fence: order.fence,
-            event_time: Some(at(0)),
+            event_time: Some(at_second(second)),
             kind: Some(kind),
         });
     }

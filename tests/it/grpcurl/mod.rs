@@ -9,10 +9,12 @@ mod sites;
 mod forecasts;
 mod admin;
 mod agents;
+pub(crate) mod reports;
 mod bad_inputs;
-mod readme;
+pub(crate) mod readme;
 
 use std::{
+    any::Any,
     cell::RefCell,
     collections::BTreeSet,
     sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
@@ -74,7 +76,7 @@ static GOOD: Shared = Shared::new(|_| {});
 pub(super) struct Client {
     port: u16,
     /// Kept running as long as somebody calls it.
-    _world: Option<Arc<World>>,
+    _world: Option<Box<dyn Any>>,
     answered: RefCell<BTreeSet<String>>,
 }
 
@@ -124,17 +126,30 @@ impl Client {
     pub(super) fn new(world: Arc<World>) -> Self {
         Self {
             port: world.port,
-            _world: Some(world),
+            _world: Some(Box::new(world)),
             answered: RefCell::default(),
         }
     }
 
     /// A client of a server that the test itself looks after.
     pub(super) fn of(server: &ServerProcess) -> Self {
+        Self::at(server.port())
+    }
+
+    /// A client of whatever listens on a port.
+    pub(super) fn at(port: u16) -> Self {
         Self {
-            port: server.port(),
+            port,
             _world: None,
             answered: RefCell::default(),
+        }
+    }
+
+    /// The same client, which keeps what it calls running.
+    pub(super) fn keeping(self, world: impl Any) -> Self {
+        Self {
+            _world: Some(Box::new(world)),
+            ..self
         }
     }
 
@@ -309,6 +324,7 @@ fn every_rpc_has_a_test_of_its_good_path() {
         forecasts::RPCS,
         admin::RPCS,
         agents::RPCS,
+        reports::RPCS,
     ];
     let exercised: BTreeSet<String> = modules.concat().iter().map(|&rpc| rpc.to_owned()).collect();
     assert_eq!(exercised, described);

@@ -6,12 +6,13 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::column;
+use super::{column, reports::Works};
 use crate::{
     support::{grpcurl::program, process::ServerProcess},
     tidy::readme::fenced_shell,
@@ -23,11 +24,13 @@ const GRPCURL: &str = "target/tools/grpcurl";
 const CARGO: &str = "cargo run --release --";
 const DATA_DIR: &str = "target/lancang-data";
 
-/// Commands of the README that run the server, or this very test.
-const SPECIAL: [&str; 3] = [
+/// Commands of the README that run the server, Slurm (`slurm/site.rs` runs those), or this very test.
+const SPECIAL: [&str; 5] = [
     "cargo run --release -- demo",
     "scripts/test",
     "cargo run --release -- serve --listen 127.0.0.1:50051 --data-dir target/lancang-data",
+    "scripts/slurm-site up /tmp/lancang-slurm 26500 2 16 nobody",
+    "scripts/slurm-site down /tmp/lancang-slurm",
 ];
 
 /// What a command must print; the rest of the command is the README's own affair.
@@ -43,7 +46,7 @@ const ROWS: &[Row] = &[
         begins: GRPCURL,
         contains: " list",
         shows: |output| {
-            for service in ["Job", "Site", "Forecast", "Agent", "Admin"] {
+            for service in ["Job", "Site", "Forecast", "Agent", "Report", "Admin"] {
                 let service = format!("lancang.v1.{service}Service");
                 assert!(output.lines().any(|line| line == service), "{output}");
             }
@@ -183,6 +186,21 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " site meter",
+        shows: |output| assert!(output.contains("slots new"), "{output}"),
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "ReportService/ListSettlements",
+        shows: |output| assert_ne!(json(output)["revision"], Value::Null),
+    },
+    Row {
+        begins: GRPCURL,
+        contains: "ReportService/GetStatement",
+        shows: |output| assert_ne!(json(output)["total"], Value::Null),
+    },
+    Row {
+        begins: CARGO,
         contains: " backtest ",
         shows: |output| {
             for run in ["lancang", "run-now", "perfect forecast", "regret"] {
@@ -212,6 +230,69 @@ const ROWS: &[Row] = &[
     },
 ];
 
+/// The section in which time must pass: it runs against a server whose clock the test moves.
+const PROOF_HEADING: &str = "## Prove it";
+
+/// In the order of that section.
+const PROOF: &[Row] = &[
+    Row {
+        begins: CARGO,
+        contains: " job submit --name proof",
+        shows: |output| assert!(words(output).contains("state PLANNED"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site meter",
+        shows: |output| assert!(output.contains('1'), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " forecast actuals",
+        shows: |output| assert!(!output.is_empty()),
+    },
+    Row {
+        begins: CARGO,
+        contains: " report job JOB",
+        // 600 W for 15 minutes while 1 kW of hydro power was there.
+        shows: |output| {
+            let said = words(output);
+            assert!(said.contains("1 settled, none open"), "{output}");
+            assert!(said.contains("energy 0.150 kWh: hydro 0.150"), "{output}");
+            assert!(said.contains("green, of jobs 100.0 %"), "{output}");
+        },
+    },
+    Row {
+        begins: CARGO,
+        contains: " report site",
+        shows: |output| assert!(words(output).contains("by volume"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " report export",
+        shows: |output| assert!(output.contains("1 lines"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " report page",
+        shows: |output| assert!(output.contains("site-slots"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " report key",
+        shows: |output| assert!(words(output).contains("public key "), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " report job JOB --sign",
+        shows: |output| assert!(words(output).contains("hydro 0.150"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " report verify",
+        shows: |output| assert!(output.starts_with("GOOD: "), "{output}"),
+    },
+];
+
 #[track_caller]
 fn json(output: &str) -> Value {
     serde_json::from_str(output).unwrap()
@@ -226,11 +307,18 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The commands in the fenced blocks of the README, a line each.
-fn commands() -> Vec<String> {
+/// The README without the section of the proof, and that section.
+fn readme() -> (String, String) {
     let root = env!("CARGO_MANIFEST_DIR");
     let text = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
-    let blocks = fenced_shell(&text);
+    let (before, rest) = text.split_once(PROOF_HEADING).unwrap();
+    let (proof, after) = rest.split_once("\n## ").unwrap();
+    (format!("{before}\n## {after}"), proof.to_owned())
+}
+
+/// The commands in the fenced blocks of a text, a line each.
+pub(crate) fn commands(text: &str) -> Vec<String> {
+    let blocks = fenced_shell(text);
     let lines = blocks.iter().flat_map(|block| block.lines());
     lines
         .filter(|line| !line.trim().is_empty())
@@ -323,7 +411,7 @@ fn demo(temporary: &Path) -> ServerProcess {
 fn every_command_works_as_printed() {
     let temporary = tempfile::tempdir().unwrap();
     let mut server = demo(temporary.path());
-    let commands = commands();
+    let commands = commands(&readme().0);
     for special in SPECIAL {
         assert!(
             commands.iter().any(|command| command == special),
@@ -343,7 +431,7 @@ fn every_command_works_as_printed() {
         .iter()
         .filter(|line| line.starts_with(GRPCURL))
         .count();
-    assert_eq!(n_grpcurl, 5);
+    assert_eq!(n_grpcurl, 7);
     let (mut token, mut hello, mut agent) = (String::new(), String::new(), None);
     for (command, row) in plain.into_iter().zip(ROWS) {
         assert!(
@@ -408,4 +496,56 @@ fn the_server_starts_as_printed() {
     let started: Timestamp = info["startTime"].as_str().unwrap().parse().unwrap();
     assert!(started <= Timestamp::now());
     assert!(server.terminate().success());
+}
+
+/// The last word of the line that begins with these words.
+#[track_caller]
+fn told<'a>(output: &'a str, what: &str) -> &'a str {
+    let mut lines = output.lines();
+    let line = lines.find_map(|line| line.strip_prefix(what));
+    line.unwrap_or_else(|| panic!("no `{what}` in {output}"))
+        .trim()
+}
+
+#[test]
+fn a_job_is_proven_as_printed() {
+    let works = Works::at("kmg-chenggong");
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    // What the meters of the site and of its hydro contract show: 2 kW and 1 kW in the first slot.
+    let readings = [
+        ("meter.csv", "ts,kwh\n2026-11-24T08:00:00+08:00,0.5\n"),
+        (
+            "actuals.csv",
+            "ts,kmg-chenggong_hydro\n2026-11-24T08:00:00+08:00,1\n",
+        ),
+    ];
+    for (name, text) in readings {
+        std::fs::write(file(name), text).unwrap();
+    }
+    let commands = commands(&readme().1);
+    assert_eq!(commands.len(), PROOF.len(), "a row for each: {commands:#?}");
+    let (mut job, mut key) = (String::new(), String::new());
+    for (command, row) in commands.iter().zip(PROOF) {
+        assert!(
+            command.starts_with(row.begins) && command.contains(row.contains),
+            "`{command}` stands where `{}` is expected",
+            row.contains
+        );
+        let mut printed = command.replace("JOB", &job).replace("KEY", &key);
+        for name in ["meter.csv", "actuals.csv"] {
+            printed = printed.replace(name, &file(name));
+        }
+        let output = run(&printed.replace("target/", &file("")), works.port());
+        (row.shows)(&output);
+        match row.contains {
+            " job submit --name proof" => {
+                job = told(&output, "job ").to_owned();
+                works.run_for_a_slot();
+            }
+            " forecast actuals" => works.pass(Duration::from_secs(300)),
+            " report key" => key = told(&output, "public key ").to_owned(),
+            _ => {}
+        }
+    }
 }

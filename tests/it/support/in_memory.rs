@@ -10,6 +10,7 @@ use lancang::{
     controller::{self, ControllerError, Handle, Options},
     domain::ids::JobId,
     service,
+    signing::SigningKey,
     slot::{SlotGrid, TimeMs},
     state::Settings,
     store::{
@@ -186,6 +187,8 @@ impl Running {
             stop: stop.clone(),
             schema_version: store::SCHEMA_VERSION,
             policy_version: controller::POLICY_VERSION.into(),
+            store_id: id,
+            signing_key: Arc::new(SigningKey::from_seed(&[7; 32])),
         };
         let rim = service::rim(handle.clone(), rim_options).await.unwrap();
         let (pipes, incoming) = mpsc::unbounded_channel();

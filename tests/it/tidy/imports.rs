@@ -40,16 +40,21 @@ const TABLE: &[Row] = &[
     row("domain", &[]),
     row("energy", &["domain"]),
     row("planner", &["domain"]),
+    row("ledger", &["domain"]),
     row("solver", &[]),
     row("state", &["domain"]),
     row("proto", &[]),
     row("store", &["domain", "state", "proto::journal_v1"]),
     row("clock", &[]),
     row("sheet", &[]),
+    row("page", &[]),
+    row("signing", &[]),
     row("topology", &["domain", "sheet"]),
     row(
         "controller",
-        &["domain", "energy", "planner", "state", "store", "clock"],
+        &[
+            "domain", "energy", "planner", "ledger", "state", "store", "clock",
+        ],
     ),
     row(
         "sim",
@@ -61,6 +66,7 @@ const TABLE: &[Row] = &[
             "clock",
             "sheet",
             "topology",
+            "page",
             "controller",
         ],
     ),
@@ -71,7 +77,9 @@ const TABLE: &[Row] = &[
             "state",
             "controller",
             "proto::v1",
+            "proto::json",
             "proto::FILE_DESCRIPTOR_SET",
+            "signing",
         ],
     ),
     row("agent", &["domain", "proto::v1", "clock"]),
@@ -85,6 +93,7 @@ const TABLE: &[Row] = &[
             "controller",
             "clock",
             "service",
+            "signing",
             "config",
             "telemetry",
         ],
@@ -93,7 +102,7 @@ const TABLE: &[Row] = &[
         "cli",
         &[
             "proto::v1",
-            "proto::FILE_DESCRIPTOR_SET",
+            "proto::json",
             "agent",
             "server",
             "config",
@@ -102,6 +111,8 @@ const TABLE: &[Row] = &[
             "sim",
             "sheet",
             "topology",
+            "page",
+            "signing",
         ],
     ),
     row("cli/starter/messages", &["domain"]),
@@ -109,8 +120,8 @@ const TABLE: &[Row] = &[
 ];
 
 /// Modules of which every result depends on the arguments alone.
-const PURE: [&str; 8] = [
-    "limits", "units", "slot", "domain", "energy", "planner", "solver", "state",
+const PURE: [&str; 9] = [
+    "limits", "units", "slot", "domain", "energy", "planner", "ledger", "solver", "state",
 ];
 
 /// What would let time, chance, the outside or the order of a hash table into a pure module.
@@ -150,11 +161,36 @@ const ONLY: &[Only] = &[
         &["store", "service", "agent"],
         "checksums belong to stored records and to tokens",
     ),
+    only(
+        "ring",
+        &["signing", "server"],
+        "signatures are made and checked in one place",
+    ),
+    only(
+        "parquet",
+        &["cli"],
+        "only the command line writes files for others",
+    ),
     only("tonic", GRPC, "only the rims know gRPC"),
     only("tonic_health", GRPC, "only the rims know gRPC"),
     only("tonic_prost", GRPC, "only the rims know gRPC"),
     only("tonic_reflection", GRPC, "only the rims know gRPC"),
     only("tonic_types", GRPC, "only the rims know gRPC"),
+    only(
+        "hyper",
+        &["agent"],
+        "plain HTTP is spoken to slurmrestd only",
+    ),
+    only(
+        "hyper_util",
+        &["agent"],
+        "plain HTTP is spoken to slurmrestd only",
+    ),
+    only(
+        "http_body_util",
+        &["agent"],
+        "plain HTTP is spoken to slurmrestd only",
+    ),
     only(
         "clap",
         &["cli", "config", "main"],

@@ -3,9 +3,10 @@
 //! What counts is the marks: each fence at most once, each job done.
 
 mod faults;
+mod ledger;
 mod logs;
 mod network;
-mod province;
+pub(crate) mod province;
 
 use std::time::Duration;
 

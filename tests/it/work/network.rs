@@ -16,7 +16,7 @@ use super::province::{Mark, Province, SETTINGS};
 use crate::agent::process::{lives, signal, until};
 
 /// The line to one agent.
-pub(super) enum Line {
+pub(crate) enum Line {
     /// Devices between two namespaces.
     Devices {
         namespace: String,

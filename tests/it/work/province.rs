@@ -4,9 +4,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write},
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -44,30 +45,51 @@ wait_a_little() { read -t 1 _ <> \"$QUIET\" || true; }
 ";
 
 /// A server and its sites.
-pub(super) struct Province {
+pub(crate) struct Province {
     root: TempDir,
     port: u16,
     server: Option<ServerProcess>,
     agents: BTreeMap<String, Child>,
+    /// By site.
+    launches: BTreeMap<String, Launch>,
     runtime: Runtime,
     settings: Vec<(String, String)>,
     /// A line between the server and the agent of a site; the other agents are beside the server.
     line: Option<(String, Line)>,
 }
 
+/// How the agent of a site is started.
+#[derive(Clone)]
+pub(crate) struct Launch {
+    /// The program, with what comes before its arguments.
+    pub(crate) launcher: Vec<String>,
+    pub(crate) flags: Vec<String>,
+}
+
 /// One line that a program left.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark {
-    pub(super) job_id: String,
-    pub(super) fence: String,
-    pub(super) pid: u32,
+pub(crate) struct Mark {
+    pub(crate) job_id: String,
+    pub(crate) fence: String,
+    pub(crate) pid: u32,
+}
+
+impl Launch {
+    /// This program itself at each of the sites.
+    fn plain<'a>(sites: &[&'a str]) -> Vec<(&'a str, Self)> {
+        let launch = Self {
+            launcher: vec![env!("CARGO_BIN_EXE_lancang").to_owned()],
+            flags: Vec::new(),
+        };
+        sites.iter().map(|&site| (site, launch.clone())).collect()
+    }
 }
 
 impl Province {
     /// A server with these sites and an agent at each.
     #[track_caller]
-    pub(super) fn start(sites: &[&str]) -> Self {
-        Self::launch(sites, &SETTINGS, None)
+    pub(crate) fn start(sites: &[&str]) -> Self {
+        Self::start_with(Launch::plain(sites))
     }
 
     /// The same with the agent of one site at the other end of a line.
@@ -78,37 +100,56 @@ impl Province {
         sites: &[&str],
         settings: &[(&str, &str)],
     ) -> Self {
-        Self::launch(sites, settings, Some((site.into(), line)))
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut province = Self::calling(free.local_addr().unwrap().port());
+        drop(free);
+        let settings = settings.iter();
+        province.settings = settings.map(|&(k, v)| (k.into(), v.into())).collect();
+        province.line = Some((site.into(), line));
+        province.start_server();
+        province.settle(Launch::plain(sites));
+        province
+    }
+
+    /// A server with these sites and an agent at each, started as said; programs may run as another user.
+    #[track_caller]
+    pub(crate) fn start_with(launches: Vec<(&str, Launch)>) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut province = Self::calling(free.local_addr().unwrap().port());
+        drop(free);
+        province.start_server();
+        province.settle(launches);
+        province
+    }
+
+    /// The same at a server that the test looks after.
+    #[track_caller]
+    pub(super) fn around(port: u16, sites: &[&str]) -> Self {
+        let mut province = Self::calling(port);
+        province.settle(Launch::plain(sites));
+        province
     }
 
     #[track_caller]
-    fn launch(sites: &[&str], settings: &[(&str, &str)], line: Option<(String, Line)>) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut province = Self {
+    fn calling(port: u16) -> Self {
+        let province = Self {
             root: tempfile::tempdir().unwrap(),
-            port: free.local_addr().unwrap().port(),
+            port,
             server: None,
             agents: BTreeMap::new(),
+            launches: BTreeMap::new(),
             runtime: Runtime::new().unwrap(),
-            settings: settings
+            settings: SETTINGS
                 .iter()
                 .map(|&(key, value)| (key.into(), value.into()))
                 .collect(),
-            line,
+            line: None,
         };
-        drop(free);
         let quiet = Command::new("mkfifo").arg(province.quiet()).status();
         assert!(quiet.unwrap().success());
-        province.start_server();
-        for site in sites {
-            province.create_site(site);
-        }
-        for site in sites {
-            let token = province.token(site);
-            province.start_agent(site, Some(&token));
-            until("the agent enrols", || {
-                province.is_usable(site).then_some(())
-            });
+        // Marks are left by whoever programs run as.
+        for path in [province.root.path(), &province.quiet()] {
+            fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
         }
         province
     }
@@ -140,6 +181,21 @@ impl Province {
         });
     }
 
+    /// Makes the sites, with an agent at each.
+    #[track_caller]
+    fn settle(&mut self, launches: Vec<(&str, Launch)>) {
+        let sites: Vec<&str> = launches.iter().map(|(site, _)| *site).collect();
+        for (site, launch) in launches {
+            self.create_site(site);
+            self.launches.insert(site.into(), launch);
+        }
+        for site in sites {
+            let token = self.token(site);
+            self.start_agent(site, Some(&token));
+            until("the agent enrols", || self.is_usable(site).then_some(()));
+        }
+    }
+
     /// Whether work can be planned at a site.
     #[track_caller]
     pub(super) fn is_usable(&self, site: &str) -> bool {
@@ -153,7 +209,7 @@ impl Province {
 
     /// Submits a script of the shell for one site; it is expected to take a second.
     #[track_caller]
-    pub(super) fn submit(
+    pub(crate) fn submit(
         &self,
         key: &str,
         site: &str,
@@ -168,7 +224,7 @@ impl Province {
 
     /// Submits a script that may run at any site.
     #[track_caller]
-    pub(super) fn submit_anywhere(&self, key: &str, script: &str) -> v1::Job {
+    pub(crate) fn submit_anywhere(&self, key: &str, script: &str) -> v1::Job {
         let spec = self.spec(script);
         let job = self.send(key, spec);
         assert!(job.placement.is_some());
@@ -235,7 +291,7 @@ impl Province {
     }
 
     #[track_caller]
-    pub(super) fn cancel(&self, job_id: &str) {
+    pub(crate) fn cancel(&self, job_id: &str) {
         let request = v1::CancelJobRequest {
             job_id: job_id.into(),
             ..v1::CancelJobRequest::default()
@@ -246,7 +302,7 @@ impl Province {
 
     /// All jobs.
     #[track_caller]
-    fn jobs(&self) -> Vec<v1::Job> {
+    pub(super) fn jobs(&self) -> Vec<v1::Job> {
         let request = v1::ListJobsRequest {
             page_size: 1_000,
             ..v1::ListJobsRequest::default()
@@ -258,16 +314,27 @@ impl Province {
 
     /// All jobs, once all have ended.
     #[track_caller]
-    pub(super) fn all_ended(&self) -> Vec<v1::Job> {
+    pub(crate) fn all_ended(&self) -> Vec<v1::Job> {
         until("all jobs end", || {
             let jobs = self.jobs();
             jobs.iter().all(has_ended).then_some(jobs)
         })
     }
 
+    /// Makes the file that scripts find as `$QUIET.go`.
+    #[track_caller]
+    pub(super) fn let_go(&self) {
+        fs::write(self.quiet().with_extension("go"), "").unwrap();
+    }
+
+    /// Waits for an answer.
+    pub(super) fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.runtime.block_on(answer)
+    }
+
     /// A job, once it has ended.
     #[track_caller]
-    pub(super) fn ended(&self, job_id: &str) -> v1::Job {
+    pub(crate) fn ended(&self, job_id: &str) -> v1::Job {
         until("the job ends", || {
             let jobs = self.jobs().into_iter();
             jobs.filter(has_ended).find(|job| job.job_id == job_id)
@@ -276,7 +343,7 @@ impl Province {
 
     /// The marks so far, in the order in which they were left.
     #[track_caller]
-    pub(super) fn marks(&self) -> Vec<Mark> {
+    pub(crate) fn marks(&self) -> Vec<Mark> {
         let world = fs::read_to_string(self.root.path().join("world")).unwrap_or_default();
         let mark = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -294,7 +361,7 @@ impl Province {
 
     /// Waits for so many marks.
     #[track_caller]
-    pub(super) fn until_marked(&self, n_marks: usize) {
+    pub(crate) fn until_marked(&self, n_marks: usize) {
         until("programs leave marks", || {
             (n_marks <= self.marks().len()).then_some(())
         });
@@ -302,14 +369,14 @@ impl Province {
 
     /// The server dies and is started again.
     #[track_caller]
-    pub(super) fn kill_server(&mut self) {
+    pub(crate) fn kill_server(&mut self) {
         self.server.take().unwrap().kill();
         self.start_server();
     }
 
     /// The agent of a site dies and is started again.
     #[track_caller]
-    pub(super) fn kill_agent(&mut self, site: &str) {
+    pub(crate) fn kill_agent(&mut self, site: &str) {
         let mut agent = self.agents.remove(site).unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
@@ -331,7 +398,7 @@ impl Province {
 
     /// Where a job is.
     #[track_caller]
-    pub(super) fn site_of(&self, job_id: &str) -> String {
+    pub(crate) fn site_of(&self, job_id: &str) -> String {
         let mut jobs = self.jobs().into_iter();
         let job = jobs.find(|job| job.job_id == job_id).unwrap();
         job.placement.unwrap().site_id
@@ -339,7 +406,7 @@ impl Province {
 
     /// The agent of a site dies for good.
     #[track_caller]
-    pub(super) fn stop_agent(&mut self, site: &str) {
+    pub(crate) fn stop_agent(&mut self, site: &str) {
         let mut agent = self.agents.remove(site).unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
@@ -366,17 +433,19 @@ impl Province {
             .append(true)
             .open(self.root.path().join(format!("{site}.log")))
             .unwrap();
-        let program = env!("CARGO_BIN_EXE_lancang");
+        let Launch { launcher, flags } = &self.launches[site];
         let mut line = self.line.as_mut().filter(|(far, _)| far == site);
         let (mut command, server) = match &mut line {
-            Some((_, line)) => (line.command(program), line.server(self.port)),
+            Some((_, line)) => (line.command(&launcher[0]), line.server(self.port)),
             None => (
-                Command::new(program),
+                Command::new(&launcher[0]),
                 format!("http://127.0.0.1:{}", self.port),
             ),
         };
         command
+            .args(&launcher[1..])
             .args(["agent", "--sandbox", "none", "--site", site])
+            .args(flags)
             .args(["--server", &server])
             .arg("--dir")
             .arg(self.root.path().join(format!("agent-{site}")))
@@ -456,7 +525,7 @@ impl Province {
         answer.unwrap().into_inner().token
     }
 
-    fn channel(&self) -> Channel {
+    pub(super) fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap();
         let _in_runtime = self.runtime.enter();
         endpoint.connect_lazy()
@@ -495,7 +564,7 @@ impl Drop for Province {
 impl Mark {
     /// No fence of a job has left two marks.
     #[track_caller]
-    pub(super) fn assert_each_once(marks: &[Self]) {
+    pub(crate) fn assert_each_once(marks: &[Self]) {
         let mut seen = BTreeSet::new();
         for mark in marks {
             assert!(seen.insert((&mark.job_id, &mark.fence)), "twice: {mark:?}");
@@ -504,7 +573,7 @@ impl Mark {
 
     /// Whether the programs behind these marks are gone within a time.
     #[track_caller]
-    pub(super) fn all_have_ended(marks: &[Self], within: Duration) -> bool {
+    pub(crate) fn all_have_ended(marks: &[Self], within: Duration) -> bool {
         let lives = |mark: &Self| Path::new(&format!("/proc/{}", mark.pid)).exists();
         if within.is_zero() {
             return !marks.iter().any(lives);

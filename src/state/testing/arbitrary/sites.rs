@@ -94,6 +94,7 @@ pub(crate) fn site() -> impl Strategy<Value = Site> {
                 grid_location_mg_per_kwh: grid.0,
                 grid_marginal_mg_per_kwh: if grid.1 { vec![grid.0; 12] } else { vec![] },
                 tariff: grid.2,
+                water_ml_per_kwh: grid.0 % 1_000,
                 restrictions: Restrictions {
                     drain: cordon.as_ref().and_then(|(_, _, drain)| *drain),
                 },

@@ -21,6 +21,7 @@ use crate::{
         },
         ids::{JobId, Revision},
         job::{Active, Pause, Phase, StopCause},
+        spans::Spans,
     },
     limits,
 };
@@ -135,6 +136,22 @@ fn ended() -> impl Strategy<Value = Ended> {
     )
 }
 
+/// Times that a program ran.
+fn spans() -> impl Strategy<Value = Spans> {
+    vec(time(), 0..5).prop_map(|mut edges| {
+        edges.sort_unstable();
+        let mut spans = Spans::default();
+        for (i, edge) in edges.into_iter().enumerate() {
+            if i % 2 == 0 {
+                spans.begin(edge);
+            } else {
+                spans.end(edge);
+            }
+        }
+        spans
+    })
+}
+
 /// Attempts of one job.
 pub(crate) fn work() -> impl Strategy<Value = Work> {
     let attempt = (
@@ -143,7 +160,7 @@ pub(crate) fn work() -> impl Strategy<Value = Work> {
         time(),
         option::of(time()),
         text(),
-        option::of(ended()),
+        (option::of(ended()), spans()),
     );
     let attempts = vec((fence(), attempt), 1..4);
     (attempts, 0..9_u32, option::of(time())).prop_map(|(attempts, n_failed, not_before)| Work {
@@ -160,7 +177,8 @@ pub(crate) fn work() -> impl Strategy<Value = Work> {
                     assigned_revision: Revision(number.into()),
                     started_at: a.3,
                     engine_id: a.4,
-                    ended: a.5,
+                    ended: a.5.0,
+                    spans: a.5.1,
                 }
             })
             .collect(),

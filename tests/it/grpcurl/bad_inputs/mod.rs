@@ -53,6 +53,7 @@ mod batches;
 mod forecasts;
 mod listings;
 mod refusals;
+mod reports;
 mod sites;
 mod specs;
 mod verbs;

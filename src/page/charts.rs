@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use super::escape;
+
 /// Size of a plot in units.
 const WIDTH: u64 = 720;
 const LEFT: u64 = 52;
@@ -13,29 +15,49 @@ const BOTTOM: u64 = 24;
 
 /// Mean power of a site over some slots, watts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// Hydro, solar, wind, grid: together the load.
-    pub(super) layers: [u64; 4],
+    pub(crate) layers: [u64; 4],
     /// Green power that was there.
-    pub(super) available: u64,
+    pub(crate) available: u64,
+    /// How much of it is known.
+    pub(crate) known: Known,
+}
+
+/// How much of what a bucket stands for is known; its figures are means of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Known {
+    #[default]
+    All,
+    Part,
+    Nothing,
 }
 
 /// Marks below the horizontal axis: position in parts of `of`, and text.
 #[derive(Debug, Clone)]
-pub(super) struct Marks {
-    pub(super) of: u64,
-    pub(super) at: Vec<(u64, String)>,
+pub(crate) struct Marks {
+    pub(crate) of: u64,
+    pub(crate) at: Vec<(u64, String)>,
+}
+
+/// Slots whose mean or sum is one point of a plot of at most so many points: an even part of a day, or whole days, so
+/// that no point mixes other hours than its neighbour.
+pub(crate) fn slots_of_bucket(n_slots: u32, per_day: u32, buckets_max: u32) -> u32 {
+    let least = n_slots.div_ceil(buckets_max).max(1);
+    (least..per_day)
+        .find(|slots| per_day.is_multiple_of(*slots))
+        .unwrap_or_else(|| least.next_multiple_of(per_day))
 }
 
 /// A bar of the Gantt chart.
 #[derive(Debug, Clone)]
-pub(super) struct Bar {
+pub(crate) struct Bar {
     /// First and last end in slots from the start of the chart.
-    pub(super) from: u64,
-    pub(super) to: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
     /// Green share, thousandths.
-    pub(super) green_permille: u64,
-    pub(super) title: String,
+    pub(crate) green_permille: u64,
+    pub(crate) title: String,
 }
 
 /// A vertical scale: four equal steps of a round number.
@@ -153,14 +175,54 @@ impl Frame {
         }
     }
 
+    /// Lays rectangles of a class over the stretches of buckets that are so, from `top` down to the axis.
+    fn cover(&mut self, class: &str, top: u64, buckets: &[Bucket], is_so: fn(Known) -> bool) {
+        let n = u64::try_from(buckets.len()).unwrap_or(u64::MAX);
+        let mut from = None;
+        let known = buckets.iter().map(|bucket| is_so(bucket.known));
+        for (i, is_so) in (0..).zip(known.chain([false])) {
+            if is_so {
+                from.get_or_insert(i);
+            } else if let Some(first) = from.take() {
+                let (x, end) = (Self::x(first, n), Self::x(i, n));
+                let _ = write!(
+                    self.svg,
+                    "<rect class=\"{class}\" x=\"{}\" y=\"{top}\" width=\"{}\" height=\"{}\"/>",
+                    tenths(x),
+                    tenths(end - x),
+                    self.height - BOTTOM - top
+                );
+            }
+        }
+    }
+
     fn end(mut self) -> String {
         self.svg.push_str("</svg>");
         self.svg
     }
 }
 
-/// Hydro, solar, wind and grid power stacked up to the load, with the green power that was there as a line.
-pub(super) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
+/// The buckets with those of which nothing is known level with the one before: they are covered, and no slope may lead
+/// to them.
+fn levelled(buckets: &[Bucket]) -> Vec<Bucket> {
+    let is_known = |bucket: &&Bucket| bucket.known != Known::Nothing;
+    let mut last = buckets.iter().find(is_known).copied().unwrap_or_default();
+    let level = |bucket: &Bucket| {
+        if bucket.known != Known::Nothing {
+            last = *bucket;
+        }
+        Bucket {
+            known: bucket.known,
+            ..last
+        }
+    };
+    buckets.iter().map(level).collect()
+}
+
+/// Hydro, solar, wind and grid power stacked up to the load, with the green power that was there as a line. What is not
+/// known is blank, what is known in part has a mark on the axis.
+pub(crate) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
+    let buckets = &levelled(buckets)[..];
     let mut frame = Frame::new(190, &format!("power at {name}"));
     let load = |bucket: &Bucket| bucket.layers.iter().sum::<u64>();
     let top = |bucket: &Bucket| load(bucket).max(bucket.available);
@@ -203,46 +265,139 @@ pub(super) fn stacked(name: &str, buckets: &[Bucket], marks: &Marks) -> String {
         "<polyline class=\"load\" points=\"{load}\"/>\
          <polyline class=\"there\" points=\"{available}\"/>"
     );
+    frame.cover("unknown", TOP, buckets, |known| known == Known::Nothing);
+    let strip = frame.height - BOTTOM - 3;
+    frame.cover("open", strip, buckets, |known| known != Known::All);
     frame.marks(marks);
     frame.end()
 }
 
 /// A line for each run over the 24 hours of the day, thousandths.
-pub(super) fn by_hour(runs: &[(&str, [u32; 24])]) -> String {
-    let mut frame = Frame::new(220, "green share by hour of the day");
-    frame.scale(&Scale {
-        max: 1_000,
-        unit: 10,
-        name: " %",
-    });
-    for (class, hours) in runs {
-        let points: Vec<String> = (0..)
-            .zip(hours)
-            .map(|(hour, share)| {
-                point(
-                    Frame::x(2 * hour + 1, 48),
-                    frame.y(u64::from(*share), 1_000),
-                )
-            })
-            .collect();
-        let points = points.join(" ");
-        let _ = write!(
-            frame.svg,
-            "<polyline class=\"run {class}\" points=\"{points}\"/>"
-        );
-    }
-    frame.marks(&Marks {
+pub(crate) fn by_hour(runs: &[(&str, [u32; 24])]) -> String {
+    let lines: Vec<(&str, Vec<Option<u32>>)> = runs
+        .iter()
+        .map(|(class, hours)| (*class, hours.iter().copied().map(Some).collect()))
+        .collect();
+    let marks = Marks {
         of: 24,
         at: (0..24)
             .step_by(3)
             .map(|hour| (hour, format!("{hour:02}:00")))
             .collect(),
+    };
+    shares("green share by hour of the day", &lines, &marks)
+}
+
+/// A line for each run of shares in thousandths; all have as many points. A line breaks where a share is not known.
+pub(crate) fn shares(label: &str, runs: &[(&str, Vec<Option<u32>>)], marks: &Marks) -> String {
+    let mut frame = Frame::new(220, label);
+    frame.scale(&Scale {
+        max: 1_000,
+        unit: 10,
+        name: " %",
     });
+    for (class, shares) in runs {
+        let n = u64::try_from(shares.len()).unwrap_or(u64::MAX);
+        let points: Vec<(u64, Option<u32>)> = (0..).zip(shares.iter().copied()).collect();
+        for known in points.split(|(_, share)| share.is_none()) {
+            let known: Vec<(u64, u64)> = known
+                .iter()
+                .map(|(i, share)| {
+                    let share = u64::from(share.unwrap_or(0));
+                    (Frame::x(2 * i + 1, 2 * n), frame.y(share, 1_000))
+                })
+                .collect();
+            let points: Vec<String> = known.iter().map(|(x, y)| point(*x, *y)).collect();
+            match known.as_slice() {
+                [] => {}
+                // A line of one point would not be seen.
+                [(x, y)] => {
+                    let _ = write!(
+                        frame.svg,
+                        "<circle class=\"dot {class}\" cx=\"{}\" cy=\"{}\" r=\"3\"/>",
+                        tenths(*x),
+                        tenths(*y)
+                    );
+                }
+                _ => {
+                    let points = points.join(" ");
+                    let _ = write!(
+                        frame.svg,
+                        "<polyline class=\"run {class}\" points=\"{points}\"/>"
+                    );
+                }
+            }
+        }
+    }
+    frame.marks(marks);
+    frame.end()
+}
+
+/// A horizontal bar of a ranking.
+#[derive(Debug, Clone)]
+pub(crate) struct Ranked {
+    /// What it is; a long one is cut and told in full when pointed at.
+    pub(crate) name: String,
+    /// Class and size of its parts, from the left.
+    pub(crate) parts: Vec<(&'static str, u64)>,
+    /// What is written after it.
+    pub(crate) text: String,
+}
+
+/// Letters of a name that fit beside its bar.
+const RANKED_NAME_LETTERS: usize = 26;
+
+/// Bars one under the other on a common scale.
+pub(crate) fn ranked(label: &str, rows: &[Ranked]) -> String {
+    const NAME: u64 = 170;
+    const TEXT: u64 = 150;
+    let n_rows = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let mut frame = Frame::new(n_rows * 24 + 8, label);
+    let size = |row: &Ranked| row.parts.iter().map(|(_, size)| u128::from(*size)).sum();
+    let largest: u128 = rows.iter().map(size).max().unwrap_or(0).max(1);
+    let room = u128::from((WIDTH - NAME - TEXT) * 10);
+    // Every edge is rounded from its own sum, so that parts neither overlap nor leave gaps.
+    let edge = |sum: u128| NAME * 10 + u64::try_from(sum * room / largest).unwrap_or(0);
+    for (i, row) in (0..).zip(rows) {
+        let y = 4 + i * 24;
+        let short: String = row.name.chars().take(RANKED_NAME_LETTERS).collect();
+        let cut = if short.len() < row.name.len() {
+            "…"
+        } else {
+            ""
+        };
+        let _ = write!(
+            frame.svg,
+            "<text class=\"num\" x=\"{}\" y=\"{}\">{}{cut}<title>{}</title></text>",
+            NAME - 8,
+            y + 12,
+            escape(&short),
+            escape(&row.name)
+        );
+        let mut sum = 0;
+        for (class, part) in &row.parts {
+            let x = edge(sum);
+            sum += u128::from(*part);
+            let _ = write!(
+                frame.svg,
+                "<rect class=\"{class}\" x=\"{}\" y=\"{y}\" width=\"{}\" height=\"16\"/>",
+                tenths(x),
+                tenths(edge(sum) - x)
+            );
+        }
+        let _ = write!(
+            frame.svg,
+            "<text x=\"{}\" y=\"{}\">{}</text>",
+            tenths(edge(sum) + 60),
+            y + 12,
+            escape(&row.text)
+        );
+    }
     frame.end()
 }
 
 /// A line for each run over the scenario, of energy in watt-hours since its start; all have as many points.
-pub(super) fn since_start(runs: &[(&str, Vec<u64>)], marks: &Marks) -> String {
+pub(crate) fn since_start(runs: &[(&str, Vec<u64>)], marks: &Marks) -> String {
     let mut frame = Frame::new(220, "grid energy since the start");
     let largest = runs.iter().flat_map(|(_, sums)| sums).max();
     let scale = Scale::watt_hours(largest.copied().unwrap_or(0));
@@ -265,7 +420,7 @@ pub(super) fn since_start(runs: &[(&str, Vec<u64>)], marks: &Marks) -> String {
 }
 
 /// The jobs of a site as bars in as few lanes as they need; the colour says how green each is.
-pub(super) fn gantt(name: &str, mut bars: Vec<Bar>, marks: &Marks) -> String {
+pub(crate) fn gantt(name: &str, mut bars: Vec<Bar>, marks: &Marks) -> String {
     bars.sort_by(|a, b| (a.from, a.to, &a.title).cmp(&(b.from, b.to, &b.title)));
     let mut lanes: Vec<u64> = Vec::new();
     let mut drawn = String::new();
@@ -302,7 +457,7 @@ pub(super) fn gantt(name: &str, mut bars: Vec<Bar>, marks: &Marks) -> String {
 }
 
 /// Horizontal bars to the right of a middle line for savings and to the left of it for losses, thousandths.
-pub(super) fn savings(rows: &[(&str, i64)]) -> String {
+pub(crate) fn savings(rows: &[(&str, i64)]) -> String {
     let n_rows = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     let mut frame = Frame::new(n_rows * 30 + 20, "savings against run-now");
     let middle = WIDTH / 2;
@@ -354,22 +509,6 @@ fn tenths(value: u64) -> String {
     }
 }
 
-/// Text that may stand anywhere in HTML.
-pub(super) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            _ => safe.push(letter),
-        }
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,6 +531,7 @@ mod tests {
         let bucket = Bucket {
             layers: [1_000_000, 0, 2_000_000, 1_000_000],
             available: 3_000_000,
+            known: Known::All,
         };
         let svg = stacked(
             "a",
@@ -408,6 +548,72 @@ mod tests {
         );
         assert!(svg.contains("<polyline class=\"load\" points=\"217,10 547,10\"/>"));
         assert!(svg.contains("<polyline class=\"there\" points=\"217,49 547,49\"/>"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_covered_and_no_slope_leads_to_it() {
+        use Known::{All, Nothing, Part};
+        let bucket = |(known, watts)| Bucket {
+            layers: [watts, 0, 0, 0],
+            available: 0,
+            known,
+        };
+        let marks = Marks {
+            of: 1,
+            at: Vec::new(),
+        };
+        let buckets = [(All, 4), (Nothing, 0), (Nothing, 0), (Part, 4), (All, 4)].map(bucket);
+        let svg = stacked("a", &buckets, &marks);
+        // 660 units for five buckets: 132 each, from 52 on; the scale ends at 4 W, which is 10 units from the top.
+        assert!(
+            svg.contains("class=\"load\" points=\"118,10 250,10 382,10 514,10 646,10\""),
+            "{svg}"
+        );
+        assert!(svg.contains("class=\"unknown\" x=\"184\" y=\"10\" width=\"264\" height=\"156\""));
+        assert!(svg.contains("class=\"open\" x=\"184\" y=\"163\" width=\"396\" height=\"3\""));
+        assert_eq!(svg.matches("<rect").count(), 2);
+    }
+
+    #[test]
+    fn a_share_that_is_not_known_breaks_the_line() {
+        let marks = Marks {
+            of: 5,
+            at: Vec::new(),
+        };
+        let line = vec![Some(1_000), Some(0), None, Some(500), None];
+        let svg = shares("a", &[("now", line)], &marks);
+        assert!(
+            svg.contains("<polyline class=\"run now\" points=\"118,10 250,196\"/>"),
+            "{svg}"
+        );
+        assert!(svg.contains("<circle class=\"dot now\" cx=\"514\" cy=\"103\""));
+        assert_eq!(svg.matches("<polyline").count(), 1);
+    }
+
+    #[test]
+    fn parts_of_a_bar_meet_and_the_longest_fills_the_room() {
+        let row = |name: &str, parts| Ranked {
+            name: name.to_owned(),
+            parts,
+            text: "<x>".to_owned(),
+        };
+        let rows = [
+            row("a", vec![("hydro", 1), ("grid", 2)]),
+            row(&"b".repeat(40), vec![("grid", 1)]),
+        ];
+        let svg = ranked("jobs", &rows);
+        // 400 units for 3.
+        assert!(svg.contains("class=\"hydro\" x=\"170\" y=\"4\" width=\"133.3\""));
+        assert!(svg.contains("class=\"grid\" x=\"303.3\" y=\"4\" width=\"266.7\""));
+        assert!(svg.contains(&format!("{}…<title>{}<", "b".repeat(26), "b".repeat(40))));
+        assert!(!svg.contains("<x>"));
+    }
+
+    #[test]
+    fn points_are_parts_of_a_day_or_days() {
+        for (days, slots) in [(1, 1), (3, 1), (7, 2), (70, 24), (365, 96), (367, 192)] {
+            assert_eq!(slots_of_bucket(days * 96, 96, 366), slots, "{days} days");
+        }
     }
 
     #[test]

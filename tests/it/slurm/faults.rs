@@ -1,0 +1,149 @@
+//! Daemons of Slurm, agents and servers die: no fence runs twice, none outlives its lease, and every end is told.
+
+use std::{fs, time::Duration};
+
+use lancang::proto::v1::{AttemptEnd, AttemptWish, agent_event::Kind};
+
+use super::cluster::Cluster;
+use crate::agent::{
+    process::{lives, shell, until},
+    server::Key,
+};
+
+const A: Key = ("019a0000-0000-7000-8000-00000000000a", 1);
+const B: Key = ("019a0000-0000-7000-8000-00000000000b", 1);
+
+/// Leaves a mark for each time it begins, and ends when the test says so.
+const COUNTED: &str =
+    "echo once >> side; echo $$ > pid; until [ -e go ]; do sleep 0.05; done; exit 5";
+
+#[test]
+fn while_slurm_cannot_be_asked_what_runs_goes_on_and_what_comes_waits() {
+    let cluster = Cluster::start(1, "");
+    let mut site = cluster.site(&[]);
+    site.start_agent();
+    site.server.offer(A, shell(COUNTED));
+    site.server.started(A);
+    cluster.kill_daemon("ctld");
+    site.server.offer(B, shell(COUNTED));
+    until("the agent says it", || {
+        site.log().contains("Slurm cannot be asked").then_some(())
+    });
+    // The result is there, whatever Slurm knows.
+    fs::write(site.work(A, "go"), "").unwrap();
+    let ended = site.server.ended(A);
+    assert_eq!((ended.end(), ended.exit_code), (AttemptEnd::Exited, 5));
+    let is_end = |kind: &Kind| matches!(kind, Kind::Started(_) | Kind::Ended(_));
+    assert!(!site.server.state().kinds(B).iter().any(is_end));
+
+    cluster.start_daemon("ctld");
+    site.server.started(B);
+    fs::write(site.work(B, "go"), "").unwrap();
+    assert_eq!(site.server.ended(B).exit_code, 5);
+    assert_eq!(site.read(B, "work/side"), "once\n");
+}
+
+#[test]
+fn a_job_that_slurm_runs_again_finds_its_fence_taken() {
+    let cluster = Cluster::start(1, "");
+    let mut site = cluster.site(&[]);
+    site.start_agent();
+    site.server.offer(A, shell(COUNTED));
+    let id = site.server.started(A).to_string();
+    // What the agent never asks for, and an operator may do.
+    cluster.client("scontrol", &["update", &format!("JobId={id}"), "Requeue=1"]);
+    cluster.client("scontrol", &["requeue", &id]);
+    until("it waits again", || {
+        let shown = cluster.client("scontrol", &["show", "job", &id]);
+        (shown.contains("Restarts=1") && shown.contains("JobState=PENDING")).then_some(())
+    });
+    let now = format!("JobId={id}");
+    cluster.client("scontrol", &["update", &now, "StartTime=now"]);
+    let ended = site.server.ended(A);
+    assert_eq!(ended.end(), AttemptEnd::EngineLost, "{ended:?}");
+    assert_eq!(site.read(A, "work/side"), "once\n");
+    let pid: u32 = site.read(A, "work/pid").trim().parse().unwrap();
+    assert!(!lives(pid));
+}
+
+#[test]
+fn without_agent_and_server_a_job_still_ends_with_its_lease() {
+    let cluster = Cluster::start(1, "");
+    let mut site = cluster.site(&[]);
+    site.server
+        .change(|state| state.stop_after = Duration::from_secs(4));
+    site.start_agent();
+    site.server.offer(A, shell(COUNTED));
+    site.server.started(A);
+    site.kill_agent();
+    site.server.change(|state| state.is_silent = true);
+    let pid: u32 = site.read(A, "work/pid").trim().parse().unwrap();
+    until("it ends", || (!lives(pid)).then_some(()));
+    until("its result is there", || {
+        site.read(A, "result.json")
+            .contains("self_fenced")
+            .then_some(())
+    });
+    site.server.change(|state| state.is_silent = false);
+    site.start_agent();
+    assert_eq!(site.server.ended(A).end(), AttemptEnd::SelfFenced);
+}
+
+#[test]
+fn a_node_that_slurm_lost_is_no_end_while_the_program_runs() {
+    let cluster = Cluster::start(1, "");
+    let mut site = cluster.site(&[]);
+    site.start_agent();
+    site.server.offer(A, shell(COUNTED));
+    let id = site.server.started(A).to_string();
+    cluster.kill_daemon("n1");
+    until("Slurm has given the node up", || {
+        let shown = cluster.client("scontrol", &["show", "job", &id]);
+        shown.contains("JobState=NODE_FAIL").then_some(())
+    });
+    site.server.more_reports(20);
+    let pid: u32 = site.read(A, "work/pid").trim().parse().unwrap();
+    assert!(lives(pid));
+    let is_end = |kind: &Kind| matches!(kind, Kind::Ended(_));
+    assert!(!site.server.state().kinds(A).iter().any(is_end));
+    // The agent still reaches it.
+    site.server.wish(A, AttemptWish::Stop, None);
+    assert_eq!(site.server.ended(A).end(), AttemptEnd::Stopped);
+    assert!(!lives(pid));
+    assert_eq!(site.read(A, "work/side"), "once\n");
+}
+
+#[test]
+fn on_another_machine_a_program_runs_by_the_lease_and_stops_with_its_grace() {
+    let cluster = Cluster::start_elsewhere(1, "");
+    let mut site = cluster.site(&[]);
+    site.server
+        .change(|state| state.stop_after = Duration::from_secs(6));
+    site.start_agent();
+    let script = "trap 'echo bye > bye; exit 0' TERM; echo $$ > pid; while :; do sleep 0.05; done";
+    site.server.offer(A, shell(script));
+    site.server.started(A);
+    // It has a clock of its own.
+    let status = site.read(A, "status.json");
+    let own = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(
+        !status.is_empty() && !status.contains(own.trim()),
+        "{status}"
+    );
+    site.server
+        .wish(A, AttemptWish::Stop, Some(Duration::from_secs(20)));
+    assert_eq!(site.server.ended(A).end(), AttemptEnd::Stopped);
+    assert_eq!(site.read(A, "work/bye"), "bye\n");
+
+    // Nobody renews the lease any more.
+    site.server.offer(B, shell(COUNTED));
+    site.server.started(B);
+    let pid: u32 = site.read(B, "work/pid").trim().parse().unwrap();
+    site.kill_agent();
+    until("it ends", || (!lives(pid)).then_some(()));
+    until("its result is there", || {
+        site.read(B, "result.json")
+            .contains("self_fenced")
+            .then_some(())
+    });
+}

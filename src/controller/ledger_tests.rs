@@ -101,6 +101,8 @@ fn executed() -> JobSpec {
             stop_grace_ms: 1_000,
             pause_mode: PauseMode::Suspend,
             checkpoint: None,
+            inputs: Box::default(),
+            outputs: Box::default(),
         })),
         ..testing::spec()
     }

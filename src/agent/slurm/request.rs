@@ -181,6 +181,9 @@ mod tests {
             max_run_time: Duration::from_secs(90),
             stop_grace: Duration::from_secs(30),
             checkpoint: None,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            stage_bits_per_second: 0,
         }
     }
 

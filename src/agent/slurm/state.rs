@@ -272,6 +272,7 @@ mod tests {
             pid: 1,
             start_ticks: 1,
             suspended: false,
+            staging: false,
             engine_id: "7".to_owned(),
             boot_id: "boot".to_owned(),
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::slot::TimeMs;
 
 /// Where the time comes from.
-pub trait Clock: Send + Sync {
+pub trait Clock: Send + Sync + std::fmt::Debug {
     /// The present moment.
     fn now(&self) -> TimeMs;
 
@@ -29,6 +29,51 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         TimeMs(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        Mono::now().0
+    }
+}
+
+/// A wall clock that goes faster than the machine's; for demonstrations. The one that only goes forward stays true, so that
+/// leases last as long as ever.
+#[derive(Debug, Clone, Copy)]
+pub struct ScaledClock {
+    began: TimeMs,
+    began_at: Mono,
+    pace: u32,
+}
+
+impl ScaledClock {
+    /// A clock that goes so many times as fast, from the begin of the present quarter of an hour on.
+    #[must_use]
+    pub fn from_slot_start(pace: u32) -> Self {
+        const SLOT_MS: i64 = 900_000;
+        let TimeMs(now) = SystemClock.now();
+        Self {
+            began: TimeMs(now - now.rem_euclid(SLOT_MS)),
+            began_at: Mono::now(),
+            pace,
+        }
+    }
+
+    /// How many times as fast it goes.
+    #[must_use]
+    pub fn pace(&self) -> u32 {
+        self.pace
+    }
+
+    fn at(&self, mono: Mono) -> TimeMs {
+        let real_ms = mono.since(self.began_at).as_millis();
+        let ms = real_ms.saturating_mul(u128::from(self.pace));
+        self.began.plus_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+    }
+}
+
+impl Clock for ScaledClock {
+    fn now(&self) -> TimeMs {
+        self.at(Mono::now())
     }
 
     fn monotonic_ms(&self) -> u64 {
@@ -94,5 +139,21 @@ impl Mono {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scaled_clock_goes_at_its_pace_from_the_begin_of_a_slot() {
+        let clock = ScaledClock::from_slot_start(300);
+        assert_eq!(clock.began.0 % 900_000, 0);
+        let later = clock.began_at.after(Duration::from_millis(2_500));
+        assert_eq!(clock.at(later).0 - clock.began.0, 750_000);
+        // A moment before it began is none.
+        assert_eq!(clock.at(Mono(0)), clock.began);
+        assert!(Mono(clock.monotonic_ms()) >= clock.began_at);
     }
 }

@@ -144,6 +144,15 @@ pub const ENVIRONMENT_MAX: usize = 64;
 pub const ENVIRONMENT_BYTES_MAX: usize = 32 << 10;
 /// Refused reports kept of one site as evidence.
 pub const EVIDENCE_MAX: usize = 16;
+/// How far the clock of a site may be from the server's before its times are refused, milliseconds: a clock that nobody
+/// sets drifts so far in months.
+pub const EVENT_TIME_SKEW_MS: i64 = 300_000;
+/// How much more energy than stated power times run time is believed, thousandths: stated power is an estimate.
+pub const ENERGY_TOLERANCE_PERMILLE: u64 = 250;
+/// Run time that is added before energy is judged, milliseconds: what a meter's interval and the start take.
+pub const ENERGY_TOLERANCE_MS: u64 = 60_000;
+/// Processes of one agent that are remembered as replaced.
+pub const REPLACED_PROCESSES_MAX: usize = 8;
 /// Attempts that one agent holds: what a large cluster runs at once.
 pub const HELD_ATTEMPTS_MAX: usize = 10_000;
 /// Events in one report of an agent; the rest follows in the next.

@@ -30,7 +30,7 @@ use self::incoming::Incoming;
 pub use self::signing_key::SigningKeyError;
 pub use crate::controller::VerifyReport;
 use crate::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::{self, Config},
     controller::{self, ControllerError, Handle, Published},
     limits,
@@ -143,6 +143,17 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 /// # Errors
 /// When it cannot start.
 pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
+    start_embedded_by(config, Arc::new(SystemClock)).await
+}
+
+/// Starts a server that goes by a clock of the caller's.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn start_embedded_by(
+    config: Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Embedded, StartError> {
     let grid =
         SlotGrid::new(config.slot_seconds).ok_or(StartError::SlotSeconds(config.slot_seconds))?;
     let address = config.listen;
@@ -162,8 +173,8 @@ pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
         signing_key::load_or_make(&config.signing_key_file()).map_err(StartError::SigningKey)?;
     let store_id = store.info().store_id;
     let options = options(&config, grid);
-    let (handle, writer) = controller::start(options, Box::new(store), Arc::new(SystemClock))
-        .map_err(StartError::Controller)?;
+    let (handle, writer) =
+        controller::start(options, Box::new(store), clock).map_err(StartError::Controller)?;
     let stop = CancellationToken::new();
     let rim_options = service::Options {
         stop: stop.clone(),

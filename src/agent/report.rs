@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::{
     agent::{
         attempt::{AttemptKey, End, Event, EventKind, How, StopCause, shorten},
@@ -14,9 +16,10 @@ use crate::{
     proto::v1::{self, agent_event},
 };
 
-/// Everything the agent has to say now; its number is given when it is sent.
+/// Everything the agent has to say now; its number is given when it is sent. The process tells this agent from another one
+/// with the same identity.
 #[must_use]
-pub fn report(core: &Core, identity: &Identity) -> v1::AgentReport {
+pub fn report(core: &Core, identity: &Identity, process: Uuid) -> v1::AgentReport {
     let held = core.book().attempts().keys().map(|&key| v1::HeldAttempt {
         job_id: key.job_id.to_string(),
         fence: Some(fence(key)),
@@ -33,6 +36,7 @@ pub fn report(core: &Core, identity: &Identity) -> v1::AgentReport {
         last_sequence: core.book().last_sequence(),
         seen_revision: core.seen_revision(),
         report_number: 0,
+        process_id: process.to_string(),
     }
 }
 

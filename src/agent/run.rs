@@ -2,7 +2,7 @@
 //!
 //! What was decided is durable before anything is done or said; when the disk fails the agent ends.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -10,6 +10,7 @@ use tokio::{
     time::{self, Instant},
 };
 use tonic::{Status, transport::Endpoint};
+use uuid::Uuid;
 
 use crate::{
     agent::{
@@ -23,7 +24,7 @@ use crate::{
         slurm::{self, SlurmError, SlurmExecutor},
         spool::{Secret, Spool, read_lease},
     },
-    clock::{Clock as _, Mono, SystemClock},
+    clock::{Clock, Mono},
     proto::v1,
 };
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub staging: Option<Staging>,
     /// This program, which has the shim as a subcommand.
     pub program: PathBuf,
+    /// Where the times of events come from.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What runs programs.
@@ -105,6 +108,24 @@ pub enum AgentError {
 pub async fn run(settings: Settings) -> Result<(), AgentError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
+    let told = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    run_until(settings, told).await
+}
+
+/// Runs the agent of a site until `told` is over or the server refuses it.
+///
+/// # Errors
+/// When its directory or engine fails, or the server refuses it and nothing runs any more.
+pub async fn run_until(
+    settings: Settings,
+    told: impl Future<Output = ()> + Send,
+) -> Result<(), AgentError> {
+    let mut told = pin!(told);
     let (engine_events, mut engine) = mpsc::channel(ENGINE_EVENTS_MAX);
     let (mut agent, reports) = Agent::open(&settings, engine_events)?;
     let identity = agent.spool.identity().clone();
@@ -134,14 +155,13 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
         }
         let wake = agent.wake_at();
         tokio::select! {
-            _ = interrupt.recv() => break Ok(()),
-            _ = terminate.recv() => break Ok(()),
+            () = &mut told => break Ok(()),
             Some(event) = session.recv() => match event {
                 SessionEvent::Orders(mut orders) => {
                     if !agent.executor.copies() {
                         orders.decline_copies();
                     }
-                    let effects = agent.core.on_orders(orders, now());
+                    let effects = agent.core.on_orders(orders, agent.now());
                     agent.carry_out(effects)?;
                 }
                 SessionEvent::Enrolled(credential, kept) => {
@@ -157,7 +177,7 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
             },
             Some(event) = engine.recv() => agent.on_engine(event, &mut engine)?,
             () = time::sleep_until(wake) => {
-                let effects = agent.core.on_time(now());
+                let effects = agent.core.on_time(agent.now());
                 agent.carry_out(effects)?;
             }
         }
@@ -174,6 +194,9 @@ struct Agent {
     spool: Spool,
     executor: Box<dyn Executor>,
     lease: Option<Lease>,
+    clock: Arc<dyn Clock>,
+    /// Names this process among all that ever spoke for the agent.
+    process: Uuid,
     reports: watch::Sender<Arc<v1::AgentReport>>,
 }
 
@@ -187,13 +210,16 @@ impl Agent {
         let lease = read_lease(spool.dir())?;
         let executor = executor(settings, &spool, events)?;
         let core = Core::new(book, lease);
-        let first = Arc::new(report(&core, spool.identity()));
+        let process = Uuid::now_v7();
+        let first = Arc::new(report(&core, spool.identity(), process));
         let (reports, newest) = watch::channel(first);
         let mut agent = Self {
             core,
             spool,
             executor,
             lease,
+            clock: settings.clock.clone(),
+            process,
             reports,
         };
         let held = agent.core.book().attempts().keys().copied().collect();
@@ -206,10 +232,17 @@ impl Agent {
             unreported = agent.core.book().events().len(),
             "the directory is open"
         );
-        let effects = agent.core.on_recovery(known, now());
+        let effects = agent.core.on_recovery(known, agent.now());
         agent.carry_out(effects)?;
         agent.publish();
         Ok((agent, newest))
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono: Mono::now(),
+            wall: self.clock.now(),
+        }
     }
 
     fn wake_at(&self) -> Instant {
@@ -234,7 +267,7 @@ impl Agent {
         let mut all = Effects::default();
         for (key, seen) in batch {
             tracing::debug!(%key, ?seen, "the engine says");
-            let effects = self.core.on_engine(key, seen, now());
+            let effects = self.core.on_engine(key, seen, self.now());
             all.records.extend(effects.records);
             all.actions.extend(effects.actions);
             all.report |= effects.report;
@@ -257,7 +290,7 @@ impl Agent {
             self.publish();
         } else {
             self.reports.send_if_modified(|newest| {
-                *newest = Arc::new(report(&self.core, self.spool.identity()));
+                *newest = Arc::new(report(&self.core, self.spool.identity(), self.process));
                 false
             });
         }
@@ -281,7 +314,7 @@ impl Agent {
     }
 
     fn publish(&self) {
-        let newest = report(&self.core, self.spool.identity());
+        let newest = report(&self.core, self.spool.identity(), self.process);
         self.reports.send_replace(Arc::new(newest));
     }
 }
@@ -309,11 +342,4 @@ fn executor(
             )?)
         }
     })
-}
-
-fn now() -> Now {
-    Now {
-        mono: Mono::now(),
-        wall: SystemClock.now(),
-    }
 }

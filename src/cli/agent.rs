@@ -2,7 +2,7 @@
 //!
 //! The token comes from the environment where others can list processes; neither it nor the credential is ever shown.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::{
@@ -12,6 +12,7 @@ use crate::{
         spool::Secret,
     },
     cli::{failure::Failure, tls::TlsArgs},
+    clock::SystemClock,
     config::LogFormat,
     telemetry,
 };
@@ -179,6 +180,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
         },
         staging,
         program,
+        clock: Arc::new(SystemClock),
     };
     run::run(settings).await.map_err(|error| match error {
         error @ AgentError::NotEnrolled { .. } => Failure::Usage(error.to_string()),

@@ -14,6 +14,7 @@ use crate::{
         client,
         demo::{
             draft::DemoJob,
+            live::Stage,
             report::{Outcome, Placed, Row},
         },
         failure::Failure,
@@ -32,14 +33,17 @@ use crate::{
 
 mod draft;
 mod jobs;
+mod live;
 mod report;
+mod script;
 mod standing;
 
 const EXAMPLES: &str = "\
 Examples:
-  lancang demo            shows the table, then keeps serving until Ctrl-C
-  lancang demo --once     shows the table and exits
-Everything lives in a temporary directory and is gone at the end. The sites, their power and the
+  lancang demo            shows the table and runs some jobs, then keeps serving until Ctrl-C
+  lancang demo --once     shows the table and runs some jobs faster, and exits
+The jobs that run are real programs of this machine, at two sites with agents, on a clock that goes
+faster. Everything lives in a temporary directory and is gone at the end. The sites, their power and the
 forecasts are modelled; data/README.md says how.";
 
 /// Flags of `lancang demo`.
@@ -54,6 +58,28 @@ pub(crate) struct DemoArgs {
     listen: Option<SocketAddr>,
 }
 
+/// Flags of the work of a job.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct WorkArgs {
+    /// Steps to take.
+    steps: u32,
+    /// Milliseconds of each.
+    step_ms: u64,
+}
+
+/// Works as long as it is told to, but not while it is halted, and says how far it is.
+pub(crate) fn work(args: &WorkArgs) -> Result<(), Failure> {
+    // In small parts: a part that a pause falls into is over when the pause is.
+    const PARTS: u32 = 10;
+    for step in 1..=args.steps {
+        for _ in 0..PARTS {
+            std::thread::park_timeout(Duration::from_millis(args.step_ms) / PARTS);
+        }
+        say(&format!("step {step} of {}", args.steps))?;
+    }
+    Ok(())
+}
+
 /// Runs the demonstration.
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let port = if args.once { 0 } else { 50_051 };
@@ -65,7 +91,8 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
             "the demonstration has no protection, so it listens on loopback only, not on {listen}"
         )));
     }
-    telemetry::init(LogFormat::Text, "warn")?;
+    // What is refused is shown in the table; the trail would say it again.
+    telemetry::init(LogFormat::Text, "warn,audit=off")?;
     let directory = tempfile::tempdir().map_err(|source| Failure::File {
         action: "make a temporary directory in",
         path: std::env::temp_dir(),
@@ -76,17 +103,19 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         .await
         .map_err(Failure::Start)?;
     let server = format!("http://{}", embedded.address);
-    // Whenever it is told to end, the directory goes too.
+    let mut stage = Stage::new(directory.path(), args.once);
+    // Whenever it is told to end, programs and directory go too.
     let outcome = tokio::select! {
-        outcome = present(&server, &args) => outcome,
+        outcome = present(&server, &args, &mut stage) => outcome,
         told = told_to_end() => told,
     };
+    let outcome = outcome.and(stage.end().await);
     embedded.shutdown().await.map_err(Failure::Start)?;
     outcome
 }
 
 /// Everything between the start and the stop of the server, so that an error stops it too.
-async fn present(server: &str, args: &DemoArgs) -> Result<(), Failure> {
+async fn present(server: &str, args: &DemoArgs, stage: &mut Stage) -> Result<(), Failure> {
     let channel = client::connect(server, Duration::from_secs(60)).await?;
     let view = View {
         zone: time::yunnan(),
@@ -94,14 +123,18 @@ async fn present(server: &str, args: &DemoArgs) -> Result<(), Failure> {
     let rows = drive(&channel, time::now(), &view).await?;
     say(&report::table(&rows, &view))?;
     say(&report::summary(&rows))?;
+    if !args.once {
+        talk(&format!(
+            "\nServing on {server}; Ctrl-C ends it. Next, in another terminal:"
+        ));
+        talk(&format!("  {}", report::hint(&rows, server)));
+    }
+    stage.play(&view).await?;
+    stage.end().await?;
     if args.once {
         talk("\nRun `lancang demo` without --once and it keeps serving for the other commands.");
         return Ok(());
     }
-    talk(&format!(
-        "\nServing on {server}; Ctrl-C ends it. Next, in another terminal:"
-    ));
-    talk(&format!("  {}", report::hint(&rows, server)));
     std::future::pending().await
 }
 

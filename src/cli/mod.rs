@@ -65,6 +65,9 @@ enum Command {
     /// Run one attempt; started by the agent.
     #[command(hide = true)]
     AgentShim(agent::ShimArgs),
+    /// Work as a job of the demonstration.
+    #[command(hide = true)]
+    DemoWork(demo::WorkArgs),
     /// See it work: an embedded server, ten modelled sites in Yunnan, a week of forecasts, jobs from ASEAN.
     Demo(demo::DemoArgs),
     /// Submit, quote, read, watch, explain and change jobs.
@@ -135,6 +138,9 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         // One process for each attempt: it goes without the threads of a runtime.
         return agent::shim(args);
     }
+    if let Command::DemoWork(args) = &cli.command {
+        return demo::work(args);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -143,6 +149,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => runtime.block_on(serve::serve(args)),
         Command::Agent(args) => runtime.block_on(agent::run(args)),
         Command::AgentShim(args) => agent::shim(&args),
+        Command::DemoWork(args) => demo::work(&args),
         Command::Demo(args) => runtime.block_on(demo::run(args)),
         Command::Job(args) => runtime.block_on(job::run(args)),
         Command::Site(args) => runtime.block_on(site::run(args)),
@@ -205,6 +212,7 @@ mod tests {
             "lancang job logs j -f --tail 20 --stderr",
             "lancang job logs j --attempt 2 --since-offset 5 --raw",
             "lancang job resubmit j --deadline 1d --hold",
+            "lancang site evidence dli-dali --all",
             "lancang site cordon dli-dali --reason maintenance",
             "lancang latency put --file x.csv",
             "lancang backtest --scenario d --out e -o json",

@@ -67,6 +67,8 @@ enum SiteVerb {
     Watch(drain::WatchArgs),
     /// Let a site take work again; ends a drain.
     Uncordon(NameArgs),
+    /// List what the agent of a site reported and was refused, newest first.
+    Evidence(EvidenceArgs),
     /// Send readings of a site's meter from a CSV file; its slots are settled by them.
     #[command(after_long_help = meter::SITE_EXAMPLES)]
     Meter(SiteMeterArgs),
@@ -80,6 +82,15 @@ struct CreateArgs {
     /// JSON of `Site` or `CreateSiteRequest`, one or many; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct EvidenceArgs {
+    /// Id of the site.
+    #[arg(value_name = "SITE")]
+    site: String,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -164,6 +175,7 @@ pub(crate) async fn run(args: SiteArgs) -> Result<(), Failure> {
         SiteVerb::Drain(args) => drain::drain(&client, args).await,
         SiteVerb::Watch(args) => drain::watch(&client, args).await,
         SiteVerb::Uncordon(args) => uncordon(&client, args).await,
+        SiteVerb::Evidence(args) => evidence(&client, args).await,
         SiteVerb::Meter(args) => meter::site(&client, args.site, args.readings).await,
         SiteVerb::Token(args) => token(&client, args).await,
     }
@@ -240,6 +252,28 @@ async fn uncordon(client: &ClientArgs, args: NameArgs) -> Result<(), Failure> {
     };
     let answer = session.sites().uncordon_site(request).await?.into_inner();
     session.show(&answer.site.unwrap_or_default())
+}
+
+async fn evidence(client: &ClientArgs, args: EvidenceArgs) -> Result<(), Failure> {
+    let mut session = client.connect().await?;
+    let mut page = args.page;
+    loop {
+        let request = v1::ListRefusedReportsRequest {
+            site_id: args.site.clone(),
+            page_size: page.page_size,
+            page_token: page.page_token.clone(),
+        };
+        let answer = session.sites().list_refused_reports(request).await?;
+        let mut answer = answer.into_inner();
+        let more = page.advance(&answer.next_page_token);
+        if more {
+            answer.next_page_token.clear();
+        }
+        session.show(&answer)?;
+        if !more {
+            return Ok(());
+        }
+    }
 }
 
 async fn token(client: &ClientArgs, args: TokenArgs) -> Result<(), Failure> {

@@ -268,6 +268,7 @@ impl World {
             fence: self.fence(other),
         });
         let report = Report {
+            process: None,
             site: site_id(SITE),
             instance: "i".into(),
             last_sequence: self.sequence,

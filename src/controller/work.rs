@@ -28,6 +28,7 @@ use crate::{
     state::{
         Rejection, State,
         command::{PlanChange, Report},
+        decide_agents::Heard,
         event::{JobDelta, Record},
     },
 };
@@ -185,9 +186,18 @@ impl Writer {
         mono_ms: u64,
         batch: &mut Batch,
     ) -> Result<ReportReceipt, Rejection> {
-        if let Some(record) = self.core.decide_report(report, now)? {
-            self.commit_work(record, batch);
-            self.follow_agent(&report.site);
+        match self.core.decide_report(report, now)? {
+            Heard::Nothing => {}
+            Heard::News(record) => {
+                self.commit_work(record, batch);
+                self.follow_agent(&report.site);
+            }
+            Heard::Refused(evidence) => {
+                if let Some(record) = evidence {
+                    self.commit_work(record, batch);
+                }
+                return Err(Rejection::AgentReplaced);
+            }
         }
         self.leases.hear(&report.site, mono_ms);
         let state = self.core.state();

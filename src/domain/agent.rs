@@ -49,19 +49,63 @@ pub struct Member {
     pub enrolled_at: TimeMs,
     /// The last of its events that is durable; 0 before the first.
     pub acknowledged: u64,
+    /// The process that speaks for it; `None` before one with a name has.
+    pub process: Option<u128>,
+    /// Processes that were replaced, the last [`crate::limits::REPLACED_PROCESSES_MAX`], oldest first.
+    pub replaced: Vec<u128>,
 }
 
-/// A report that was refused because of its fence.
+/// Something reported that was refused, whole or in part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     /// When it came.
     pub at: TimeMs,
-    /// The job it names.
-    pub job: JobId,
-    /// The fence it came under.
-    pub fence: Fence,
+    /// Why.
+    pub reason: RefusedBecause,
+    /// The job it names, and the fence it came under; `None` for a whole report.
+    pub about: Option<(JobId, Fence)>,
     /// What it said, as a word of the API.
     pub kind: Arc<str>,
+    /// The figures, for people.
+    pub detail: Arc<str>,
+}
+
+/// Why something reported was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusedBecause {
+    /// The fence is not that of the job's open attempt.
+    StaleFence,
+    /// No job has this id.
+    UnknownJob,
+    /// The job was never offered to this site.
+    ForeignJob,
+    /// The time is ahead of the server's.
+    TimeAhead,
+    /// The time is before the attempt was offered.
+    TimeBackwards,
+    /// The end is before the begin.
+    EndBeforeStart,
+    /// The run time is longer than the attempt.
+    RunTimeTooLong,
+    /// The energy is more than the job's power can take.
+    EnergyTooHigh,
+    /// Another process has replaced the one that reported.
+    ReplacedProcess,
+}
+
+impl RefusedBecause {
+    /// All reasons.
+    pub const ALL: [Self; 9] = [
+        Self::StaleFence,
+        Self::UnknownJob,
+        Self::ForeignJob,
+        Self::TimeAhead,
+        Self::TimeBackwards,
+        Self::EndBeforeStart,
+        Self::RunTimeTooLong,
+        Self::EnergyTooHigh,
+        Self::ReplacedProcess,
+    ];
 }
 
 impl Agent {

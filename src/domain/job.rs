@@ -176,13 +176,13 @@ pub struct Job {
     /// Reason given with the last hold or cancel.
     pub note: Arc<str>,
     /// Last changes of the placement, oldest first, at most [`limits::PLACEMENT_HISTORY_MAX`].
-    pub history: Arc<[PlacementChange]>,
+    pub history: Arc<Vec<PlacementChange>>,
     /// The last transfer of its input that was over before a placement was given up.
     pub staged: Option<Arc<StageIn>>,
     /// Its attempts; `None` before the first.
     pub work: Option<Arc<Work>>,
-    /// The job that it was resubmitted from.
-    pub retry_of: Option<JobId>,
+    /// The job that it was resubmitted from; boxed, because few jobs have one.
+    pub retry_of: Option<Box<JobId>>,
 }
 
 /// A past change of a placement.

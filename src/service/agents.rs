@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     Api,
+    audit::{self, Note},
     certificates::Voice,
     from_proto,
     outbox::{Answers, Ending, Outbox, outbox},
@@ -54,10 +55,13 @@ impl AgentService for Api {
         &self,
         request: Request<v1::EnrollAgentRequest>,
     ) -> Result<Response<v1::EnrollAgentResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
+        let note = Note::of(request.extensions());
         let voice = Voice::of(request.extensions());
         let enroll = from_proto::enroll(&request.into_inner())?;
         voice.check(&enroll.site)?;
         let credential = secret()?;
+        let site = enroll.site.clone();
         let site_epoch = self
             .handle
             .enroll_agent(Enrollment {
@@ -67,6 +71,9 @@ impl AgentService for Api {
                 credential_sha256: hash(&credential),
             })
             .await?;
+        if let Some(note) = note {
+            note.by_agent(site.as_str());
+        }
         Ok(Response::new(v1::EnrollAgentResponse {
             credential,
             site_epoch,
@@ -80,6 +87,7 @@ impl AgentService for Api {
         let shown = Shown::of(&request)?;
         let (answers, ending, read) = outbox(SESSION_ROOM, self.stop());
         let session = Session {
+            note: Note::of(request.extensions()),
             api: self.clone(),
             shown,
             speaker: None,
@@ -94,12 +102,19 @@ impl AgentService for Api {
         &self,
         request: Request<v1::PollRequest>,
     ) -> Result<Response<v1::PollResponse>, Status> {
+        let note = Note::of(request.extensions());
         let shown = Shown::of(&request)?;
         let v1::PollRequest { report, log_chunks } = request.into_inner();
         let answered_report = report.as_ref().map_or(0, |report| report.report_number);
         from_proto::log_chunks(&log_chunks)?;
         let report = from_proto::report(report.as_ref())?;
+        if let Some(note) = &note {
+            note.about(report.site.as_str());
+        }
         let site = self.take_report(&shown, report).await?;
+        if let Some(note) = &note {
+            note.by_agent(site.as_str());
+        }
         for chunk in log_chunks {
             self.shared.logs.answer(&site, chunk);
         }
@@ -168,6 +183,7 @@ impl Api {
 
 /// One session: reports and answers of an agent, orders and reads of logs of the server.
 struct Session {
+    note: Option<Note>,
     api: Api,
     shown: Shown,
     /// Who reported first; everything after is of the same.
@@ -209,7 +225,7 @@ impl Session {
                     let Some(Ok(message)) = message else { return };
                     match self.hear(message).await {
                         Ok(next) => next,
-                        Err(rejection) => break rejection.into(),
+                        Err(rejection) => break self.refused(rejection),
                     }
                 }
                 changed = published.changed(), if self.speaker.is_some() => {
@@ -262,10 +278,17 @@ impl Session {
             return Err(Rejection::AgentRefused);
         }
         let instance = report.instance.clone();
+        if let (Some(note), None) = (&self.note, &self.speaker) {
+            note.about(report.site.as_str());
+        }
         let site = self.api.take_report(&self.shown, report).await?;
         match &mut self.speaker {
             Some(speaker) => speaker.instance = instance,
             None => {
+                if let Some(note) = &self.note {
+                    note.by_agent(site.as_str());
+                    note.accepted(&self.api.handle);
+                }
                 self.speaker = Some(Speaker {
                     reads: self.api.shared.logs.subscribe(&site),
                     site,
@@ -274,6 +297,15 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The status that ends the session, which is told.
+    fn refused(&self, rejection: Rejection) -> Status {
+        let status = rejection.into();
+        if let Some(note) = &self.note {
+            note.refused(&status, &self.api.handle);
+        }
+        status
     }
 
     /// Whether a new state makes other orders.

@@ -5,7 +5,7 @@
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Api,
+    Api, audit,
     from_proto::{self, ForecastQuery},
     outbox::Answers,
     pager::{self, Listing},
@@ -32,6 +32,9 @@ impl ForecastService for Api {
         &self,
         request: Request<v1::PutForecastRequest>,
     ) -> Result<Response<v1::PutForecastResponse>, Status> {
+        if let Some(forecast) = &request.get_ref().forecast {
+            audit::about(&request, &forecast.supply_id);
+        }
         let command = from_proto::put_forecast(&request.into_inner(), self.settings())?;
         let receipt = self.handle.put_forecast(command).await?;
         let receipt = Some(to_proto::receipt(&receipt));
@@ -82,6 +85,7 @@ impl ForecastService for Api {
         &self,
         request: Request<v1::PutActualsRequest>,
     ) -> Result<Response<v1::PutActualsResponse>, Status> {
+        audit::about(&request, &request.get_ref().supply_id);
         let command = from_proto::actuals(request.into_inner(), self.settings())?;
         let receipt = self.handle.put_actuals(command).await?;
         let Revision(revision) = receipt.revision;

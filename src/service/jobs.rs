@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Api, batch_answer,
+    Api,
+    audit::{self, Note},
+    batch_answer,
     filter::Filter,
     from_proto::{self, Place},
     order::Order,
@@ -42,6 +44,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::SubmitJobRequest>,
     ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        let note = Note::of(request.extensions());
         let submission = from_proto::submission(
             request.into_inner(),
             Place::Alone,
@@ -50,6 +53,9 @@ impl JobService for Api {
         )?;
         let mut outcomes = self.handle.submit(vec![submission], false).await?;
         let submitted = outcomes.pop().unwrap_or(Err(Rejection::Stopped))?;
+        if let Some(note) = note {
+            note.about(&submitted.job.id.to_string());
+        }
         Ok(Response::new(to_proto::submit_response(
             &submitted,
             self.grid(),
@@ -188,6 +194,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::UpdateJobRequest>,
     ) -> Result<Response<v1::UpdateJobResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let command = from_proto::update_job(request.into_inner())?;
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::UpdateJobResponse { job }))
@@ -197,6 +204,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::HoldJobRequest>,
     ) -> Result<Response<v1::HoldJobResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let command = from_proto::hold_job(request.into_inner())?;
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::HoldJobResponse { job }))
@@ -206,6 +214,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::ReleaseJobRequest>,
     ) -> Result<Response<v1::ReleaseJobResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let command = from_proto::release_job(request.into_inner())?;
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::ReleaseJobResponse { job }))
@@ -215,6 +224,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::CancelJobRequest>,
     ) -> Result<Response<v1::CancelJobResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let command = from_proto::cancel_job(request.into_inner())?;
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::CancelJobResponse { job }))
@@ -224,6 +234,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::SuspendJobRequest>,
     ) -> Result<Response<v1::SuspendJobResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let command = from_proto::suspend_job(request.into_inner())?;
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::SuspendJobResponse { job }))
@@ -233,6 +244,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::ResumeJobRequest>,
     ) -> Result<Response<v1::ResumeJobResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let command = from_proto::resume_job(request.into_inner())?;
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::ResumeJobResponse { job }))
@@ -242,6 +254,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::RequeueJobRequest>,
     ) -> Result<Response<v1::RequeueJobResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let command = from_proto::requeue_job(request.into_inner())?;
         let job = Some(self.change_job(command).await?);
         Ok(Response::new(v1::RequeueJobResponse { job }))
@@ -251,6 +264,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::ResubmitJobRequest>,
     ) -> Result<Response<v1::ResubmitJobResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let resubmission = from_proto::resubmission(request.into_inner())?;
         let state = self.handle.published().state.clone();
         let submitted = match state.resubmission(&resubmission, self.now())? {

@@ -5,6 +5,7 @@
 mod token;
 mod quote_token;
 mod codes;
+mod audit;
 mod certificates;
 mod from_proto;
 mod to_proto;
@@ -37,7 +38,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use uuid::Uuid;
 
 use self::{
-    certificates::CertificatesLayer, codes::CodesLayer, log_relay::LogRelay, pager::Snapshots,
+    audit::AuditLayer, certificates::CertificatesLayer, codes::CodesLayer, log_relay::LogRelay,
+    pager::Snapshots,
 };
 use crate::{
     controller::Handle,
@@ -109,6 +111,7 @@ struct Shared {
 /// # Errors
 /// When the descriptors that the program was built with cannot be read.
 pub async fn rim(handle: Handle, options: Options) -> Result<Rim, tonic_reflection::server::Error> {
+    let audit = AuditLayer::new(handle.clone());
     let api = Api::new(handle, options);
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health { reporter };
@@ -134,7 +137,8 @@ pub async fn rim(handle: Handle, options: Options) -> Result<Rim, tonic_reflecti
     let router = routes
         .into_axum_router()
         .layer(CertificatesLayer)
-        .layer(CodesLayer);
+        .layer(CodesLayer)
+        .layer(audit);
     Ok(Rim {
         routes: Routes::from(router).prepare(),
         health,

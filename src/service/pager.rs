@@ -27,6 +27,7 @@ pub(super) enum Listing {
     Sites,
     Forecasts,
     Links,
+    RefusedReports,
     Settlements,
 }
 
@@ -171,6 +172,7 @@ impl Listing {
             Self::Sites => b's',
             Self::Forecasts => b'f',
             Self::Links => b'l',
+            Self::RefusedReports => b'r',
             Self::Settlements => b'e',
         }
     }

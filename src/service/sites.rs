@@ -5,7 +5,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, from_proto,
+    Api, audit, from_proto,
     pager::{self, Listing},
     to_proto,
     watch::{Sites, Watch, WatchStream},
@@ -24,6 +24,9 @@ impl SiteService for Api {
         &self,
         request: Request<v1::CreateSiteRequest>,
     ) -> Result<Response<v1::CreateSiteResponse>, Status> {
+        if let Some(site) = &request.get_ref().site {
+            audit::about(&request, &site.site_id);
+        }
         let command = from_proto::create_site(request.into_inner())?;
         let site = Some(self.change_site(command).await?);
         Ok(Response::new(v1::CreateSiteResponse { site }))
@@ -33,8 +36,37 @@ impl SiteService for Api {
         &self,
         request: Request<v1::CreateAgentTokenRequest>,
     ) -> Result<Response<v1::CreateAgentTokenResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
         let made = self.make_token(&request.into_inner()).await?;
         Ok(Response::new(made))
+    }
+
+    async fn list_refused_reports(
+        &self,
+        request: Request<v1::ListRefusedReportsRequest>,
+    ) -> Result<Response<v1::ListRefusedReportsResponse>, Status> {
+        let request = request.into_inner();
+        let size = from_proto::page_size(request.page_size)?;
+        let published = self.handle.published();
+        let site = known_site(&published.state, &request.site_id)?;
+        let snapshots = &self.shared.snapshots;
+        let query = [site.as_str()];
+        let listing = Listing::RefusedReports;
+        let (state, cursor) = snapshots.open(listing, &query, &request.page_token, &published)?;
+        let evidence = state.agent(&site).map_or(&[][..], |agent| &agent.evidence);
+        let newest_first = evidence.iter().rev().zip(0_u64..);
+        let keyed = newest_first.map(|(one, place)| (place.to_be_bytes().to_vec(), one));
+        let chosen = pager::select(keyed, &cursor, size);
+        let page = snapshots.page(&state, &cursor, chosen);
+        Ok(Response::new(v1::ListRefusedReportsResponse {
+            reports: page
+                .items
+                .into_iter()
+                .map(to_proto::refused_report)
+                .collect(),
+            next_page_token: page.next_page_token,
+            revision: state.revision().0,
+        }))
     }
 
     async fn get_site(
@@ -78,6 +110,9 @@ impl SiteService for Api {
         &self,
         request: Request<v1::UpdateSiteRequest>,
     ) -> Result<Response<v1::UpdateSiteResponse>, Status> {
+        if let Some(site) = &request.get_ref().site {
+            audit::about(&request, &site.site_id);
+        }
         let command = from_proto::update_site(request.into_inner())?;
         let site = Some(self.change_site(command).await?);
         Ok(Response::new(v1::UpdateSiteResponse { site }))
@@ -87,6 +122,7 @@ impl SiteService for Api {
         &self,
         request: Request<v1::CordonSiteRequest>,
     ) -> Result<Response<v1::CordonSiteResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
         let command = from_proto::cordon_site(request.into_inner())?;
         let site = Some(self.change_site(command).await?);
         Ok(Response::new(v1::CordonSiteResponse { site }))
@@ -96,6 +132,7 @@ impl SiteService for Api {
         &self,
         request: Request<v1::UncordonSiteRequest>,
     ) -> Result<Response<v1::UncordonSiteResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
         let command = from_proto::uncordon_site(request.into_inner())?;
         let site = Some(self.change_site(command).await?);
         Ok(Response::new(v1::UncordonSiteResponse { site }))
@@ -105,6 +142,7 @@ impl SiteService for Api {
         &self,
         request: Request<v1::DrainSiteRequest>,
     ) -> Result<Response<v1::DrainSiteResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
         let command = from_proto::drain_site(request.into_inner())?;
         let site = Some(self.change_site(command).await?);
         Ok(Response::new(v1::DrainSiteResponse { site }))
@@ -175,6 +213,9 @@ impl SiteService for Api {
         &self,
         request: Request<v1::PutLinkRequest>,
     ) -> Result<Response<v1::PutLinkResponse>, Status> {
+        if let Some(link) = &request.get_ref().link {
+            audit::about(&request, &link.gateway_id);
+        }
         let command = from_proto::put_link(request.into_inner())?;
         let link = self.handle.put_link(command).await?;
         let link = Some(to_proto::link(&link));

@@ -288,6 +288,9 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
         Rejection::CertificateRefused => {
             Problem::new(Code::PermissionDenied, Reason::CertificateRefused, message)
         }
+        Rejection::AgentReplaced => {
+            Problem::new(Code::PermissionDenied, Reason::AgentReplaced, message)
+        }
         Rejection::Overloaded => {
             Problem::new(Code::Unavailable, Reason::Overloaded, message).with_retry_after_ms(100)
         }

@@ -257,7 +257,7 @@ fn longer_history(
     change: &JobChange,
     revision: Revision,
     at: TimeMs,
-) -> Arc<[PlacementChange]> {
+) -> Arc<Vec<PlacementChange>> {
     let to = change.state.placement().map(|placement| {
         (
             placement.site.clone(),
@@ -274,7 +274,7 @@ fn longer_history(
     };
     let dropped = (before.history.len() + 1).saturating_sub(limits::PLACEMENT_HISTORY_MAX);
     let kept = before.history.iter().skip(dropped).cloned();
-    kept.chain([newest]).collect()
+    Arc::new(kept.chain([newest]).collect())
 }
 
 fn apply_latencies(table: &mut LatencyTable, update: &LatencyUpdate) {

@@ -215,6 +215,8 @@ pub struct SitePatch {
 /// What an agent reports.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
+    /// The process of the agent that reports; `None` when it has no name.
+    pub process: Option<u128>,
     /// The site it speaks for.
     pub site: SiteId,
     /// Its instance.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     domain::{
-        agent::{Agent, Evidence, Member, Token},
+        agent::{Agent, Evidence, Member, RefusedBecause, Token},
         attempt::{Attempt, AttemptEnd, Ended, Fence},
         execution::{PauseMode, SiteLostPolicy},
         ids::{JobId, SiteId},
@@ -23,8 +23,20 @@ use crate::{
         command::{Report, ReportedEvent},
         event::{Event, JobChange, Record},
         life::{self, Step},
+        plausible::judged,
     },
 };
+
+/// What a report comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// Nothing is new.
+    Nothing,
+    /// What is new.
+    News(Record),
+    /// Another process speaks for the agent by now; the record keeps the evidence, where there is none yet.
+    Refused(Option<Record>),
+}
 
 impl State {
     /// What is known of a site's agent.
@@ -97,7 +109,9 @@ impl Core {
             instance: instance.clone(),
             credential_sha256,
             enrolled_at: now,
-            acknowledged: same.map_or(0, |member| member.acknowledged),
+            acknowledged: same.as_ref().map_or(0, |member| member.acknowledged),
+            process: same.as_ref().and_then(|member| member.process),
+            replaced: same.map_or_else(Vec::new, |member| member.replaced),
         };
         let put = Event::AgentPut(Arc::new(Agent {
             is_lost: false,
@@ -113,11 +127,11 @@ impl Core {
         Ok(self.record(now, None, events))
     }
 
-    /// Takes in what an agent reports; `None` when nothing is new.
+    /// Takes in what an agent reports.
     ///
     /// # Errors
     /// When the instance does not speak for the site.
-    pub fn decide_report(&self, report: &Report, now: TimeMs) -> Result<Option<Record>, Rejection> {
+    pub fn decide_report(&self, report: &Report, now: TimeMs) -> Result<Heard, Rejection> {
         let agent = self.agent_of(&report.site);
         let Some(member) = agent
             .member
@@ -125,6 +139,14 @@ impl Core {
             .filter(|member| member.instance == report.instance)
         else {
             return Err(Rejection::AgentRefused);
+        };
+        let mut member = member.clone();
+        let is_new_process = match report.process {
+            Some(process) if member.replaced.contains(&process) => {
+                return Ok(Heard::Refused(self.replaced(agent, now)));
+            }
+            Some(process) => take_over(&mut member, process),
+            None => false,
         };
         let mut scene = Scene {
             core: self,
@@ -145,15 +167,13 @@ impl Core {
         }
         let heard = report.events.last().map_or(0, |event| event.sequence);
         let is_back = agent.is_lost;
-        if scene.events.is_empty() && heard <= acknowledged && !is_back {
-            return Ok(None);
+        let is_news = acknowledged < heard || is_back || is_new_process;
+        if scene.events.is_empty() && !is_news {
+            return Ok(Heard::Nothing);
         }
         let mut events = scene.events;
-        if acknowledged < heard || is_back {
-            let member = Member {
-                acknowledged: heard.max(acknowledged),
-                ..member.clone()
-            };
+        if is_news {
+            member.acknowledged = heard.max(acknowledged);
             events.push(Event::AgentPut(Arc::new(Agent {
                 member: Some(member),
                 is_lost: false,
@@ -161,7 +181,28 @@ impl Core {
                 ..agent
             })));
         }
-        Ok(Some(self.record(now, None, events)))
+        Ok(Heard::News(self.record(now, None, events)))
+    }
+
+    /// Keeps it as evidence that a replaced process has spoken, once in a row.
+    fn replaced(&self, agent: Agent, now: TimeMs) -> Option<Record> {
+        let last = agent.evidence.last();
+        if last.is_some_and(|last| last.reason == RefusedBecause::ReplacedProcess) {
+            return None;
+        }
+        let mut evidence = agent.evidence.clone();
+        keep(
+            &mut evidence,
+            Evidence {
+                at: now,
+                reason: RefusedBecause::ReplacedProcess,
+                about: None,
+                kind: "report".into(),
+                detail: "a process that another one has replaced goes on reporting".into(),
+            },
+        );
+        let put = Event::AgentPut(Arc::new(Agent { evidence, ..agent }));
+        Some(self.record(now, None, vec![put]))
     }
 
     /// Offers planned jobs to the agents of their sites, each under a new fence; `None` when there is none to offer.
@@ -338,20 +379,40 @@ impl Scene<'_> {
         let holds = self
             .job(event.job)
             .filter(|job| is_held(job, self.site, event.fence));
-        let Some(job) = holds else {
-            self.evidence.push(Evidence {
-                at: self.now,
-                job: event.job,
-                fence: event.fence,
-                kind: event.kind.name().into(),
-            });
-            let n_over = self.evidence.len().saturating_sub(limits::EVIDENCE_MAX);
-            self.evidence.drain(..n_over);
-            return;
+        let last = holds.and_then(|job| Some((job, job.work.as_deref()?.last()?)));
+        let Some((job, attempt)) = last else {
+            let reason = self.why_not_held(event.job);
+            return self.refuse(event, reason, "");
         };
-        if let Some(step) = life::on_report(job, &event.kind, event.at, self.now) {
+        let (judged, refused) = judged(job, attempt, event, self.now);
+        if let Some(step) = life::on_report(job, &judged.kind, judged.at, self.now) {
             self.put(event.job, step, Arc::default());
         }
+        for (reason, detail) in refused {
+            self.refuse(event, reason, &detail);
+        }
+    }
+
+    fn why_not_held(&self, id: JobId) -> RefusedBecause {
+        let Some(job) = self.job(id) else {
+            return RefusedBecause::UnknownJob;
+        };
+        let attempts = job.work.as_deref().map_or(&[][..], |work| &work.attempts);
+        match attempts.iter().any(|attempt| attempt.site == *self.site) {
+            true => RefusedBecause::StaleFence,
+            false => RefusedBecause::ForeignJob,
+        }
+    }
+
+    fn refuse(&mut self, event: &ReportedEvent, reason: RefusedBecause, detail: &str) {
+        let evidence = Evidence {
+            at: self.now,
+            reason,
+            about: Some((event.job, event.fence)),
+            kind: event.kind.name().into(),
+            detail: detail.into(),
+        };
+        keep(&mut self.evidence, evidence);
     }
 
     /// Compares what the agent holds with what is active at its site.
@@ -403,6 +464,27 @@ impl Scene<'_> {
             self.put(id, step, self.site.as_str().into());
         }
     }
+}
+
+/// Makes a process the one that speaks for an agent; false when it is that already.
+fn take_over(member: &mut Member, process: u128) -> bool {
+    if member.process == Some(process) {
+        return false;
+    }
+    member.replaced.extend(member.process.replace(process));
+    let n_over = member
+        .replaced
+        .len()
+        .saturating_sub(limits::REPLACED_PROCESSES_MAX);
+    member.replaced.drain(..n_over);
+    true
+}
+
+/// Adds evidence; the oldest goes where there is too much.
+fn keep(evidence: &mut Vec<Evidence>, new: Evidence) {
+    evidence.push(new);
+    let n_over = evidence.len().saturating_sub(limits::EVIDENCE_MAX);
+    evidence.drain(..n_over);
 }
 
 /// The stop of an active job that is past its finish deadline.

@@ -426,7 +426,7 @@ impl Core {
             history: Arc::default(),
             staged: None,
             work: None,
-            retry_of: submission.retry_of,
+            retry_of: submission.retry_of.map(Box::new),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::{
             HeldAttempt, JobCommand, JobVerb, PlanChange, Report, ReportedEvent, ReportedKind,
             SiteCommand, SiteVerb,
         },
+        decide_agents::Heard,
         decide_jobs::JobStep,
         event::{Record, SiteDelta},
         testing::{self, FIRST, NOW, placement, settings, submission},
@@ -460,6 +461,7 @@ impl World {
         let agent = &self.agents[i];
         let held = agent.holds.keys().chain(agent.ended.keys());
         Report {
+            process: None,
             site: testing::site_id(SITES[i]),
             instance: instance(agent.instance),
             last_sequence: agent.sequence,
@@ -472,12 +474,16 @@ impl World {
     }
 
     fn bring(&mut self, report: &Report) {
-        let Ok(record) = self.core.decide_report(report, self.now) else {
-            return;
-        };
-        self.apply_some(record);
+        match self.core.decide_report(report, self.now) {
+            Ok(Heard::News(record)) => self.apply_some(Some(record)),
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Refused(_)) | Err(_) => return,
+        }
         // The same again changes nothing.
-        assert_eq!(self.core.decide_report(report, self.now), Ok(None));
+        assert_eq!(
+            self.core.decide_report(report, self.now),
+            Ok(Heard::Nothing)
+        );
         for agent in &mut self.agents {
             let site = self.core.state().agent(&report.site).unwrap();
             let member = site.member.as_ref().unwrap();

@@ -105,6 +105,11 @@ pub enum Rejection {
     /// The certificate is that of another site's agent.
     #[error("the certificate is that of another site's agent")]
     CertificateRefused,
+    /// Another process of the agent has reported since.
+    #[error(
+        "another process with the identity of this agent has reported since; give each host a directory of its own, and each site one agent"
+    )]
+    AgentReplaced,
     /// The mailbox is full.
     #[error("the server has too many requests waiting; retry shortly")]
     Overloaded,

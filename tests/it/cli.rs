@@ -2,6 +2,7 @@
 //!
 //! Standard output carries data only, standard error says what happened, and the exit code is the documented one.
 
+mod demo;
 mod links;
 mod load;
 mod reports;
@@ -582,6 +583,7 @@ fn the_demonstration_prints_a_row_for_each_job_and_leaves_nothing() {
     let n_refused = rows.iter().filter(|row| row.contains(" refused ")).count();
     let placed = format!("{} of {n_jobs} jobs placed: ", n_jobs - n_refused);
     assert!(summary.starts_with(&placed), "{summary}");
+    demo::assert_jobs_ran(summary);
     for row in rows {
         let reason =
             row.contains("_EXCEEDED") || row.contains("_MISSING") || row.contains("_INSUFFICIENT");

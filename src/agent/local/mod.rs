@@ -181,6 +181,36 @@ impl LocalExecutor {
     }
 }
 
+/// Ends all that runs for an agent that has ended itself: without a lease, and nobody to write it again, shims end at once.
+///
+/// # Errors
+/// When the lease cannot be taken away, or a shim does not end.
+pub fn end_all(agent_dir: &Path) -> Result<(), FileError> {
+    const TRIES: u32 = 2_000;
+    let lease = agent_dir.join("lease.json");
+    match fs::remove_file(&lease) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(io_error("remove", &lease)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let attempts = agent_dir.join("attempts");
+    for entry in fs::read_dir(&attempts).into_iter().flatten().flatten() {
+        let dir = AttemptDir::new(&entry.path());
+        let mut tries = 0..TRIES;
+        while dir.try_lock()?.is_none() {
+            if tries.next().is_none() {
+                return Err(FileError::Damaged {
+                    path: entry.path(),
+                    what: "its shim does not end".to_owned(),
+                });
+            }
+            process::pause(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
+
 impl Drop for LocalExecutor {
     fn drop(&mut self) {
         self.cgroups.remove_empty();

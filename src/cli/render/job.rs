@@ -11,6 +11,7 @@ use crate::{
                 contract_grams, end_of, placement_card, placement_phrase, start_of,
                 suggestion_lines, verdict_table,
             },
+            quantity::kwh,
             state_name, table, text,
         },
         time::{View, duration_text},
@@ -161,6 +162,7 @@ fn attempt_table(attempts: &[v1::Attempt], view: &View) -> String {
         "ended",
         "end",
         "ran",
+        "kWh",
         "message",
     ]);
     for attempt in attempts {
@@ -178,6 +180,10 @@ fn attempt_table(attempts: &[v1::Attempt], view: &View) -> String {
                 _ => end.to_owned(),
             },
             duration_text(attempt.run_time.as_ref()),
+            match attempt.energy_watt_seconds {
+                0 => "-".to_owned(),
+                measured => kwh(measured.into()),
+            },
             attempt.message.clone(),
         ]);
     }

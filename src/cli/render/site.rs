@@ -217,6 +217,37 @@ impl Table for v1::ListSitesResponse {
     }
 }
 
+impl Table for v1::ListRefusedReportsResponse {
+    const NAME: &'static str = "lancang.v1.ListRefusedReportsResponse";
+
+    fn table(&self, view: &View) -> String {
+        let zone = view.zone_name();
+        let mut table = table([
+            &format!("came ({zone})"),
+            "reason",
+            "job",
+            "epoch.attempt",
+            "said",
+            "detail",
+        ]);
+        for report in &self.reports {
+            let reason = report.reason().as_str_name();
+            let fence = report.fence.map_or_else(String::new, |fence| {
+                format!("{}.{}", fence.site_epoch, fence.attempt)
+            });
+            table.add_row([
+                view.time(report.record_time.as_ref()),
+                short(reason, "REFUSED_REPORT_REASON_").to_owned(),
+                report.job_id.clone(),
+                fence,
+                report.kind.clone(),
+                report.detail.clone(),
+            ]);
+        }
+        with_token(text(&table), &self.next_page_token)
+    }
+}
+
 impl Table for v1::PutLatenciesResponse {
     const NAME: &'static str = "lancang.v1.PutLatenciesResponse";
 

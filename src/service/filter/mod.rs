@@ -127,7 +127,7 @@ impl Test {
     fn matches(&self, job: &Job, grid: SlotGrid) -> bool {
         match self {
             Self::JobId(equality, id) => equality.holds(job.id == *id),
-            Self::RetryOf(equality, id) => equality.holds(job.retry_of == Some(*id)),
+            Self::RetryOf(equality, id) => equality.holds(job.retry_of.as_deref() == Some(id)),
             Self::Text(field, equality, text) => equality.holds(field.of(job) == text),
             Self::State(equality, name) => equality.holds(job.state.name() == *name),
             Self::Cause(equality, cause) => equality.holds(job.cause == *cause),

@@ -86,6 +86,7 @@ pub(in crate::service) fn report(report: Option<&v1::AgentReport>) -> Result<Rep
                 fence: fence(fields, held.fence.as_ref()),
             },
         );
+        let process = process(fields, &report.process_id);
         let mut last = 0;
         let events = fields.list(
             "events",
@@ -103,6 +104,7 @@ pub(in crate::service) fn report(report: Option<&v1::AgentReport>) -> Result<Rep
             "is not less than the sequence of an event".into()
         });
         Some(Report {
+            process,
             site: site?,
             instance: instance?,
             last_sequence: report.last_sequence,
@@ -118,6 +120,17 @@ fn instance(fields: &mut Fields, text: &str) -> Option<Arc<str>> {
     let parsed = uuid::Uuid::try_parse(text).ok();
     fields.check(parsed.is_some(), "instance_id", || "is a UUID".into());
     parsed.map(|uuid| uuid.to_string().into())
+}
+
+fn process(fields: &mut Fields, text: &str) -> Option<u128> {
+    if text.is_empty() {
+        return None;
+    }
+    let parsed = uuid::Uuid::try_parse(text).ok();
+    fields.check(parsed.is_some(), "process_id", || {
+        "is a UUID, or empty".into()
+    });
+    parsed.map(|uuid| uuid.as_u128())
 }
 
 fn job(fields: &mut Fields, text: &str) -> JobId {

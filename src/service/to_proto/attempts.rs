@@ -6,6 +6,7 @@ use super::{duration, spec::task_resources, time};
 use crate::{
     controller::LeaseTimes,
     domain::{
+        agent::{Evidence, RefusedBecause},
         attempt::{Attempt, AttemptEnd, Fence},
         execution::{
             CheckpointSignal, Execution, FailureClass, PauseMode, SiteLostPolicy, Transfer,
@@ -42,6 +43,36 @@ pub(super) fn attempt(attempt: &Attempt) -> v1::Attempt {
         message: ended.map_or_else(String::new, |ended| ended.message.to_string()),
         run_time: ended.map(|ended| duration(ended.run_ms)),
         engine_id: attempt.engine_id.to_string(),
+        energy_watt_seconds: ended.map_or(0, |ended| ended.energy_watt_seconds),
+    }
+}
+
+/// Something reported that was refused.
+pub(in crate::service) fn refused_report(evidence: &Evidence) -> v1::RefusedReport {
+    v1::RefusedReport {
+        record_time: Some(time(evidence.at)),
+        reason: refused_because(evidence.reason).into(),
+        job_id: evidence
+            .about
+            .map(|(job, _)| job.to_string())
+            .unwrap_or_default(),
+        fence: evidence.about.map(|(_, about)| fence(about)),
+        kind: evidence.kind.to_string(),
+        detail: evidence.detail.to_string(),
+    }
+}
+
+fn refused_because(reason: RefusedBecause) -> v1::RefusedReportReason {
+    match reason {
+        RefusedBecause::StaleFence => v1::RefusedReportReason::StaleFence,
+        RefusedBecause::UnknownJob => v1::RefusedReportReason::UnknownJob,
+        RefusedBecause::ForeignJob => v1::RefusedReportReason::ForeignJob,
+        RefusedBecause::TimeAhead => v1::RefusedReportReason::TimeAhead,
+        RefusedBecause::TimeBackwards => v1::RefusedReportReason::TimeBackwards,
+        RefusedBecause::EndBeforeStart => v1::RefusedReportReason::EndBeforeStart,
+        RefusedBecause::RunTimeTooLong => v1::RefusedReportReason::RunTimeTooLong,
+        RefusedBecause::EnergyTooHigh => v1::RefusedReportReason::EnergyTooHigh,
+        RefusedBecause::ReplacedProcess => v1::RefusedReportReason::ReplacedProcess,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{attempts, etag, links::stage_in, placement, spec::job_spec, time};
 use crate::{
     controller::{Commit, Submitted},
     domain::{
-        ids::Revision,
+        ids::{JobId, Revision},
         job::{ChangeCause, Job, JobState, Phase, PlacementChange},
     },
     proto::v1,
@@ -37,7 +37,11 @@ pub(in crate::service) fn job(job: &Job, grid: SlotGrid) -> v1::Job {
             .flat_map(|work| &work.attempts)
             .map(attempts::attempt)
             .collect(),
-        retry_of: job.retry_of.map(|id| id.to_string()).unwrap_or_default(),
+        retry_of: job
+            .retry_of
+            .as_deref()
+            .map(JobId::to_string)
+            .unwrap_or_default(),
     }
 }
 

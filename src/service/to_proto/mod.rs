@@ -14,7 +14,7 @@ mod reports;
 use prost_types::{Duration, Timestamp};
 
 pub(super) use self::{
-    attempts::{fence, orders},
+    attempts::{fence, orders, refused_report},
     forecasts::{forecast, forecast_summary, receipt, ruling_band, skill},
     jobs::{accepted_job, cause, initial_event, job, job_event, placement_change, submit_response},
     links::link,

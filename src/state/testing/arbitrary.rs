@@ -250,7 +250,7 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
         cause(),
         option::of(stage_in()),
         option::of(work::work()),
-        option::of(any::<u128>().prop_map(JobId)),
+        option::of(any::<u128>().prop_map(|id| Box::new(JobId(id)))),
     );
     (ids, job_spec(), state, times, revisions, (text(), history)).prop_map(
         |(

@@ -194,7 +194,7 @@ fn job() -> Job {
         revision: Revision(7),
         replan_count: 1,
         note: "go".into(),
-        history: Arc::new([PlacementChange {
+        history: Arc::new(vec![PlacementChange {
             revision: Revision(6),
             at: TimeMs(900),
             cause: ChangeCause::Forecast,

@@ -47,7 +47,11 @@ pub(in crate::store) fn encode_job(job: &Job) -> journal_v1::Job {
         staged: job.staged.as_deref().map(encode_stage_in),
         at_site: job.state.active().map(encode_active),
         work: job.work.as_deref().map(encode_work),
-        retry_of: job.retry_of.map(encode_job_id).unwrap_or_default(),
+        retry_of: job
+            .retry_of
+            .as_deref()
+            .map(|id| encode_job_id(*id))
+            .unwrap_or_default(),
     }
 }
 
@@ -91,7 +95,7 @@ pub(in crate::store) fn decode_job(
         work: decode_opt_work(wire.work.as_ref(), interner)?,
         retry_of: match wire.retry_of.as_slice() {
             [] => None,
-            id => Some(decode_job_id(id).at("retry_of")?),
+            id => Some(Box::new(decode_job_id(id).at("retry_of")?)),
         },
     })
 }
@@ -241,7 +245,7 @@ fn encode_placement_change(change: &PlacementChange) -> journal_v1::PlacementCha
 fn decode_history(
     wire: &[journal_v1::PlacementChange],
     interner: &mut Interner,
-) -> Result<Arc<[PlacementChange]>, DecodeError> {
+) -> Result<Arc<Vec<PlacementChange>>, DecodeError> {
     if wire.is_empty() {
         return Ok(Arc::default());
     }
@@ -252,7 +256,8 @@ fn decode_history(
     let read = |(i, change): (usize, &journal_v1::PlacementChange)| {
         decode_placement_change(change, interner).at_index("history", i)
     };
-    wire.iter().enumerate().map(read).collect()
+    let history = wire.iter().enumerate().map(read);
+    history.collect::<Result<_, _>>().map(Arc::new)
 }
 
 fn decode_placement_change(

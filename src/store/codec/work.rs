@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        agent::{Agent, Evidence, Member, Token},
+        agent::{Agent, Evidence, Member, RefusedBecause, Token},
         attempt::{Attempt, AttemptEnd, Ended, Fence, Work},
         execution::{
             Checkpoint, CheckpointSignal, Execution, FailureClass, PauseMode, RetryPolicy,
             SiteLostPolicy, Transfer,
         },
-        ids::Revision,
+        ids::{JobId, Revision},
         interner::Interner,
         job::{Active, Pause, Phase, StopCause},
         placement::Placement,
@@ -380,19 +380,64 @@ pub(in crate::store) fn encode_agent(agent: &Agent) -> journal_v1::Agent {
             credential_sha256: member.credential_sha256.into(),
             enrolled_at_ms: member.enrolled_at.0,
             acknowledged: member.acknowledged,
+            process_id: member.process.map(encode_process).unwrap_or_default(),
+            replaced_ids: member
+                .replaced
+                .iter()
+                .copied()
+                .map(encode_process)
+                .collect(),
         }),
-        evidence: agent
-            .evidence
-            .iter()
-            .map(|evidence| journal_v1::RefusedReport {
-                at_ms: evidence.at.0,
-                job_id: encode_job_id(evidence.job),
-                site_epoch: evidence.fence.site_epoch,
-                attempt: evidence.fence.attempt,
-                kind: evidence.kind.as_ref().into(),
-            })
-            .collect(),
+        evidence: agent.evidence.iter().map(encode_evidence).collect(),
     }
+}
+
+fn encode_process(process: u128) -> Vec<u8> {
+    process.to_be_bytes().into()
+}
+
+fn decode_process(bytes: &[u8]) -> Result<u128, FieldProblem> {
+    // The same 16 bytes as an id of a job.
+    decode_job_id(bytes).map(|JobId(process)| process)
+}
+
+fn encode_evidence(evidence: &Evidence) -> journal_v1::RefusedReport {
+    let fence = evidence.about.map(|(_, fence)| fence);
+    journal_v1::RefusedReport {
+        at_ms: evidence.at.0,
+        job_id: evidence
+            .about
+            .map(|(job, _)| encode_job_id(job))
+            .unwrap_or_default(),
+        site_epoch: fence.map_or(0, |fence| fence.site_epoch),
+        attempt: fence.map_or(0, |fence| fence.attempt),
+        kind: evidence.kind.as_ref().into(),
+        reason: encode_reason(evidence.reason),
+        detail: evidence.detail.as_ref().into(),
+    }
+}
+
+fn encode_reason(reason: RefusedBecause) -> u32 {
+    match reason {
+        RefusedBecause::StaleFence => 1,
+        RefusedBecause::UnknownJob => 2,
+        RefusedBecause::ForeignJob => 3,
+        RefusedBecause::TimeAhead => 4,
+        RefusedBecause::TimeBackwards => 5,
+        RefusedBecause::EndBeforeStart => 6,
+        RefusedBecause::RunTimeTooLong => 7,
+        RefusedBecause::EnergyTooHigh => 8,
+        RefusedBecause::ReplacedProcess => 9,
+    }
+}
+
+fn decode_reason(wire: u32) -> Result<RefusedBecause, FieldProblem> {
+    if wire == 0 {
+        return Ok(RefusedBecause::StaleFence);
+    }
+    let mut all = RefusedBecause::ALL.into_iter();
+    all.find(|reason| encode_reason(*reason) == wire)
+        .ok_or_else(|| FieldProblem::UnknownNumber(wire.into()))
 }
 
 pub(in crate::store) fn decode_agent(
@@ -429,6 +474,16 @@ fn decode_member(wire: &journal_v1::AgentMember) -> Result<Member, DecodeError> 
         credential_sha256: sha256(&wire.credential_sha256).at("credential_sha256")?,
         enrolled_at: time(wire.enrolled_at_ms).at("enrolled_at_ms")?,
         acknowledged: wire.acknowledged,
+        process: match wire.process_id.as_slice() {
+            [] => None,
+            bytes => Some(decode_process(bytes).at("process_id")?),
+        },
+        replaced: wire
+            .replaced_ids
+            .iter()
+            .enumerate()
+            .map(|(i, bytes)| decode_process(bytes).at_index("replaced_ids", i))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -438,11 +493,18 @@ fn decode_evidence(
 ) -> Result<Evidence, DecodeError> {
     Ok(Evidence {
         at: time(wire.at_ms).at("at_ms")?,
-        job: decode_job_id(&wire.job_id).at("job_id")?,
-        fence: Fence {
-            site_epoch: wire.site_epoch,
-            attempt: wire.attempt,
+        reason: decode_reason(wire.reason).at("reason")?,
+        about: match wire.job_id.as_slice() {
+            [] => None,
+            id => Some((
+                decode_job_id(id).at("job_id")?,
+                Fence {
+                    site_epoch: wire.site_epoch,
+                    attempt: wire.attempt,
+                },
+            )),
         },
         kind: interner.text(&wire.kind),
+        detail: wire.detail.as_str().into(),
     })
 }

@@ -9,7 +9,9 @@ mod site_agent;
 mod world;
 
 mod agents;
+mod audit;
 mod drain;
+mod evidence;
 mod forecasts;
 mod limits;
 mod ledger;

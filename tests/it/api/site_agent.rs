@@ -31,6 +31,8 @@ pub(super) struct Agent {
     pub(super) credential: String,
     pub(super) sequence: u64,
     pub(super) seen: u64,
+    /// Name of the process; empty for none.
+    pub(super) process: String,
     pub(super) held: Vec<v1::HeldAttempt>,
     pub(super) events: Vec<v1::AgentEvent>,
 }
@@ -84,15 +86,7 @@ impl TestServer {
     pub(super) async fn enroll(&self, site: &str, instance: &str) -> Agent {
         let token = self.token(site).await;
         let enrolled = self.try_enroll(site, &token, instance).await.unwrap();
-        Agent {
-            site: site.into(),
-            instance: instance.into(),
-            credential: enrolled.credential,
-            sequence: 0,
-            seen: 0,
-            held: Vec::new(),
-            events: Vec::new(),
-        }
+        Agent::new(site, instance, &enrolled.credential)
     }
 
     pub(super) async fn try_poll(&self, agent: &Agent) -> Result<v1::AgentOrders, Status> {
@@ -138,6 +132,20 @@ impl TestServer {
 }
 
 impl Agent {
+    /// One that has said nothing yet.
+    pub(super) fn new(site: &str, instance: &str, credential: &str) -> Self {
+        Self {
+            site: site.into(),
+            instance: instance.into(),
+            credential: credential.into(),
+            sequence: 0,
+            seen: 0,
+            process: String::new(),
+            held: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
     pub(super) fn authorization(&self) -> tonic::metadata::MetadataValue<tonic::metadata::Ascii> {
         format!("Bearer {}", self.credential).parse().unwrap()
     }
@@ -151,6 +159,7 @@ impl Agent {
             last_sequence: self.sequence,
             seen_revision: self.seen,
             report_number: 0,
+            process_id: self.process.clone(),
         }
     }
 

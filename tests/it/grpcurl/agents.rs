@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Client, exercises, from_now, job_at};
+use super::{Client, column, exercises, from_now, job_at};
 use crate::support::{grpcurl::Grpcurl, samples::with};
 
 exercises! {
@@ -15,6 +15,7 @@ exercises! {
     a_resumed_job_goes_on: "JobService/ResumeJob",
     a_requeued_job_is_planned_anew: "JobService/RequeueJob",
     logs_are_read_from_the_agent: "JobService/ReadJobLogs",
+    what_cannot_be_true_is_listed: "SiteService/ListRefusedReports",
 }
 
 const INSTANCE: &str = "01900000-0000-7000-8000-000000000001";
@@ -272,4 +273,27 @@ fn logs_are_read_from_the_agent(client: &Client) {
         (&json!("70"), &json!("100"))
     );
     assert_eq!(logs["data"], "aGVsbG8K");
+}
+
+fn what_cannot_be_true_is_listed(client: &Client) {
+    let mut agent = Agent::enroll(client);
+    let (job, order) = agent.offered();
+    let mut stale = order.clone();
+    stale["fence"]["attempt"] = json!(9);
+    agent.say(&stale, "suspended", json!({}));
+    let ended = json!({ "end": "ATTEMPT_END_EXITED", "energy_watt_seconds": "99999999999" });
+    agent.end(&order, ended);
+    let done = client.job(&job["jobId"]);
+    assert_eq!(done["state"], "JOB_STATE_SUCCEEDED");
+    assert_eq!(done["attempts"][0].get("energyWattSeconds"), None);
+    let request = json!({ "site_id": agent.site });
+    let listed = client.ok("SiteService/ListRefusedReports", &request);
+    let reasons = column(&listed["reports"], "reason");
+    let expected = ["ENERGY_TOO_HIGH", "STALE_FENCE"];
+    assert_eq!(
+        reasons,
+        expected.map(|reason| format!("REFUSED_REPORT_REASON_{reason}"))
+    );
+    assert_eq!(listed["reports"][1]["fence"], stale["fence"]);
+    assert_eq!(listed["reports"][0]["jobId"], job["jobId"]);
 }

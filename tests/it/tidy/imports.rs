@@ -101,6 +101,8 @@ const TABLE: &[Row] = &[
     row(
         "cli",
         &[
+            // The demonstration gives its server and agents a clock that goes faster.
+            "clock",
             "proto::v1",
             "proto::json",
             "agent",

@@ -13,7 +13,7 @@ use proptest::{
 use super::{name, placement, text, time};
 use crate::{
     domain::{
-        agent::{Agent, Evidence, Member, Token},
+        agent::{Agent, Evidence, Member, RefusedBecause, Token},
         attempt::{Attempt, AttemptEnd, Ended, Fence, Work},
         execution::{
             Checkpoint, CheckpointSignal, Execution, FailureClass, PauseMode, RetryPolicy,
@@ -215,20 +215,27 @@ pub(crate) fn active() -> impl Strategy<Value = Active> {
 pub(crate) fn agent() -> impl Strategy<Value = Agent> {
     let token = (uniform32(any::<u8>()), time())
         .prop_map(|(sha256, expires_at)| Token { sha256, expires_at });
-    let member = (uniform32(any::<u8>()), time(), any::<u64>()).prop_map(
-        |(credential_sha256, enrolled_at, acknowledged)| Member {
+    let processes = (option::of(any::<u128>()), vec(any::<u128>(), 0..3));
+    let member = (uniform32(any::<u8>()), time(), any::<u64>(), processes).prop_map(
+        |(credential_sha256, enrolled_at, acknowledged, (process, replaced))| Member {
             instance: "0190-instance".into(),
             credential_sha256,
             enrolled_at,
             acknowledged,
+            process,
+            replaced,
         },
     );
-    let evidence = (time(), any::<u128>(), fence()).prop_map(|(at, job, fence)| Evidence {
-        at,
-        job: JobId(job),
-        fence,
-        kind: "started".into(),
-    });
+    let about = option::of((any::<u128>().prop_map(JobId), fence()));
+    let reason = select(RefusedBecause::ALL.to_vec());
+    let evidence =
+        (time(), about, reason, text()).prop_map(|(at, about, reason, detail)| Evidence {
+            at,
+            reason,
+            about,
+            kind: "started".into(),
+            detail,
+        });
     let rest = (option::of(token), option::of(member), vec(evidence, 0..3));
     let head = (name(), 0..9_u64, any::<bool>());
     (head, rest).prop_map(

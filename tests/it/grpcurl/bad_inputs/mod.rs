@@ -49,6 +49,7 @@ macro_rules! refusals {
     };
 }
 
+mod agents;
 mod batches;
 mod forecasts;
 mod listings;

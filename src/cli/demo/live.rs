@@ -157,6 +157,7 @@ impl Stage {
             token: Some(Secret(token)),
             engine: run::Engine::Local,
             sandbox: SandboxChoice::None,
+            staging: None,
             program: script::program()?,
             clock,
         };

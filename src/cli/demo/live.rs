@@ -27,7 +27,7 @@ use crate::{
         demo::script::{self, Part, SITES},
         failure::Failure,
         output::{say, talk},
-        render::{cause_name, permille, start_of, state_name},
+        render::{cause_name, ledger_kwh, permille, start_of, state_name},
         starter,
         time::{self, View},
     },
@@ -35,8 +35,8 @@ use crate::{
     config::Config,
     proto::v1::{
         self, forecast_service_client::ForecastServiceClient, job_service_client::JobServiceClient,
-        read_job_logs_request::Start, site_service_client::SiteServiceClient,
-        watch_jobs_response::Item,
+        read_job_logs_request::Start, report_service_client::ReportServiceClient,
+        site_service_client::SiteServiceClient, watch_jobs_response::Item,
     },
     server::{self, Embedded},
     slot::TimeMs,
@@ -46,6 +46,8 @@ use crate::{
 const PACES: (u32, u32) = (600, 150);
 /// Real time after which something is wrong.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Real time between two looks.
+const LOOK: Duration = Duration::from_millis(50);
 /// Real time in which agents end when they are told to.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -267,7 +269,7 @@ impl Play<'_> {
         ))
     }
 
-    /// What was written, and what was green. Readings of meters and the energy statement of each job belong here.
+    /// What was written, and which power it took: once the last slot is over, the meters tell and the ledger settles.
     async fn account(&mut self) -> Result<(), Failure> {
         let mut jobs = self.jobs();
         for (job_id, name) in &self.names {
@@ -284,9 +286,35 @@ impl Play<'_> {
             let said = String::from_utf8_lossy(&said);
             talk(&format!("  {name:<12} wrote last: {}", said.trim_end()));
         }
-        let forecasts = ForecastServiceClient::new(self.channel.clone());
-        for request in script::actuals(self.begin, moment(self.clock.now())) {
-            forecasts.clone().put_actuals(request).await?;
+        let end = script::end_of_slot(self.clock.now());
+        while moment(self.clock.now()) < end {
+            tokio::time::sleep(LOOK).await;
+        }
+        let mut forecasts = ForecastServiceClient::new(self.channel.clone());
+        for request in script::actuals(self.begin, end) {
+            forecasts.put_actuals(request).await?;
+        }
+        let mut reports = ReportServiceClient::new(self.channel.clone());
+        for request in script::readings(self.begin, end) {
+            reports.put_readings(request).await?;
+        }
+        say("\nThe meters have told; by the ledger, to the watt-second:")?;
+        for (job_id, name) in &self.names {
+            let request = v1::GetStatementRequest {
+                job_id: job_id.clone(),
+                start_time: Some(time::to_proto(self.begin)),
+                end_time: Some(time::to_proto(end)),
+                ..v1::GetStatementRequest::default()
+            };
+            let statement = loop {
+                let answer = reports.get_statement(request.clone()).await?.into_inner();
+                if answer.n_open_slots == 0 && answer.n_settled_slots > 0 {
+                    break answer;
+                }
+                // Late reports are waited for.
+                tokio::time::sleep(LOOK).await;
+            };
+            say(&stated(name, &statement.total.unwrap_or_default()))?;
         }
         Ok(())
     }
@@ -294,6 +322,20 @@ impl Play<'_> {
     fn jobs(&self) -> JobServiceClient<Channel> {
         JobServiceClient::new(self.channel.clone())
     }
+}
+
+/// The energy of a job in a line.
+fn stated(name: &str, total: &v1::StatementFigures) -> String {
+    let figures = total.figures.unwrap_or_default();
+    let energy = figures.energy.unwrap_or_default();
+    let carbon = figures.carbon.unwrap_or_default();
+    format!(
+        "  {name:<12} {} kWh of wind, {} kWh from the grid: {} green, slot by slot; {} g CO2e by contract",
+        ledger_kwh(energy.wind_watt_seconds),
+        ledger_kwh(energy.grid_watt_seconds),
+        permille(total.matched_permille),
+        carbon.contract_mg.div_ceil(1_000),
+    )
 }
 
 /// Waits until the agent of a site has enrolled, so that the script begins with all that it needs.
@@ -307,7 +349,7 @@ async fn until_usable(channel: &Channel, site: &'static str) -> Result<(), Failu
         if quote.placement.is_some() {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -28,6 +28,9 @@ const WATTS: u64 = 40_000;
 /// Watts of a wind that blows: enough for all jobs at once.
 const BLOWS: u64 = 400_000;
 
+/// Watts that the meter of each site shows: more than the jobs, as nodes that wait draw power too.
+const METERED: u64 = 150_000;
+
 /// In which slots the wind blows at each site; the last one holds on.
 pub(super) type Winds = [&'static [bool]; 2];
 
@@ -226,10 +229,35 @@ pub(super) fn forecasts(now: Timestamp, begin: Timestamp, winds: Winds) -> Vec<v
         .collect()
 }
 
+/// The end of the slot in which a moment lies.
+pub(super) fn end_of_slot(now: TimeMs) -> Timestamp {
+    let slot = now.0.div_euclid(SLOT_SECONDS * 1_000) + 1;
+    Timestamp::from_second(slot * SLOT_SECONDS).unwrap_or_default()
+}
+
+/// Slots of the script that have passed.
+fn passed(begin: Timestamp, now: Timestamp) -> usize {
+    let n_slots = (now.as_second() - begin.as_second()) / SLOT_SECONDS;
+    usize::try_from(n_slots).unwrap_or(0).min(SLOTS)
+}
+
+/// What the meters of the sites say of the slots that have passed: the same in each.
+pub(super) fn readings(begin: Timestamp, now: Timestamp) -> Vec<v1::PutReadingsRequest> {
+    let n_slots = passed(begin, now);
+    let sites = SITES.into_iter().filter(|_| n_slots > 0);
+    sites
+        .map(|site| v1::PutReadingsRequest {
+            site_id: site.to_owned(),
+            start_time: Some(to_proto(begin)),
+            facility_watt_seconds: vec![METERED * SLOT_SECONDS.unsigned_abs(); n_slots],
+            ..v1::PutReadingsRequest::default()
+        })
+        .collect()
+}
+
 /// What the wind gave in the slots that have passed.
 pub(super) fn actuals(begin: Timestamp, now: Timestamp) -> Vec<v1::PutActualsRequest> {
-    let n_slots = (now.as_second() - begin.as_second()) / SLOT_SECONDS;
-    let n_slots = usize::try_from(n_slots).unwrap_or(0).min(SLOTS);
+    let n_slots = passed(begin, now);
     let sites = SITES.into_iter().zip(SECOND).filter(|_| n_slots > 0);
     sites
         .map(|(site, wind)| v1::PutActualsRequest {
@@ -272,5 +300,13 @@ mod tests {
         let came = actuals(begin, now);
         assert_eq!(came[0].watts, [BLOWS, 0, BLOWS, BLOWS]);
         assert!(actuals(begin, begin).is_empty());
+        assert_eq!(
+            readings(begin, now)[1].facility_watt_seconds,
+            [135_000_000; 4]
+        );
+        assert!(readings(begin, begin).is_empty());
+        let slot = TimeMs(900_000_000);
+        assert_eq!(end_of_slot(slot), begin + SignedDuration::from_mins(15));
+        assert_eq!(end_of_slot(slot.plus_ms(899_999)), end_of_slot(slot));
     }
 }

@@ -17,6 +17,10 @@ pub(super) fn assert_jobs_ran(shown: &str) {
         assert_eq!(lines(job, "STARTING -> RUNNING"), 1, "{shown}");
         assert_eq!(lines(job, "RUNNING -> SUCCEEDED"), 1, "{shown}");
     }
+    // What each drew is settled when it is told.
+    for job in ["quick-look", "film-frames", "night-batch"] {
+        assert_eq!(lines(job, "kWh of wind"), 1, "{shown}");
+    }
     assert!(lines("film-frames", "RUNNING -> SUSPENDED") >= 1, "{shown}");
     assert!(lines("film-frames", "SUSPENDED -> RUNNING") >= 1, "{shown}");
     assert_eq!(lines("night-batch", "[FORECAST]"), 1, "{shown}");

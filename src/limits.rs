@@ -60,6 +60,8 @@ pub const TARIFF_PERIODS_MAX: usize = 288;
 pub const WEIGHT_MICRO_CNY_MAX: u64 = 1_000_000_000;
 /// Weight of the energy cost in thousandths.
 pub const WEIGHT_COST_PERMILLE_MAX: u32 = 1_000_000;
+/// Windows of a site that are not over: a month of daily ones, and some.
+pub const SITE_WINDOWS_MAX: usize = 32;
 /// Latency zones.
 pub const ZONES_MAX: usize = 1_024;
 /// Cities of a zone.
@@ -155,6 +157,8 @@ pub const ENERGY_TOLERANCE_MS: u64 = 60_000;
 pub const REPLACED_PROCESSES_MAX: usize = 8;
 /// Attempts that one agent holds: what a large cluster runs at once.
 pub const HELD_ATTEMPTS_MAX: usize = 10_000;
+/// Bytes of the version that an agent reports.
+pub const AGENT_VERSION_BYTES_MAX: usize = 64;
 /// Events in one report of an agent; the rest follows in the next.
 pub const REPORT_EVENTS_MAX: usize = 256;
 /// Bytes of an agent's message about one attempt.

@@ -1,6 +1,6 @@
 //! What pages have in common: one HTML file that needs nothing else, readable on a phone, in the dark and on paper.
 //!
-//! No script, nothing fetched; text from outside passes [`escape`] before it stands on a page.
+//! No script, nothing fetched; text from outside passes `escape` before it stands on a page.
 
 use std::fmt::Write as _;
 

@@ -36,6 +36,7 @@ pub fn report(core: &Core, identity: &Identity, process: Uuid) -> v1::AgentRepor
         last_sequence: core.book().last_sequence(),
         seen_revision: core.seen_revision(),
         report_number: 0,
+        version: env!("CARGO_PKG_VERSION").into(),
         process_id: process.to_string(),
     }
 }

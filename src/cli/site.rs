@@ -1,8 +1,9 @@
-//! Verbs of `lancang site`: create, read, change, cordon, drain, watch.
+//! Verbs of `lancang site`: create, read, change, cordon, drain, watch, maintain, curtail.
 //!
 //! An update names exactly the fields whose flags were given, or those of `--mask` with a file.
 
 mod drain;
+mod window;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,11 @@ const TOKEN_EXAMPLES: &str = "\
 Examples:
   lancang site token dli-dali                 shows the token once; the server keeps its hash only
   LANCANG_AGENT_TOKEN=$(lancang site token dli-dali -o json | jq -r .token)";
+
+const LOST_EXAMPLES: &str = "\
+Examples:
+  lancang site declare-lost dli-dali --reason 'fire in hall 2' --yes
+If anything still runs there, its job runs twice. To stop what runs at a site that is heard, drain it.";
 
 const UPDATE_EXAMPLES: &str = "\
 Examples:
@@ -65,6 +71,17 @@ enum SiteVerb {
     /// Show changes of sites, and what is left of those that are drained.
     #[command(after_long_help = drain::WATCH_EXAMPLES)]
     Watch(drain::WatchArgs),
+    /// Let nothing run at a site for a time.
+    #[command(after_long_help = window::MAINTAIN_EXAMPLES)]
+    Maintain(window::MaintainArgs),
+    /// Let a site draw less for a time; what runs there pauses, gets fewer units or, in an emergency, stops.
+    #[command(after_long_help = window::CURTAIL_EXAMPLES)]
+    Curtail(window::CurtailArgs),
+    /// End a window of maintenance or less power, or call it off.
+    Lift(window::LiftArgs),
+    /// Give up a dead site on your word that nothing of its attempts runs any more.
+    #[command(after_long_help = LOST_EXAMPLES)]
+    DeclareLost(LostArgs),
     /// Let a site take work again; ends a drain.
     Uncordon(NameArgs),
     /// List what the agent of a site reported and was refused, newest first.
@@ -117,6 +134,19 @@ struct CordonArgs {
     /// Why; shown in explanations.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct LostArgs {
+    /// Id of the site.
+    #[arg(value_name = "SITE")]
+    site: String,
+    /// What happened; kept with the attempts.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// You know that nothing of the site's attempts runs any more.
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -174,6 +204,10 @@ pub(crate) async fn run(args: SiteArgs) -> Result<(), Failure> {
         SiteVerb::Cordon(args) => cordon(&client, args).await,
         SiteVerb::Drain(args) => drain::drain(&client, args).await,
         SiteVerb::Watch(args) => drain::watch(&client, args).await,
+        SiteVerb::Maintain(args) => window::maintain(&client, args).await,
+        SiteVerb::Curtail(args) => window::curtail(&client, args).await,
+        SiteVerb::Lift(args) => window::lift(&client, args).await,
+        SiteVerb::DeclareLost(args) => declare_lost(&client, args).await,
         SiteVerb::Uncordon(args) => uncordon(&client, args).await,
         SiteVerb::Evidence(args) => evidence(&client, args).await,
         SiteVerb::Meter(args) => meter::site(&client, args.site, args.readings).await,
@@ -252,6 +286,24 @@ async fn uncordon(client: &ClientArgs, args: NameArgs) -> Result<(), Failure> {
     };
     let answer = session.sites().uncordon_site(request).await?.into_inner();
     session.show(&answer.site.unwrap_or_default())
+}
+
+async fn declare_lost(client: &ClientArgs, args: LostArgs) -> Result<(), Failure> {
+    if !args.yes {
+        return Err(Failure::Usage(
+            "say --yes when you know that nothing of the site's attempts runs any more: if something does, its job runs twice"
+                .to_owned(),
+        ));
+    }
+    let mut session = client.connect().await?;
+    let request = v1::DeclareSiteLostRequest {
+        site_id: args.site,
+        reason: args.reason,
+        nothing_runs_there: true,
+        request_id: String::new(),
+    };
+    let answer = session.sites().declare_site_lost(request).await?;
+    session.show(&answer.into_inner().site.unwrap_or_default())
 }
 
 async fn evidence(client: &ClientArgs, args: EvidenceArgs) -> Result<(), Failure> {

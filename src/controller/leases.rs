@@ -5,8 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use imbl::OrdMap;
+
 use crate::{
     domain::{ids::SiteId, job::Job},
+    slot::TimeMs,
     state::State,
 };
 
@@ -44,14 +47,37 @@ pub(super) enum Silence {
     Lost,
 }
 
+/// The last word of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// When, by the monotonic clock of this process.
+    pub mono_ms: u64,
+    /// When, by the wall clock.
+    pub at: TimeMs,
+    /// Attempts that it holds.
+    pub n_held: usize,
+    /// Version of its program; empty when it does not say.
+    pub version: Arc<str>,
+}
+
 /// The last word of every agent.
 #[derive(Debug)]
 pub(super) struct Leases {
     times: LeaseTimes,
     started_ms: u64,
-    heard_ms: BTreeMap<SiteId, u64>,
+    heard: OrdMap<SiteId, Heard>,
+    /// Whether somebody was heard, or forgotten, since that was last asked.
+    has_news: bool,
     /// Sites where an earlier agent may still run something, and since when it is not spoken for.
     orphaned_ms: BTreeMap<SiteId, u64>,
+}
+
+impl Heard {
+    /// Whether that was lately.
+    #[must_use]
+    pub fn is_live(&self, times: LeaseTimes, mono_ms: u64) -> bool {
+        mono_ms.saturating_sub(self.mono_ms) < times.silent_after_ms
+    }
 }
 
 impl Leases {
@@ -59,7 +85,8 @@ impl Leases {
         Self {
             times,
             started_ms: mono_ms,
-            heard_ms: BTreeMap::new(),
+            heard: OrdMap::new(),
+            has_news: false,
             orphaned_ms: BTreeMap::new(),
         }
     }
@@ -79,8 +106,21 @@ impl Leases {
         leases
     }
 
-    pub(super) fn hear(&mut self, site: &SiteId, mono_ms: u64) {
-        self.heard_ms.insert(site.clone(), mono_ms);
+    pub(super) fn hear(&mut self, site: &SiteId, heard: Heard) {
+        self.heard.insert(site.clone(), heard);
+        self.has_news = true;
+    }
+
+    /// Nothing is waited for at a site any more.
+    pub(super) fn forget(&mut self, site: &SiteId) {
+        self.heard.remove(site);
+        self.orphaned_ms.remove(site);
+        self.has_news = true;
+    }
+
+    /// What was heard last of every agent since the start, when that is news.
+    pub(super) fn take_news(&mut self) -> Option<OrdMap<SiteId, Heard>> {
+        std::mem::take(&mut self.has_news).then(|| self.heard.clone())
     }
 
     /// Another agent speaks for the site from now on.
@@ -90,14 +130,15 @@ impl Leases {
 
     /// Whether the site's agent was heard lately, so that it can be offered work.
     pub(super) fn is_live(&self, site: &SiteId, mono_ms: u64) -> bool {
-        let heard = self.heard_ms.get(site);
-        heard.is_some_and(|heard| mono_ms.saturating_sub(*heard) < self.times.silent_after_ms)
+        let heard = self.heard.get(site);
+        heard.is_some_and(|heard| heard.is_live(self.times, mono_ms))
     }
 
     /// What the silence of each of these sites has come to.
     pub(super) fn judge(&self, sites: &[SiteId], mono_ms: u64) -> Vec<Silence> {
         let silence = |site: &SiteId| {
-            let since = self.heard_ms.get(site).copied().unwrap_or(self.started_ms);
+            let heard = self.heard.get(site).map(|heard| heard.mono_ms);
+            let since = heard.unwrap_or(self.started_ms);
             let ms = mono_ms.saturating_sub(since);
             if ms >= self.times.lost_after_ms {
                 Silence::Lost
@@ -142,6 +183,15 @@ mod tests {
         lost_after_ms: 40,
     };
 
+    fn heard(mono_ms: u64) -> Heard {
+        Heard {
+            mono_ms,
+            at: TimeMs(0),
+            n_held: 0,
+            version: Arc::default(),
+        }
+    }
+
     fn sites(names: &[&str]) -> Vec<SiteId> {
         let names = names.iter();
         names.map(|name| SiteId::parse(name).unwrap()).collect()
@@ -153,13 +203,13 @@ mod tests {
         let mut leases = Leases::new(TIMES, 100);
         assert!(!leases.is_live(&all[0], 100));
         for site in &all[1..] {
-            leases.hear(site, 109);
+            leases.hear(site, heard(109));
         }
         let first = |leases: &Leases, at| leases.judge(&all, at)[0];
         assert_eq!(first(&leases, 109), Silence::None);
         assert_eq!(first(&leases, 110), Silence::Silent);
         for site in &all[1..] {
-            leases.hear(site, 139);
+            leases.hear(site, heard(139));
         }
         assert_eq!(first(&leases, 139), Silence::Silent);
         assert_eq!(first(&leases, 140), Silence::Lost);
@@ -171,9 +221,9 @@ mod tests {
         let all = sites(&["a", "b", "c"]);
         let mut leases = Leases::new(TIMES, 0);
         assert_eq!(leases.judge(&all, 1_000), [Silence::Silent; 3]);
-        leases.hear(&all[0], 1_000);
+        leases.hear(&all[0], heard(1_000));
         assert_eq!(leases.judge(&all, 1_000)[1], Silence::Silent);
-        leases.hear(&all[1], 1_000);
+        leases.hear(&all[1], heard(1_000));
         assert_eq!(leases.judge(&all, 1_000)[2], Silence::Lost);
         // One site alone has nobody to compare it with.
         assert_eq!(leases.judge(&all[2..], 1_000), [Silence::Lost]);

@@ -108,6 +108,15 @@ fn executed() -> JobSpec {
     }
 }
 
+impl Life {
+    /// How long it runs, pauses left out.
+    fn run_ms(&self) -> u64 {
+        let runs = self.edges_ms.chunks_exact(2);
+        let ms: i64 = runs.map(|run| run[1] - run[0]).sum();
+        ms.unsigned_abs()
+    }
+}
+
 impl World {
     fn new(lives: Vec<Life>) -> Self {
         let mut core = Core::new(settings());
@@ -252,7 +261,7 @@ impl World {
             ReportedKind::Ended(Ended {
                 at,
                 end: AttemptEnd::Exited(0),
-                run_ms: 1,
+                run_ms: life.run_ms(),
                 energy_watt_seconds: life.measured,
                 message: Arc::default(),
             })
@@ -274,6 +283,7 @@ impl World {
             last_sequence: self.sequence,
             seen_revision: self.seen,
             held: held.collect(),
+            version: "".into(),
             events: vec![ReportedEvent {
                 sequence: self.sequence,
                 job: job_id(job),
@@ -615,16 +625,16 @@ fn measured_energy_of_a_slot_is_held_to_what_power_makes() {
 fn energy_that_an_agent_measured_is_spread_over_the_run_time() {
     let mut world = World::new(vec![Life {
         edges_ms: vec![0, 1_350_000],
-        measured: 1_000_003,
+        measured: 600_003,
         units: 1,
         green_watts: 0,
     }]);
     world.now = NOW.plus_ms(2 * SLOT_MS);
     assert!(world.tell(&Fact::Report(0)) && world.tell(&Fact::Report(0)));
-    // At a PUE of 1.25 they are 1,250,004 Ws, two thirds of them in the first slot.
+    // At a PUE of 1.25 they are 750,004 Ws, two thirds of them in the first slot.
     let uses = world.state().ledger().uses().values();
     let shares: Vec<Option<u64>> = uses.map(|one| one.measured_watt_seconds()).collect();
-    assert_eq!(shares, [Some(833_336), Some(416_668)]);
+    assert_eq!(shares, [Some(500_003), Some(250_001)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     controller::{
-        Options,
+        Heard, Options,
         work::{Enrollment, ReportReceipt},
     },
     domain::{
@@ -28,7 +28,7 @@ use crate::{
         Rejection, State,
         command::{
             ActualsCommand, ForecastCommand, JobCommand, JobReadingsCommand, LatencyUpdate,
-            LinkCommand, ReadingsCommand, Report, RequestKey, SiteCommand, Submission,
+            LinkCommand, LossCommand, ReadingsCommand, Report, RequestKey, SiteCommand, Submission,
         },
         event::{JobDelta, SiteDelta},
     },
@@ -175,6 +175,8 @@ pub(crate) enum Message {
     Job(JobCommand, oneshot::Sender<Result<Arc<Job>, Rejection>>),
     /// A change of a site.
     Site(SiteCommand, oneshot::Sender<Result<Arc<Site>, Rejection>>),
+    /// The word that nothing runs at a site any more.
+    SiteLost(LossCommand, oneshot::Sender<Result<Arc<Site>, Rejection>>),
     /// A change of the latency table.
     Latencies(
         LatencyUpdate,
@@ -224,6 +226,7 @@ pub(crate) enum Message {
 pub struct Handle {
     pub(super) mailbox: mpsc::Sender<Message>,
     pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) heard: watch::Receiver<imbl::OrdMap<SiteId, Heard>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: Options,
     pub(super) store_id: Uuid,
@@ -270,6 +273,22 @@ impl Handle {
     /// When it is refused; then nothing was changed.
     pub async fn change_site(&self, command: SiteCommand) -> Result<Arc<Site>, Rejection> {
         self.call(|reply| Message::Site(command, reply)).await
+    }
+
+    /// Gives up a site on the word of a person; answers with the site.
+    ///
+    /// # Errors
+    /// When the site is not known or its agent was heard lately; then nothing was changed.
+    pub async fn declare_site_lost(&self, command: LossCommand) -> Result<Arc<Site>, Rejection> {
+        self.call(|reply| Message::SiteLost(command, reply)).await
+    }
+
+    /// What was heard last of a site's agent since the start, and whether that was lately.
+    #[must_use]
+    pub fn heard(&self, site: &SiteId) -> Option<(Heard, bool)> {
+        let heard = self.heard.borrow().get(site).cloned()?;
+        let is_live = heard.is_live(self.options.leases, self.clock.monotonic_ms());
+        Some((heard, is_live))
     }
 
     /// Sets zones and round-trip times.
@@ -430,6 +449,7 @@ impl Handle {
         Self {
             mailbox,
             published,
+            heard: watch::channel(imbl::OrdMap::new()).1,
             clock: Arc::new(crate::clock::VirtualClock::at(TimeMs(1_000))),
             options: Options::new(settings),
             store_id: Uuid::nil(),

@@ -12,6 +12,7 @@ mod replanning;
 mod writer;
 mod leases;
 mod work;
+mod shedding;
 mod ledger;
 mod statement;
 #[cfg(test)]
@@ -32,7 +33,7 @@ use crate::{
 #[cfg(test)]
 pub(crate) use self::mailbox::Message;
 pub use self::{
-    leases::LeaseTimes,
+    leases::{Heard, LeaseTimes},
     ledger::LedgerTimes,
     mailbox::{
         ActualsReceipt, Commit, Explanation, ForecastReceipt, Handle, LatencyReceipt, Published,

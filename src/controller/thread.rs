@@ -10,7 +10,7 @@ use tracing::{error, info};
 use crate::{
     clock::Clock,
     controller::{
-        ControllerError, Handle, Options, Published, VerifyReport,
+        ControllerError, Handle, Heard, Options, Published, VerifyReport,
         batch::{Batch, publish},
         durable::write,
         mailbox::Message,
@@ -18,6 +18,7 @@ use crate::{
         snapshots::Snapshots,
         writer::Writer,
     },
+    domain::ids::SiteId,
     limits,
     slot::TimeMs,
     state::Rejection,
@@ -43,9 +44,11 @@ pub fn start(
     let opened = open(store.as_mut(), options.settings)?;
     let (mailbox, messages) = mpsc::channel(limits::MAILBOX_MAX);
     let (publisher, published) = watch::channel(Arc::new(opened.published.clone()));
+    let (hearing, heard) = watch::channel(imbl::OrdMap::new());
     let handle = Handle {
         mailbox,
         published,
+        heard,
         clock: clock.clone(),
         options,
         store_id: store.info().store_id,
@@ -53,7 +56,14 @@ pub fn start(
     let thread = std::thread::Builder::new()
         .name("controller".into())
         .spawn(move || {
-            let outcome = run(options, store, clock, opened, messages, &publisher);
+            let outcome = run(
+                options,
+                store,
+                clock,
+                opened,
+                messages,
+                (&publisher, &hearing),
+            );
             if let Err(failure) = &outcome {
                 error!(
                     error = failure as &dyn std::error::Error,
@@ -72,7 +82,7 @@ fn run(
     clock: Arc<dyn Clock>,
     opened: Opened,
     messages: mpsc::Receiver<Message>,
-    publisher: &watch::Sender<Arc<Published>>,
+    (publisher, hearing): (&watch::Sender<Arc<Published>>, &watch::Sender<Hearing>),
 ) -> Result<(), ControllerError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -98,11 +108,15 @@ fn run(
         store,
         clock,
         publisher,
+        hearing,
         messages,
         n_turns_due: 0,
     };
     runtime.block_on(controller.serve())
 }
+
+/// What was heard last of every agent.
+type Hearing = imbl::OrdMap<SiteId, Heard>;
 
 struct Controller<'a> {
     writer: Writer,
@@ -110,6 +124,7 @@ struct Controller<'a> {
     store: Box<dyn Store>,
     clock: Arc<dyn Clock>,
     publisher: &'a watch::Sender<Arc<Published>>,
+    hearing: &'a watch::Sender<Hearing>,
     messages: mpsc::Receiver<Message>,
     n_turns_due: u32,
 }
@@ -179,7 +194,7 @@ impl Controller<'_> {
     }
 
     fn carry_out(&mut self, message: Message, now: TimeMs, batch: &mut Batch) {
-        let writer = &mut self.writer;
+        let (writer, mono_ms) = (&mut self.writer, self.clock.monotonic_ms());
         match message {
             Message::Submit {
                 submissions,
@@ -195,6 +210,10 @@ impl Controller<'_> {
             }
             Message::Site(command, reply) => {
                 let outcome = writer.change_site(&command, now, batch);
+                batch.answer(reply, outcome);
+            }
+            Message::SiteLost(command, reply) => {
+                let outcome = writer.declare_lost(&command, now, mono_ms, batch);
                 batch.answer(reply, outcome);
             }
             Message::Latencies(update, request, reply) => {
@@ -226,12 +245,10 @@ impl Controller<'_> {
                 batch.answer(reply, outcome);
             }
             Message::Enroll(enrollment, reply) => {
-                let mono_ms = self.clock.monotonic_ms();
                 let outcome = writer.enroll(&enrollment, now, mono_ms, batch);
                 batch.answer(reply, outcome);
             }
             Message::Report(report, reply) => {
-                let mono_ms = self.clock.monotonic_ms();
                 let outcome = writer.take_report(&report, now, mono_ms, batch);
                 batch.answer(reply, outcome);
             }
@@ -257,6 +274,9 @@ impl Controller<'_> {
             let commits = std::mem::take(&mut batch.commits);
             let next = publish(&before, &self.writer.core, commits);
             self.publisher.send_replace(Arc::new(next));
+        }
+        if let Some(heard) = self.writer.leases.take_news() {
+            self.hearing.send_replace(heard);
         }
         batch.release();
         let state = self.writer.core.state();

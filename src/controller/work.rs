@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::{
     controller::{
         batch::Batch,
-        leases::Silence,
+        leases::{Heard, Silence},
         replanning::{Due, Scope},
         writer::Writer,
     },
@@ -27,8 +27,8 @@ use crate::{
     slot::{Slot, TimeMs},
     state::{
         Rejection, State,
-        command::{PlanChange, Report},
-        decide_agents::Heard,
+        command::{LossCommand, PlanChange, Report},
+        decide_agents::Heard as News,
         event::{JobDelta, Record},
     },
 };
@@ -178,6 +178,27 @@ impl Writer {
         Ok(epoch(self))
     }
 
+    /// Takes the word of a person that nothing runs at a site any more; not while its agent is heard.
+    pub(super) fn declare_lost(
+        &mut self,
+        command: &LossCommand,
+        now: TimeMs,
+        mono_ms: u64,
+        batch: &mut Batch,
+    ) -> Result<Arc<Site>, Rejection> {
+        let site = &command.site;
+        if let Some(record) = self.core.decide_declared_lost(command, now)? {
+            if self.leases.is_live(site, mono_ms) {
+                return Err(Rejection::SiteIsAlive(site.clone()));
+            }
+            warn!(%site, reason = %command.reason, "the site is declared lost");
+            self.commit_work(record, batch);
+            self.leases.forget(site);
+            self.follow_agent(site);
+        }
+        self.core.known_site(site).cloned()
+    }
+
     /// Takes in a report.
     pub(super) fn take_report(
         &mut self,
@@ -187,19 +208,25 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<ReportReceipt, Rejection> {
         match self.core.decide_report(report, now)? {
-            Heard::Nothing => {}
-            Heard::News(record) => {
+            News::Nothing => {}
+            News::News(record) => {
                 self.commit_work(record, batch);
                 self.follow_agent(&report.site);
             }
-            Heard::Refused(evidence) => {
+            News::Refused(evidence) => {
                 if let Some(record) = evidence {
                     self.commit_work(record, batch);
                 }
                 return Err(Rejection::AgentReplaced);
             }
         }
-        self.leases.hear(&report.site, mono_ms);
+        let heard = Heard {
+            mono_ms,
+            at: now,
+            n_held: report.held.len(),
+            version: report.version.clone(),
+        };
+        self.leases.hear(&report.site, heard);
         let state = self.core.state();
         let member = state
             .agent(&report.site)
@@ -219,6 +246,10 @@ impl Writer {
         self.extend_overruns(slot, now, batch);
         if self.agenda.followed < slot {
             self.agenda.followed = slot;
+            let busy: Vec<SiteId> = self.core.state().active_sites().cloned().collect();
+            for site in busy {
+                self.shed(&site, now, batch);
+            }
             if let Some(record) = self.core.decide_clock(now) {
                 self.commit_work(record, batch);
             }
@@ -319,10 +350,20 @@ impl Writer {
             due.extend(ids.filter(|id| is_open || goes_on(id)));
         }
         self.drop_forbidden(&mut due, slot);
+        let state = self.core.state();
+        // What runs past its placement is in no sum: where a window is open, what begins may be too much with it.
+        let windowed = due.iter().filter_map(|id| {
+            let site = &state.job(*id)?.placement()?.site;
+            state.site(site)?.window_at(slot).map(|_| site.clone())
+        });
+        let windowed: BTreeSet<SiteId> = windowed.collect();
         for ids in due.chunks(limits::REPLAN_CANDIDATES_MAX) {
             if let Some(record) = self.core.decide_starts(ids, now) {
                 self.commit_work(record, batch);
             }
+        }
+        for site in &windowed {
+            self.shed(site, now, batch);
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
         interner::Interner,
         job::{ChangeCause, Job},
         link::Link,
+        restriction::WindowKind,
         site::Site,
     },
     energy::{coverage, plausibility, sun::Place},
@@ -186,8 +187,19 @@ impl Writer {
             }
             SiteVerb::Cordon { .. } => (ChangeCause::Cordon, self.all_of(&site.id, false)),
             SiteVerb::Drain { .. } => (ChangeCause::Drain, self.all_of(&site.id, false)),
+            SiteVerb::PutWindow(window) => {
+                let cause = match window.kind {
+                    WindowKind::Maintenance => ChangeCause::Maintenance,
+                    WindowKind::Curtailment | WindowKind::Emergency => ChangeCause::Curtailed,
+                };
+                // One that replaces another may leave more.
+                (cause, self.all_of(&site.id, true))
+            }
+            SiteVerb::DropWindow(_) => (ChangeCause::SiteAvailable, Scope::Improvable),
             SiteVerb::Update(_) => (ChangeCause::SiteChanged, self.all_of(&site.id, true)),
         };
+        self.shed(&site.id, now, batch);
+        self.unshed(&site.id, now, batch);
         self.replanning.note(Due {
             cause,
             trigger: site.id.as_str().into(),

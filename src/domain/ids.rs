@@ -41,6 +41,8 @@ pub type ZoneId = Name<ZoneKind>;
 pub type CityId = Name<CityKind>;
 /// Id of a gateway.
 pub type GatewayId = Name<GatewayKind>;
+/// Id of a window of a site, unique within it.
+pub type WindowId = Name<WindowIdKind>;
 
 /// What kind of thing a [`Name`] names.
 pub trait NameKind {
@@ -65,6 +67,9 @@ pub struct ZoneKind;
 /// Marks names of cities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CityKind;
+/// Marks names of windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WindowIdKind;
 /// Marks names of gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayKind;
@@ -84,6 +89,9 @@ impl NameKind for ZoneKind {
 }
 impl NameKind for CityKind {
     const WHAT: &'static str = "a city id";
+}
+impl NameKind for WindowIdKind {
+    const WHAT: &'static str = "a window id";
 }
 impl NameKind for GatewayKind {
     const WHAT: &'static str = "a gateway id";

@@ -66,6 +66,10 @@ pub enum StopCause {
     Requeue,
     /// Its site is drained, and its job planned anew.
     Drain,
+    /// Its site is maintained, and its job planned anew.
+    Maintenance,
+    /// Its site may use less, and its job is planned anew.
+    Curtailed,
     /// Its run is over, and the next one begins another attempt.
     Pause,
 }
@@ -146,11 +150,15 @@ pub enum ChangeCause {
     Deadline,
     /// Its site is drained.
     Drain,
+    /// Its site is maintained.
+    Maintenance,
+    /// What its site may use fell below what is there.
+    Curtailed,
 }
 
 impl ChangeCause {
     /// Every cause.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Submitted,
         Self::Updated,
         Self::Held,
@@ -183,6 +191,8 @@ impl ChangeCause {
         Self::Room,
         Self::Deadline,
         Self::Drain,
+        Self::Maintenance,
+        Self::Curtailed,
     ];
 }
 
@@ -194,6 +204,8 @@ impl StopCause {
             Self::Cancel | Self::Deadline | Self::Pause => None,
             Self::Requeue => Some(ChangeCause::Requeued),
             Self::Drain => Some(ChangeCause::Drain),
+            Self::Maintenance => Some(ChangeCause::Maintenance),
+            Self::Curtailed => Some(ChangeCause::Curtailed),
         }
     }
 }

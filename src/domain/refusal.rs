@@ -66,6 +66,10 @@ pub enum RefusalReason {
     LinkBusy,
     /// No agent runs work there.
     NoAgent,
+    /// The site is maintained.
+    Maintenance,
+    /// The site may draw less for a time.
+    Curtailed,
 }
 
 /// Unit of the numbers of a refusal.

@@ -288,7 +288,7 @@ impl<'a> Meter<'a> {
 
 /// Splits an amount by weights: whole parts first, then one unit each to the largest remainders, the earlier kind
 /// first; all to hydro when no weight is known. The parts add up to the amount.
-fn attribute(amount: u64, weights: [u64; 3]) -> [u64; 3] {
+pub(super) fn attribute(amount: u64, weights: [u64; 3]) -> [u64; 3] {
     let total: u128 = weights.iter().map(|&weight| u128::from(weight)).sum();
     let mut parts = [0; 3];
     if total == 0 {

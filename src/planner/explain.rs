@@ -8,6 +8,7 @@ use crate::{
     domain::{
         placement::Placement,
         refusal::{Outcome, Refusal, RefusalReason, RefusalUnit, SiteVerdict},
+        restriction::{Window, WindowKind},
         site::Amounts,
     },
     planner::{
@@ -20,7 +21,7 @@ use crate::{
         shape::Flex,
         site_table::{Booking, SiteTable, to_index, to_slot},
     },
-    slot::TimeMs,
+    slot::{SlotRange, TimeMs},
 };
 
 impl Timetable {
@@ -115,6 +116,10 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
         ..ask.clone()
     };
     let late = waits_for_link(ask, offer);
+    let closed = closed_by(ask, offer);
+    if !closed.is_empty() {
+        return closed.into_iter().chain(late).collect();
+    }
     if let Some(found) = search(&any_share, offer.clone(), None) {
         let grey = too_little_green(ask, offer, found.green_share_permille());
         return std::iter::once(grey).chain(late).collect();
@@ -142,6 +147,56 @@ fn busy(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
     }
     found.extend(late);
     found
+}
+
+/// The windows of the site as reasons, when the job would find its place if only there were none.
+fn closed_by(ask: &Ask<'_>, offer: &Offer<'_>) -> Vec<Refusal> {
+    let slots = SlotRange::new(
+        to_slot(offer.slots.start, ask.horizon),
+        to_slot(offer.slots.end, ask.horizon),
+    );
+    let site = &offer.table.site;
+    let open = site.restrictions.windows.iter();
+    let mut in_the_way: Vec<&Window> = open
+        .filter(|window| !window.slots.intersect(slots).is_empty())
+        .collect();
+    if in_the_way.is_empty() {
+        return Vec::new();
+    }
+    let table = offer.table.without_windows();
+    let coarse = Ask {
+        effort: Effort::Coarse,
+        ..ask.clone()
+    };
+    let fits = examine(&table, offer.site, &coarse, &mut Collected::default())
+        .and_then(|offer| search(&coarse, offer, None));
+    if fits.is_none() {
+        return Vec::new();
+    }
+    in_the_way.sort_by_key(|window| (window.slots.end, window.slots.start));
+    let of_kind = |is_maintenance: bool| {
+        let mut windows = in_the_way.iter();
+        windows.find(|window| (window.kind == WindowKind::Maintenance) == is_maintenance)
+    };
+    let refusal = |window: &&Window, reason| Refusal {
+        until: Some(ask.grid.start_of(window.slots.end)),
+        ..Refusal::numbers(
+            reason,
+            RefusalUnit::Watts,
+            offer.meter.watts(),
+            window.max_watts.min(site.power_cap_watts),
+            format!(
+                "{} may draw {} W in the window {} ({}), which leaves no room before the deadline; set a later deadline",
+                site.id,
+                window.max_watts.min(site.power_cap_watts),
+                window.id,
+                window.reason
+            ),
+        )
+    };
+    let maintenance = of_kind(true).map(|one| refusal(one, RefusalReason::Maintenance));
+    let curtailed = of_kind(false).map(|one| refusal(one, RefusalReason::Curtailed));
+    maintenance.into_iter().chain(curtailed).collect()
 }
 
 /// The link as a reason, when the job would find its place if only no other transfer were in the way of its own.

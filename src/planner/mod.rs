@@ -25,6 +25,7 @@ mod suggest;
 mod chain;
 mod replan;
 mod extend;
+mod rest;
 mod check;
 #[cfg(test)]
 mod testing;

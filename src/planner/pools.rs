@@ -35,6 +35,13 @@ impl PoolSet {
         self.iter().any(|member| member == pool)
     }
 
+    /// This pool and no other.
+    pub(super) fn only(pool: usize) -> Self {
+        let mut set = Self::default();
+        set.push(pool);
+        set
+    }
+
     fn push(&mut self, pool: usize) {
         self.pools[self.len] = u8::try_from(pool).expect("a site has at most POOLS_MAX pools");
         self.len += 1;

@@ -30,7 +30,10 @@ pub(super) struct SiteTable {
     pub(super) outlook: SiteOutlook,
     /// Those of the site, in its order, then pools it no longer has that are still in use.
     pools: Vec<PoolTable>,
+    /// Power in use, and what the site may not use in a slot, which nothing can take.
     power: UseColumn,
+    /// Of it what the site may not use; empty when it may use its cap everywhere.
+    withheld: Vec<u64>,
     /// Green power claimed at this confidence or a higher one.
     claimed: [Vec<u64>; 3],
     /// Green power left for a claim at this confidence.
@@ -77,11 +80,13 @@ impl SiteTable {
             outlook: SiteOutlook::default(),
             pools,
             power: UseColumn::new(n_slots),
+            withheld: Vec::new(),
             claimed: [(); 3].map(|()| vec![0; n_slots]),
             green_free: [(); 3].map(|()| vec![0; n_slots]),
             rates: PrefixRates::default(),
         };
         table.set_outlook(outlook, horizon);
+        table.withhold();
         table
     }
 
@@ -99,6 +104,7 @@ impl SiteTable {
         old.sort_by(|a, b| a.id.cmp(&b.id));
         self.pools.append(&mut old);
         self.site = site;
+        self.withhold();
     }
 
     /// Replaces the outlook.
@@ -143,11 +149,15 @@ impl SiteTable {
             }
         }
         self.power.shift(n_gone, n_slots);
+        if !self.withheld.is_empty() {
+            shift(&mut self.withheld, n_gone, n_slots, 0);
+        }
         for column in self.claimed.iter_mut().chain(&mut self.green_free) {
             shift(column, n_gone, n_slots, 0);
         }
         let outlook = std::mem::take(&mut self.outlook);
         self.set_outlook(outlook, horizon);
+        self.withhold();
     }
 
     /// Gives everything back.
@@ -158,6 +168,8 @@ impl SiteTable {
             }
         }
         self.power.clear();
+        self.withheld.clear();
+        self.withhold();
         for column in &mut self.claimed {
             column.fill(0);
         }
@@ -274,7 +286,7 @@ impl SiteTable {
         self.pools[pool].used(slot)
     }
 
-    /// Facility power in use by slot, watts.
+    /// Facility power in use or withheld by slot, watts.
     pub(super) fn power_used(&self) -> &[u64] {
         self.power.used()
     }
@@ -298,6 +310,36 @@ impl SiteTable {
         self.pools[self.site.pools.len()..]
             .iter()
             .any(|pool| !pool.is_unused())
+    }
+
+    /// The same site as if it might use its cap everywhere.
+    pub(super) fn without_windows(&self) -> Self {
+        let mut open = self.clone();
+        open.give_back_withheld();
+        open
+    }
+
+    /// Takes out of every slot what the site may not use there, so that every search sees it as taken.
+    fn withhold(&mut self) {
+        self.give_back_withheld();
+        let horizon = self.outlook.range;
+        let windows = &self.site.restrictions.windows;
+        let is_open = |slots: SlotRange| !slots.intersect(horizon).is_empty();
+        if !windows.iter().any(|window| is_open(window.slots)) {
+            return;
+        }
+        let cap = self.site.power_cap_watts;
+        let allowed = horizon.iter().map(|slot| self.site.power_allowed(slot));
+        self.withheld = allowed.map(|allowed| cap - allowed).collect();
+        for (slot, watts) in self.withheld.iter().enumerate() {
+            self.power.take(slot..slot + 1, *watts);
+        }
+    }
+
+    fn give_back_withheld(&mut self) {
+        for (slot, watts) in std::mem::take(&mut self.withheld).into_iter().enumerate() {
+            self.power.give_back(slot..slot + 1, watts);
+        }
     }
 
     fn claim(&mut self, slot: usize, confidence: Confidence, watts: u64, booking: Booking) {

@@ -11,7 +11,10 @@ use super::{
     watch::{Sites, Watch, WatchStream},
 };
 use crate::{
-    domain::ids::{Revision, SiteId},
+    domain::{
+        ids::{Revision, SiteId},
+        site::Site,
+    },
     proto::v1::{self, site_service_server::SiteService},
     state::{Rejection, State, command::SiteCommand, rejection::Missing},
 };
@@ -77,7 +80,7 @@ impl SiteService for Api {
         let published = self.handle.published();
         let site = published.state.site(&id);
         let site = site.ok_or_else(|| unknown_site(&published.state, &id))?;
-        let site = Some(to_proto::site(site, published.state.load(&id)));
+        let site = Some(self.site_now(site, &published.state));
         Ok(Response::new(v1::GetSiteResponse { site }))
     }
 
@@ -99,7 +102,7 @@ impl SiteService for Api {
             sites: page
                 .items
                 .into_iter()
-                .map(|site| to_proto::site(site, state.load(&site.id)))
+                .map(|site| self.site_now(site, &state))
                 .collect(),
             next_page_token: page.next_page_token,
             revision: state.revision().0,
@@ -146,6 +149,36 @@ impl SiteService for Api {
         let command = from_proto::drain_site(request.into_inner())?;
         let site = Some(self.change_site(command).await?);
         Ok(Response::new(v1::DrainSiteResponse { site }))
+    }
+
+    async fn put_site_window(
+        &self,
+        request: Request<v1::PutSiteWindowRequest>,
+    ) -> Result<Response<v1::PutSiteWindowResponse>, Status> {
+        let (grid, now) = (self.grid(), self.now());
+        let command = from_proto::put_site_window(request.into_inner(), grid, now)?;
+        let site = Some(self.change_site(command).await?);
+        Ok(Response::new(v1::PutSiteWindowResponse { site }))
+    }
+
+    async fn delete_site_window(
+        &self,
+        request: Request<v1::DeleteSiteWindowRequest>,
+    ) -> Result<Response<v1::DeleteSiteWindowResponse>, Status> {
+        let command = from_proto::delete_site_window(request.into_inner())?;
+        let site = Some(self.change_site(command).await?);
+        Ok(Response::new(v1::DeleteSiteWindowResponse { site }))
+    }
+
+    async fn declare_site_lost(
+        &self,
+        request: Request<v1::DeclareSiteLostRequest>,
+    ) -> Result<Response<v1::DeclareSiteLostResponse>, Status> {
+        let command = from_proto::declare_site_lost(request.into_inner())?;
+        let site = self.handle.declare_site_lost(command).await?;
+        let published = self.handle.published();
+        let site = Some(self.site_now(&site, &published.state));
+        Ok(Response::new(v1::DeclareSiteLostResponse { site }))
     }
 
     async fn watch_sites(
@@ -261,8 +294,12 @@ impl SiteService for Api {
 impl Api {
     async fn change_site(&self, command: SiteCommand) -> Result<v1::Site, Rejection> {
         let site = self.handle.change_site(command).await?;
-        let load = self.handle.published().state.load(&site.id);
-        Ok(to_proto::site(&site, load))
+        let published = self.handle.published();
+        Ok(self.site_now(&site, &published.state))
+    }
+
+    fn site_now(&self, site: &Site, state: &State) -> v1::Site {
+        to_proto::site_now(site, state, self.handle.heard(&site.id), self.now())
     }
 }
 

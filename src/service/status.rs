@@ -279,18 +279,16 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
         .with("limit", max)
         .with_quota(what, message)
         .with_retry_after_ms(1_000),
-        Rejection::TokenRefused => {
-            Problem::new(Code::PermissionDenied, Reason::TokenRefused, message)
-        }
-        Rejection::AgentRefused => {
-            Problem::new(Code::PermissionDenied, Reason::AgentRefused, message)
-        }
-        Rejection::CertificateRefused => {
-            Problem::new(Code::PermissionDenied, Reason::CertificateRefused, message)
-        }
-        Rejection::AgentReplaced => {
-            Problem::new(Code::PermissionDenied, Reason::AgentReplaced, message)
-        }
+        Rejection::TokenRefused => denied(Reason::TokenRefused, message),
+        Rejection::AgentRefused => denied(Reason::AgentRefused, message),
+        Rejection::CertificateRefused => denied(Reason::CertificateRefused, message),
+        Rejection::SiteIsAlive(site) => Problem::new(
+            Code::FailedPrecondition,
+            Reason::SiteIsAlive,
+            message.clone(),
+        )
+        .with_precondition("SITE_IS_ALIVE", site.to_string(), message),
+        Rejection::AgentReplaced => denied(Reason::AgentReplaced, message),
         Rejection::Overloaded => {
             Problem::new(Code::Unavailable, Reason::Overloaded, message).with_retry_after_ms(100)
         }
@@ -301,6 +299,10 @@ fn rejected(rejection: Rejection, message: String, at: &str) -> Problem {
             Problem::new(Code::Internal, Reason::Internal, told)
         }
     }
+}
+
+fn denied(reason: v1::ErrorReason, message: String) -> Problem {
+    Problem::new(Code::PermissionDenied, reason, message)
 }
 
 fn ledger_closed(site: String, open_from_ms: i64, message: String) -> Problem {
@@ -368,6 +370,7 @@ fn not_found(what: Missing, id: &str, known: &[String], message: String) -> Prob
         Missing::Supply => v1::ErrorReason::SupplyNotFound,
         Missing::City => v1::ErrorReason::CityNotFound,
         Missing::Zone => v1::ErrorReason::ZoneNotFound,
+        Missing::Window => v1::ErrorReason::WindowNotFound,
         Missing::Link => v1::ErrorReason::LinkNotFound,
         Missing::Forecast => v1::ErrorReason::ForecastNotFound,
     };

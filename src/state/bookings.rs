@@ -109,6 +109,27 @@ impl Bookings {
         (taken.power_watts, taken.green_watts, amounts)
     }
 
+    /// Whether what is taken of a site from a slot on is within its bounds, in the slots of a placement or in all.
+    #[must_use]
+    pub fn is_within(&self, site: &Site, from: Slot, only: Option<&Placement>) -> bool {
+        let slots = self.sites.get(&site.id).into_iter();
+        let mut slots = slots.flat_map(|slots| slots.range(from..));
+        let counts =
+            |slot: Slot| only.is_none_or(|one| one.runs.iter().any(|run| run.slots.contains(slot)));
+        slots.all(|(slot, taken)| {
+            let fits = |pool: &PoolId, amounts: &Amounts| {
+                let pool = site.pool(pool);
+                pool.is_some_and(|(_, pool)| pool.capacity().cover(amounts))
+            };
+            !counts(*slot)
+                || (taken.power_watts <= site.power_allowed(*slot)
+                    && taken
+                        .pools
+                        .iter()
+                        .all(|(pool, amounts)| fits(pool, amounts)))
+        })
+    }
+
     /// Bandwidth that transfers take of a link in a slot, bits per second.
     #[must_use]
     pub fn link_taken(&self, gateway: &GatewayId, slot: Slot) -> u64 {
@@ -117,12 +138,17 @@ impl Bookings {
 }
 
 impl Trial<'_> {
-    /// Takes a placement out.
-    pub(super) fn remove(&mut self, placement: &Placement) {
+    /// Takes the runs of a placement out; its transfer stays.
+    pub(super) fn remove_runs(&mut self, placement: &Placement) {
         for (slot, share) in shares(placement) {
             self.slot(&placement.site, slot)
                 .remove(&placement.pool, share);
         }
+    }
+
+    /// Takes a placement out.
+    pub(super) fn remove(&mut self, placement: &Placement) {
+        self.remove_runs(placement);
         if let Some(stage_in) = &placement.stage_in {
             self.transfers.remove(stage_in);
         }
@@ -138,6 +164,21 @@ impl Trial<'_> {
         site: &Site,
         spec: &JobSpec,
     ) -> Result<(), String> {
+        self.add_runs(placement, site, Slot(0))?;
+        self.transfers.add(placement, site, spec)
+    }
+
+    /// Puts the runs of a placement in if those from a slot on fit the site: what was booked before may be more than
+    /// the site has by now.
+    ///
+    /// # Errors
+    /// Says which bound it would pass, and where.
+    pub(super) fn add_runs(
+        &mut self,
+        placement: &Placement,
+        site: &Site,
+        from: Slot,
+    ) -> Result<(), String> {
         let Some((_, pool)) = site.pool(&placement.pool) else {
             return Err(format!(
                 "site `{}` has no pool `{}`",
@@ -150,6 +191,9 @@ impl Trial<'_> {
         for (slot, share) in shares(placement) {
             let taken = self.slot(&placement.site, slot);
             taken.add(&placement.pool, share);
+            if slot < from {
+                continue;
+            }
             let amounts = taken
                 .pools
                 .get(&placement.pool)
@@ -161,7 +205,7 @@ impl Trial<'_> {
                     pool.id, site.id
                 ));
             }
-            if taken.power_watts > site.power_cap_watts {
+            if taken.power_watts > site.power_allowed(slot) {
                 return Err(format!(
                     "the power cap of `{}` is passed in {slot}",
                     site.id
@@ -174,7 +218,7 @@ impl Trial<'_> {
                 ));
             }
         }
-        self.transfers.add(placement, site, spec)
+        Ok(())
     }
 
     fn slot(&mut self, site: &SiteId, slot: Slot) -> &mut SlotUse {

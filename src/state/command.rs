@@ -8,16 +8,16 @@ use crate::{
     domain::{
         attempt::{Ended, Fence},
         forecast::{Actuals, ForecastIssue},
-        ids::{GatewayId, JobId, Revision, SiteId},
-        job::{ChangeCause, Flexibility, JobSpec, Labels, Weights},
+        ids::{GatewayId, JobId, Revision, SiteId, WindowId},
+        job::{ChangeCause, Flexibility, JobSpec, Labels, StopCause, Weights},
         latency::{LatencyZone, RoundTrip},
         ledger::Readings,
         outlook::Confidence,
         placement::Placement,
-        restriction::DrainMode,
+        restriction::{DrainMode, Window},
         site::{Pool, Site, Supply, TariffPeriod},
     },
-    slot::{SlotRange, TimeMs},
+    slot::{Slot, SlotRange, TimeMs},
 };
 
 /// Marks a write so that a repeat changes nothing: the client's id and the hash of what it asked for.
@@ -179,8 +179,23 @@ pub enum SiteVerb {
         /// When whatever is still there is stopped.
         deadline: Option<TimeMs>,
     },
+    /// Let it draw less for a time, or nothing; a window with the same id is replaced.
+    PutWindow(Box<Window>),
+    /// End a window, or call it off.
+    DropWindow(WindowId),
     /// Take work again.
     Uncordon,
+}
+
+/// The word of a person that nothing runs at a site any more.
+#[derive(Debug, Clone)]
+pub struct LossCommand {
+    /// The site.
+    pub site: SiteId,
+    /// What happened.
+    pub reason: Arc<str>,
+    /// Marks a repeat.
+    pub request: Option<RequestKey>,
 }
 
 /// New values of some fields of a site; `None` leaves a field as it is.
@@ -229,6 +244,8 @@ pub struct Report {
     pub held: Vec<HeldAttempt>,
     /// What happened and is not acknowledged yet, by rising sequence.
     pub events: Vec<ReportedEvent>,
+    /// Version of the program; empty when it does not say.
+    pub version: Arc<str>,
 }
 
 /// An attempt that an agent holds.
@@ -374,4 +391,27 @@ pub struct PlanChange {
     pub cause: ChangeCause,
     /// The site, supply, forecast or other job behind it.
     pub trigger: Arc<str>,
+}
+
+/// How a job at its site gives way to what the site may use, or goes on when that is more again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Relief {
+    /// Another plan for the rest of it.
+    Rest {
+        /// The job.
+        id: JobId,
+        /// Its placement from now on.
+        to: Arc<Placement>,
+        /// First slot in which it may differ from the one before.
+        from: Slot,
+        /// What made it change.
+        cause: ChangeCause,
+    },
+    /// It is stopped and planned anew.
+    Stop {
+        /// The job.
+        id: JobId,
+        /// What made it change.
+        cause: StopCause,
+    },
 }

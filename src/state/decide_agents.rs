@@ -219,7 +219,14 @@ impl Core {
             } else {
                 job.offered_from(placement) <= slot
             };
-            if job.spec.execution.is_none() || !is_due || agent.member.is_none() {
+            // Where more is planned than the site may use, re-planning decides first who goes.
+            let site = self.state.site(&placement.site);
+            let is_sound = site.is_some_and(|site| {
+                let from = placement.start().max(slot);
+                self.bookings.is_within(site, from, Some(placement))
+            });
+            let may_start = job.spec.execution.is_some() && agent.member.is_some();
+            if !may_start || !is_due || !is_sound {
                 continue;
             }
             let work = job.work.as_deref().cloned().unwrap_or_default();

@@ -33,7 +33,7 @@ impl Core {
                 let step = Step::active(stopping, ChangeCause::Drain);
                 Some(change(job.id, step, trigger.clone()))
             });
-        let paused = self.between_runs(site);
+        let paused = self.state.between_runs(site);
         let paused = paused.filter(|job| stops(&drain, job, now));
         let left = paused.map(|job| {
             let step = Step {
@@ -46,16 +46,6 @@ impl Core {
         let both = stopped.chain(left);
         let events: Vec<Event> = both.take(limits::REPLAN_CANDIDATES_MAX).collect();
         (!events.is_empty()).then(|| self.record(now, None, events))
-    }
-
-    /// Jobs that have begun at a site and have no attempt there now, because they are between two runs.
-    fn between_runs(&self, site: &SiteId) -> impl Iterator<Item = &Arc<Job>> {
-        let n_planned = self.state.load(site).planned;
-        let jobs = (0 < n_planned).then(|| self.state.jobs.values());
-        jobs.into_iter().flatten().filter(move |job| {
-            let placement = job.placement();
-            job.goes_on() && placement.is_some_and(|placement| placement.site == *site)
-        })
     }
 }
 

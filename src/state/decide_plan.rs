@@ -101,7 +101,7 @@ impl Core {
             return Err(Rejection::PlanStale(problem));
         };
         let mut trial = self.trial(now);
-        trial.remove(&active.placement);
+        trial.remove_runs(&active.placement);
         let mut events = Vec::with_capacity(displaced.len() + 1);
         for change in displaced.iter().filter(|change| self.is_current(change)) {
             if let Some(old) = &change.from {
@@ -117,8 +117,10 @@ impl Core {
                 work: None,
             }));
         }
+        // What it has had so far it has had, whatever the site may use by now.
+        let last = longer.end().minus(1);
         trial
-            .add(longer, self.known_site(&longer.site)?, &job.spec)
+            .add_runs(longer, self.known_site(&longer.site)?, last)
             .map_err(Rejection::PlanStale)?;
         events.push(Event::JobChanged(JobChange {
             id,

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     domain::{
         ids::{CityId, SupplyId, ZoneId},
-        restriction::{Drain, DrainMode},
+        restriction::{Drain, DrainMode, Window},
         site::{Cordon, Site},
         violation::Violations,
     },
@@ -59,6 +59,17 @@ impl Core {
                 mode,
                 deadline,
             } => drain(&mut changed, reason, *mode, *deadline, now)?,
+            SiteVerb::PutWindow(window) => {
+                self.put_window(&mut changed, window, now)?;
+            }
+            SiteVerb::DropWindow(id) => {
+                let windows = &mut changed.restrictions.windows;
+                let Some(i) = windows.iter().position(|window| window.id == *id) else {
+                    let known = windows.iter().map(|window| &window.id);
+                    return Err(Rejection::not_found(Missing::Window, id, known));
+                };
+                windows.remove(i);
+            }
             SiteVerb::Uncordon => {
                 changed.cordon = None;
                 changed.restrictions.drain = None;
@@ -153,6 +164,30 @@ impl Core {
         }
         let events = vec![Event::LatenciesPut(Arc::new(update.clone()))];
         Ok(Some(self.record(now, request.cloned(), events)))
+    }
+
+    /// Adds a window or replaces the one with its id; those that are over go.
+    fn put_window(&self, site: &mut Site, window: &Window, now: TimeMs) -> Result<(), Rejection> {
+        let current = self.state.settings.grid.slot_at(now);
+        let windows = &mut site.restrictions.windows;
+        // What is there already may be put again, also when it is over.
+        if windows.contains(window) {
+            return Ok(());
+        }
+        if window.slots.end <= current {
+            return Err(Rejection::field("window.end_time", "lies ahead"));
+        }
+        windows.retain(|old| old.id != window.id && current < old.slots.end);
+        if limits::SITE_WINDOWS_MAX <= windows.len() {
+            return Err(Rejection::LimitReached {
+                what: "windows of a site",
+                max: u64::try_from(limits::SITE_WINDOWS_MAX).unwrap_or(u64::MAX),
+                remedy: "delete those that are no longer needed",
+            });
+        }
+        windows.push(window.clone());
+        windows.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(())
     }
 
     fn decide_create(

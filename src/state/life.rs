@@ -134,7 +134,14 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now
     match active.stopping() {
         Some(StopCause::Cancel) => return follow(JobState::Cancelled, ChangeCause::Cancelled),
         Some(StopCause::Deadline) => return follow(JobState::Expired, ChangeCause::Deadline),
-        Some(StopCause::Requeue | StopCause::Pause | StopCause::Drain) | None => {}
+        Some(
+            StopCause::Requeue
+            | StopCause::Pause
+            | StopCause::Drain
+            | StopCause::Maintenance
+            | StopCause::Curtailed,
+        )
+        | None => {}
     }
     let execution = job.spec.execution.as_deref();
     let may_begin_again = !begun || execution.is_some_and(|execution| !execution.at_most_once);
@@ -183,9 +190,9 @@ pub(super) fn stop(active: &Active, cause: StopCause) -> Option<Active> {
     let weighs_less = match active.phase {
         Phase::Stopping(StopCause::Cancel) => true,
         Phase::Stopping(StopCause::Deadline) => cause != StopCause::Cancel,
-        Phase::Stopping(StopCause::Requeue | StopCause::Drain) => {
-            !matches!(cause, StopCause::Cancel | StopCause::Deadline)
-        }
+        Phase::Stopping(
+            StopCause::Requeue | StopCause::Drain | StopCause::Maintenance | StopCause::Curtailed,
+        ) => !matches!(cause, StopCause::Cancel | StopCause::Deadline),
         Phase::Stopping(StopCause::Pause) => cause == StopCause::Pause,
         Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => false,
     };

@@ -470,6 +470,7 @@ impl World {
                 .map(|&(job, fence)| HeldAttempt { job, fence })
                 .collect(),
             events: agent.unacknowledged.clone(),
+            version: "".into(),
         }
     }
 

@@ -16,6 +16,8 @@ mod decide_sites;
 mod decide_links;
 mod plausible;
 mod decide_drain;
+mod decide_relief;
+mod decide_declared;
 pub mod decide_agents;
 mod life;
 mod transfers;

@@ -105,6 +105,11 @@ pub enum Rejection {
     /// The certificate is that of another site's agent.
     #[error("the certificate is that of another site's agent")]
     CertificateRefused,
+    /// The agent of the site was heard lately.
+    #[error(
+        "the agent of `{0}` was heard moments ago, so that something may run there; drain the site with DRAIN_MODE_KILL instead"
+    )]
+    SiteIsAlive(SiteId),
     /// Another process of the agent has reported since.
     #[error(
         "another process with the identity of this agent has reported since; give each host a directory of its own, and each site one agent"
@@ -144,6 +149,8 @@ pub enum Missing {
     Zone,
     /// A link.
     Link,
+    /// A window of a site.
+    Window,
     /// A forecast issue.
     Forecast,
 }
@@ -170,6 +177,7 @@ impl std::fmt::Display for Missing {
             Self::City => "the city",
             Self::Zone => "the latency zone",
             Self::Link => "the link of the gateway",
+            Self::Window => "the window",
             Self::Forecast => "the forecast issue",
         })
     }

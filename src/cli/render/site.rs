@@ -42,7 +42,9 @@ impl Table for v1::Site {
             ("country", self.country.clone()),
             ("cordoned", cordon),
             ("drain", drain(self.drain.as_ref(), view)),
+            ("agent", agent(self.agent.as_ref(), view)),
             ("power cap", watts(self.power_cap_watts)),
+            ("power now", power(self.power.as_ref())),
             ("grid limit", watts(self.grid_limit_watts)),
             (
                 "PUE",
@@ -61,8 +63,12 @@ impl Table for v1::Site {
             ("changed", view.time(self.update_time.as_ref())),
             ("etag", self.etag.clone()),
         ]);
+        let windows = match self.windows.as_slice() {
+            [] => String::new(),
+            windows => format!("\n\n{}", windows_table(windows, view)),
+        };
         format!(
-            "{head}\n\n{}\n\n{}",
+            "{head}\n\n{}\n\n{}{windows}",
             pools(&self.pools),
             supplies(&self.supplies)
         )
@@ -103,6 +109,59 @@ fn event_line(event: &v1::SiteEvent, view: &View) -> String {
         event.revision,
         site.site_id
     )
+}
+
+/// `CONNECTED, last heard 14:00, 3 attempts, version 0.1.0, epoch 2`.
+fn agent(agent: Option<&v1::AgentStatus>, view: &View) -> String {
+    let Some(agent) = agent else {
+        return String::new();
+    };
+    let mut parts = vec![short(agent.state().as_str_name(), "AGENT_STATE_").to_owned()];
+    if agent.report_time.is_some() {
+        let heard = view.time(agent.report_time.as_ref());
+        parts.push(format!(
+            "last heard {heard}, {} attempts",
+            agent.held_attempts
+        ));
+    }
+    if !agent.version.is_empty() {
+        parts.push(format!("version {}", agent.version));
+    }
+    if 0 < agent.site_epoch {
+        parts.push(format!("epoch {}", agent.site_epoch));
+    }
+    parts.join(", ")
+}
+
+/// `4.2 MW of 5.0 MW allowed`.
+fn power(power: Option<&v1::SitePower>) -> String {
+    power.map_or_else(String::new, |power| {
+        let above = if power.allowed_watts < power.running_watts {
+            ", and nothing more may be stopped"
+        } else {
+            ""
+        };
+        format!(
+            "{} of {} allowed{above}",
+            watts(power.running_watts),
+            watts(power.allowed_watts)
+        )
+    })
+}
+
+fn windows_table(windows: &[v1::SiteWindow], view: &View) -> String {
+    let mut table = table(["window", "kind", "from", "to", "allowed", "reason"]);
+    for window in windows {
+        table.add_row([
+            window.window_id.clone(),
+            short(window.kind().as_str_name(), "WINDOW_KIND_").to_owned(),
+            view.time(window.start_time.as_ref()),
+            view.time(window.end_time.as_ref()),
+            watts(window.max_power_watts),
+            window.reason.clone(),
+        ]);
+    }
+    text(&table)
 }
 
 /// `DRAINING by FINISH until 14:00: 3 planned, 2 running, 1 stopping`.
@@ -181,6 +240,7 @@ impl Table for v1::ListSitesResponse {
             "green MW",
             "gateway",
             "enclave",
+            "agent",
             "cordoned",
         ]);
         for site in &self.sites {
@@ -205,6 +265,12 @@ impl Table for v1::ListSitesResponse {
                 watts(nameplate),
                 site.gateway_id.clone(),
                 if site.offshore_enclave { "yes" } else { "" }.to_owned(),
+                site.agent
+                    .as_ref()
+                    .map_or("", |agent| {
+                        short(agent.state().as_str_name(), "AGENT_STATE_")
+                    })
+                    .to_owned(),
                 match (&site.drain, cordoned) {
                     (Some(drain), _) => short(drain.state().as_str_name(), "DRAIN_STATE_"),
                     (None, true) => "yes",

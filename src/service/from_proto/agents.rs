@@ -111,6 +111,7 @@ pub(in crate::service) fn report(report: Option<&v1::AgentReport>) -> Result<Rep
             seen_revision: Revision(report.seen_revision),
             held,
             events: events.into_iter().flatten().collect(),
+            version: fields.text("version", &report.version, limits::AGENT_VERSION_BYTES_MAX),
         })
     });
     fields.finish(read.flatten())

@@ -10,6 +10,7 @@ mod logs;
 mod spec;
 mod jobs;
 mod sites;
+mod windows;
 mod latencies;
 mod links;
 mod forecasts;
@@ -39,7 +40,11 @@ pub(super) use self::{
         LedgerWindow, job_readings, lines_window, readings, settlement, settlements_window,
         statement_query,
     },
-    sites::{cordon_site, create_site, drain_site, site_id, uncordon_site, update_site},
+    sites::{
+        cordon_site, create_site, declare_site_lost, drain_site, site_id, uncordon_site,
+        update_site,
+    },
+    windows::{delete_site_window, put_site_window},
 };
 use crate::{
     domain::ids::Revision,

@@ -20,7 +20,7 @@ use crate::{
     slot::TimeMs,
     state::{
         Rejection,
-        command::{RequestKey, SiteCommand, SitePatch, SiteVerb},
+        command::{LossCommand, RequestKey, SiteCommand, SitePatch, SiteVerb},
     },
 };
 
@@ -133,6 +133,28 @@ pub(in crate::service) fn uncordon_site(
     command(fields, &request.site_id, key, SiteVerb::Uncordon)
 }
 
+/// Reads the word that nothing runs at a site any more.
+///
+/// # Errors
+/// With every wrong field.
+pub(in crate::service) fn declare_site_lost(
+    mut request: v1::DeclareSiteLostRequest,
+) -> Result<LossCommand, Rejection> {
+    let request_id = std::mem::take(&mut request.request_id);
+    let mut fields = Fields::default();
+    let key = request_key(&mut fields, "DeclareSiteLost", &request_id, &request);
+    let reason = reason(&mut fields, &request.reason);
+    fields.check(request.nothing_runs_there, "nothing_runs_there", || {
+        "must be true: if something still runs there, its job runs twice".into()
+    });
+    let site = fields.name::<SiteKind>("site_id", &request.site_id);
+    fields.finish(site.map(|site| LossCommand {
+        site,
+        reason,
+        request: key,
+    }))
+}
+
 /// Reads a drain.
 ///
 /// # Errors
@@ -175,6 +197,9 @@ fn site(fields: &mut Fields, site: &v1::Site) -> Site {
     let output_only = [
         ("cordon", site.cordon.is_some()),
         ("drain", site.drain.is_some()),
+        ("windows", !site.windows.is_empty()),
+        ("power", site.power.is_some()),
+        ("agent", site.agent.is_some()),
         ("create_time", site.create_time.is_some()),
         ("update_time", site.update_time.is_some()),
         ("etag", !site.etag.is_empty()),

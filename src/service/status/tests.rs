@@ -71,6 +71,7 @@ fn every_refusal_has_its_code_and_reason() {
         (missing(Missing::City), Code::NotFound, "CITY_NOT_FOUND"),
         (missing(Missing::Zone), Code::NotFound, "ZONE_NOT_FOUND"),
         (missing(Missing::Link), Code::NotFound, "LINK_NOT_FOUND"),
+        (missing(Missing::Window), Code::NotFound, "WINDOW_NOT_FOUND"),
         (
             missing(Missing::Forecast),
             Code::NotFound,

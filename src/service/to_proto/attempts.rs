@@ -245,9 +245,12 @@ fn order(job: &Job, active: &Active, epoch: u64, is_killed: bool) -> Option<v1::
         goes_on: match active.phase {
             Phase::Stopping(StopCause::Pause) => true,
             // Who asks for another start may want a fresh one, unless the program saves what it has done.
-            Phase::Stopping(StopCause::Requeue | StopCause::Drain) => {
-                execution_of.checkpoint.is_some()
-            }
+            Phase::Stopping(
+                StopCause::Requeue
+                | StopCause::Drain
+                | StopCause::Maintenance
+                | StopCause::Curtailed,
+            ) => execution_of.checkpoint.is_some(),
             Phase::Stopping(StopCause::Cancel | StopCause::Deadline)
             | Phase::Assigned
             | Phase::Starting

@@ -169,6 +169,8 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::MadeRoom => v1::ChangeCause::MadeRoom,
         ChangeCause::Sweep => v1::ChangeCause::Sweep,
         ChangeCause::Drain => v1::ChangeCause::Drain,
+        ChangeCause::Maintenance => v1::ChangeCause::Maintenance,
+        ChangeCause::Curtailed => v1::ChangeCause::Curtailed,
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) use self::{
     links::link,
     placements::{placement, refusal, refusal_reason, site_verdict, suggestion},
     reports::{settlement_entry, settlement_line, statement},
-    sites::{latency, latency_zone, site},
+    sites::{latency, latency_zone, site, site_now},
 };
 use crate::{domain::ids::Revision, slot::TimeMs};
 

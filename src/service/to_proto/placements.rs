@@ -145,5 +145,7 @@ pub(in crate::service) fn refusal_reason(reason: RefusalReason) -> v1::RefusalRe
         RefusalReason::StageInTooLong => v1::RefusalReason::StageInTooLong,
         RefusalReason::LinkBusy => v1::RefusalReason::LinkBusy,
         RefusalReason::NoAgent => v1::RefusalReason::NoAgent,
+        RefusalReason::Maintenance => v1::RefusalReason::Maintenance,
+        RefusalReason::Curtailed => v1::RefusalReason::Curtailed,
     }
 }

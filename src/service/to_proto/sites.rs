@@ -2,20 +2,72 @@
 //!
 //! A round-trip time that is not known is 0, as in requests.
 
+use std::sync::Arc;
+
 use super::{etag, time};
 use crate::{
+    controller::Heard,
     domain::{
+        agent::Agent,
         ids::{CityId, SiteId},
         latency::{LatencyZone, RoundTrip},
-        restriction::{Drain, DrainMode},
+        restriction::{Drain, DrainMode, Window, WindowKind},
         site::{Pool, Site, Supply, SupplyKind, TariffPeriod},
     },
     proto::v1,
-    state::SiteLoad,
+    slot::{SlotGrid, TimeMs},
+    state::{SiteLoad, State},
 };
 
+/// A site as it is: with what is there, and its power now.
+pub(in crate::service) fn site_now(
+    site: &Site,
+    state: &State,
+    heard: Option<(Heard, bool)>,
+    now: TimeMs,
+) -> v1::Site {
+    let grid = state.settings().grid;
+    let slot = grid.slot_at(now);
+    let mut described = self::site(site, state.load(&site.id), grid);
+    let open = site.restrictions.windows.iter();
+    let open = open.filter(|one| slot < one.slots.end);
+    described.windows = open.map(|one| window(one, grid)).collect();
+    described.power = Some(v1::SitePower {
+        allowed_watts: site.power_allowed(slot),
+        running_watts: state.running_watts(&site.id, slot),
+    });
+    let agent = state.agent(&site.id).map(Arc::as_ref);
+    described.agent = Some(agent_status(agent, heard));
+    described
+}
+
+fn agent_status(agent: Option<&Agent>, heard: Option<(Heard, bool)>) -> v1::AgentStatus {
+    let member = agent.and_then(|agent| agent.member.as_ref());
+    let is_live = heard.as_ref().is_some_and(|(_, is_live)| *is_live);
+    let state = match (agent, member) {
+        (None, _) => v1::AgentState::NeverEnrolled,
+        (Some(agent), None) if agent.epoch == 0 => v1::AgentState::NeverEnrolled,
+        (Some(_), None) => v1::AgentState::GivenUp,
+        (Some(agent), Some(_)) if agent.is_lost => v1::AgentState::GivenUp,
+        (Some(_), Some(_)) if is_live => v1::AgentState::Connected,
+        (Some(_), Some(_)) => v1::AgentState::Silent,
+    };
+    let heard = heard.map(|(heard, _)| heard);
+    v1::AgentStatus {
+        state: state.into(),
+        site_epoch: agent.map_or(0, |agent| agent.epoch),
+        instance_id: member.map_or_else(String::new, |member| member.instance.to_string()),
+        enroll_time: member.map(|member| time(member.enrolled_at)),
+        report_time: heard.as_ref().map(|heard| time(heard.at)),
+        held_attempts: heard
+            .as_ref()
+            .map_or(0, |heard| u32::try_from(heard.n_held).unwrap_or(u32::MAX)),
+        version: heard.map_or_else(String::new, |heard| heard.version.to_string()),
+    }
+}
+
 /// A site with what is there.
-pub(in crate::service) fn site(site: &Site, load: SiteLoad) -> v1::Site {
+pub(in crate::service) fn site(site: &Site, load: SiteLoad, grid: SlotGrid) -> v1::Site {
     let cordon = site.cordon.as_ref();
     v1::Site {
         site_id: site.id.to_string(),
@@ -47,6 +99,11 @@ pub(in crate::service) fn site(site: &Site, load: SiteLoad) -> v1::Site {
         etag: etag(site.revision),
         water_ml_per_kwh: site.water_ml_per_kwh,
         drain: site.restrictions.drain.map(|one| drain(one, load)),
+        windows: (site.restrictions.windows.iter())
+            .map(|one| window(one, grid))
+            .collect(),
+        power: None,
+        agent: None,
     }
 }
 
@@ -96,6 +153,22 @@ fn drain(drain: Drain, load: SiteLoad) -> v1::Drain {
         planned_jobs: load.planned,
         running_jobs: load.running,
         stopping_jobs: load.stopping,
+    }
+}
+
+fn window(window: &Window, grid: SlotGrid) -> v1::SiteWindow {
+    let kind = match window.kind {
+        WindowKind::Maintenance => v1::WindowKind::Maintenance,
+        WindowKind::Curtailment => v1::WindowKind::Curtailment,
+        WindowKind::Emergency => v1::WindowKind::Emergency,
+    };
+    v1::SiteWindow {
+        window_id: window.id.to_string(),
+        kind: kind.into(),
+        start_time: Some(time(grid.start_of(window.slots.start))),
+        end_time: Some(time(grid.start_of(window.slots.end))),
+        max_power_watts: window.max_watts,
+        reason: window.reason.to_string(),
     }
 }
 

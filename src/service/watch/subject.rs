@@ -85,19 +85,15 @@ impl Subject for Jobs {
 impl Subject for Sites {
     type Message = v1::WatchSitesResponse;
 
-    fn initial(
-        &self,
-        state: &State,
-        _grid: SlotGrid,
-    ) -> impl Iterator<Item = Self::Message> + Send {
+    fn initial(&self, state: &State, grid: SlotGrid) -> impl Iterator<Item = Self::Message> + Send {
         let sites = state.sites().values();
         let chosen = sites.filter(|site| self.is_about(&site.id));
-        chosen.map(|site| {
+        chosen.map(move |site| {
             site_message(v1::SiteEvent {
                 revision: site.revision.0,
                 last_in_revision: false,
                 record_time: Some(to_proto::time(site.updated_at)),
-                site: Some(to_proto::site(site, state.load(&site.id))),
+                site: Some(to_proto::site(site, state.load(&site.id), grid)),
             })
         })
     }
@@ -105,7 +101,7 @@ impl Subject for Sites {
     fn changes(
         &self,
         commit: &Commit,
-        _grid: SlotGrid,
+        grid: SlotGrid,
     ) -> impl Iterator<Item = Self::Message> + Send {
         let sites = commit.sites.iter();
         let chosen: Vec<_> = sites
@@ -118,7 +114,7 @@ impl Subject for Sites {
                 revision: commit.revision.0,
                 last_in_revision: i + 1 == n,
                 record_time: Some(to_proto::time(commit.at)),
-                site: Some(to_proto::site(&delta.site, delta.load)),
+                site: Some(to_proto::site(&delta.site, delta.load, grid)),
             })
         })
     }

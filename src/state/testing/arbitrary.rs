@@ -34,7 +34,7 @@ use crate::{
         link::{Link, StageIn, Staging},
         outlook::Confidence,
         placement::{Carbon, EnergyMix, GreenStretch, Placement, Run},
-        restriction::{Drain, DrainMode, Restrictions},
+        restriction::{Drain, DrainMode, Restrictions, Window, WindowKind},
         site::{Amounts, Cordon, Country, Pool, Site, Supply, SupplyKind, TariffPeriod},
     },
     limits,

@@ -48,6 +48,8 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::MadeRoom => Wire::MadeRoom,
         ChangeCause::Sweep => Wire::Sweep,
         ChangeCause::Drain => Wire::Drain,
+        ChangeCause::Maintenance => Wire::Maintenance,
+        ChangeCause::Curtailed => Wire::Curtailed,
         ChangeCause::Paused => Wire::Paused,
     };
     wire.into()
@@ -88,6 +90,8 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::MadeRoom => Ok(ChangeCause::MadeRoom),
         Wire::Sweep => Ok(ChangeCause::Sweep),
         Wire::Drain => Ok(ChangeCause::Drain),
+        Wire::Maintenance => Ok(ChangeCause::Maintenance),
+        Wire::Curtailed => Ok(ChangeCause::Curtailed),
         Wire::Paused => Ok(ChangeCause::Paused),
     }
 }

@@ -7,10 +7,11 @@ use crate::{
         ids::{CityId, Revision, SiteId},
         interner::Interner,
         latency::{City, LatencyZone, RoundTrip},
-        restriction::{Drain, DrainMode, Restrictions},
+        restriction::{Drain, DrainMode, Restrictions, Window, WindowKind},
         site::{Cordon, Pool, Site, Supply, TariffPeriod},
     },
     proto::journal_v1,
+    slot::{Slot, SlotRange},
     state::command::LatencyUpdate,
     store::codec::{
         DecodeError,
@@ -46,6 +47,12 @@ pub(in crate::store) fn encode_site(site: &Site) -> journal_v1::Site {
         updated_at_ms: site.updated_at.0,
         revision: site.revision.0,
         drain: site.restrictions.drain.as_ref().map(encode_drain),
+        windows: site
+            .restrictions
+            .windows
+            .iter()
+            .map(encode_window)
+            .collect(),
     }
 }
 
@@ -92,7 +99,7 @@ pub(in crate::store) fn decode_site(
         water_ml_per_kwh: wire.water_ml_per_kwh,
         tariff,
         cordon: decode_cordon(wire).at("cordon_since_ms")?,
-        restrictions: decode_restrictions(wire)?,
+        restrictions: decode_restrictions(wire, interner)?,
         created_at: time(wire.created_at_ms).at("created_at_ms")?,
         updated_at: time(wire.updated_at_ms).at("updated_at_ms")?,
         revision: Revision(wire.revision),
@@ -219,14 +226,58 @@ fn encode_drain(drain: &Drain) -> journal_v1::Drain {
     }
 }
 
-fn decode_restrictions(wire: &journal_v1::Site) -> Result<Restrictions, DecodeError> {
+fn encode_window(window: &Window) -> journal_v1::SiteWindow {
+    journal_v1::SiteWindow {
+        window_id: window.id.as_str().into(),
+        kind: match window.kind {
+            WindowKind::Maintenance => 1,
+            WindowKind::Curtailment => 2,
+            WindowKind::Emergency => 3,
+        },
+        start_slot: window.slots.start.0,
+        end_slot: window.slots.end.0,
+        max_watts: window.max_watts,
+        reason: window.reason.as_ref().into(),
+    }
+}
+
+fn decode_window(
+    wire: &journal_v1::SiteWindow,
+    interner: &mut Interner,
+) -> Result<Window, DecodeError> {
+    let kind = match wire.kind {
+        1 => WindowKind::Maintenance,
+        2 => WindowKind::Curtailment,
+        3 => WindowKind::Emergency,
+        _ => return Err(FieldProblem::OutOfRange).at("kind"),
+    };
+    if wire.end_slot <= wire.start_slot {
+        return Err(FieldProblem::OutOfRange).at("end_slot");
+    }
+    Ok(Window {
+        id: interner.name(&wire.window_id).at("window_id")?,
+        kind,
+        slots: SlotRange::new(Slot(wire.start_slot), Slot(wire.end_slot)),
+        max_watts: wire.max_watts,
+        reason: wire.reason.as_str().into(),
+    })
+}
+
+fn decode_restrictions(
+    wire: &journal_v1::Site,
+    interner: &mut Interner,
+) -> Result<Restrictions, DecodeError> {
     let drain = wire.drain.as_ref().map(decode_drain).transpose();
     let drain = drain.at("drain")?;
     if drain.is_some() && wire.cordon_reason.is_none() {
         let problem = FieldProblem::Contradiction("it is set without a cordon");
         return Err(problem).at("drain");
     }
-    Ok(Restrictions { drain })
+    let mut windows = Vec::with_capacity(wire.windows.len());
+    for (i, window) in wire.windows.iter().enumerate() {
+        windows.push(decode_window(window, interner).at_index("windows", i)?);
+    }
+    Ok(Restrictions { drain, windows })
 }
 
 fn decode_drain(wire: &journal_v1::Drain) -> Result<Drain, DecodeError> {

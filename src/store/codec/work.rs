@@ -187,6 +187,8 @@ pub(super) fn encode_active(active: &Active) -> journal_v1::AtSite {
             Phase::Stopping(StopCause::Requeue) => 3,
             Phase::Stopping(StopCause::Pause) => 4,
             Phase::Stopping(StopCause::Drain) => 5,
+            Phase::Stopping(StopCause::Maintenance) => 6,
+            Phase::Stopping(StopCause::Curtailed) => 7,
             Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => 0,
         },
         is_silent: active.is_silent,
@@ -206,6 +208,8 @@ pub(super) fn decode_active(
         (Phase::Stopping(_), 3) => Phase::Stopping(StopCause::Requeue),
         (Phase::Stopping(_), 4) => Phase::Stopping(StopCause::Pause),
         (Phase::Stopping(_), 5) => Phase::Stopping(StopCause::Drain),
+        (Phase::Stopping(_), 6) => Phase::Stopping(StopCause::Maintenance),
+        (Phase::Stopping(_), 7) => Phase::Stopping(StopCause::Curtailed),
         (Phase::Stopping(_), _) => {
             return Err(FieldProblem::OutOfRange).at("at_site.stop_cause");
         }

@@ -149,11 +149,20 @@ async fn every_change_leaves_one_event_and_no_secret() {
     let trail = Trail::begin();
     let server = TestServer::start().await;
     server.create_sites(vec![site("dli")]).await;
+    // No agent speaks for it yet.
+    let lost = v1::DeclareSiteLostRequest {
+        site_id: "dli".into(),
+        reason: "flood".into(),
+        nothing_runs_there: true,
+        request_id: "lost".into(),
+    };
+    server.sites().declare_site_lost(lost).await.unwrap();
     let token = server.token("dli").await;
     let enrolled = server.try_enroll("dli", &token, INSTANCE).await.unwrap();
     let mut agent = Agent::new("dli", INSTANCE, &enrolled.credential);
     server.poll(&mut agent).await;
     change_site(&server).await;
+    change_windows(&server).await;
     submit(&server).await;
     change_job(&server).await;
     at_site(&server, &mut agent).await;
@@ -178,6 +187,29 @@ async fn every_change_leaves_one_event_and_no_secret() {
         assert!(event["revision"].as_u64().is_some(), "{event}");
         assert_ne!(text_of(&event, "who"), "", "{event}");
     }
+}
+
+async fn change_windows(server: &TestServer) {
+    let mut sites = server.sites();
+    let window = v1::SiteWindow {
+        window_id: "dust".into(),
+        kind: v1::WindowKind::Maintenance.into(),
+        end_time: Some(at(1)),
+        reason: "dust".into(),
+        ..v1::SiteWindow::default()
+    };
+    let put = v1::PutSiteWindowRequest {
+        site_id: "dli".into(),
+        window: Some(window),
+        ..v1::PutSiteWindowRequest::default()
+    };
+    sites.put_site_window(put).await.unwrap();
+    let delete = v1::DeleteSiteWindowRequest {
+        site_id: "dli".into(),
+        window_id: "dust".into(),
+        ..v1::DeleteSiteWindowRequest::default()
+    };
+    sites.delete_site_window(delete).await.unwrap();
 }
 
 async fn change_site(server: &TestServer) {

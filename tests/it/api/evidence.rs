@@ -293,12 +293,12 @@ async fn what_is_wrong_whatever_the_state_refuses_the_whole_report() {
         ..exited(1, 0)
     };
     let fields = wrong(&mut agent, &|agent| {
-        agent.say(&order, Kind::Ended(ended(256, 0)))
+        agent.say(&order, Kind::Ended(ended(256, 0)));
     })
     .await;
     assert_eq!(fields, ["report.events[0].ended.exit_code"]);
     let fields = wrong(&mut agent, &|agent| {
-        agent.say(&order, Kind::Ended(ended(0, 9)))
+        agent.say(&order, Kind::Ended(ended(0, 9)));
     })
     .await;
     assert_eq!(fields, ["report.events[0].ended.signal"]);

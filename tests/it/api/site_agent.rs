@@ -159,6 +159,7 @@ impl Agent {
             last_sequence: self.sequence,
             seen_revision: self.seen,
             report_number: 0,
+            version: "1.2.3".into(),
             process_id: self.process.clone(),
         }
     }

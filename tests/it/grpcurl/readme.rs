@@ -186,6 +186,26 @@ const ROWS: &[Row] = &[
     },
     Row {
         begins: CARGO,
+        contains: " site maintain ",
+        shows: |output| assert!(output.contains("MAINTENANCE"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site curtail ",
+        shows: |output| assert!(words(output).contains("of 2.00 MW allowed"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site lift ",
+        shows: |output| assert!(!output.contains("CURTAILMENT"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
+        contains: " site get ",
+        shows: |output| assert!(words(output).contains("agent NEVER_ENROLLED"), "{output}"),
+    },
+    Row {
+        begins: CARGO,
         contains: " site meter",
         shows: |output| assert!(output.contains("slots new"), "{output}"),
     },

@@ -21,6 +21,9 @@ exercises! {
     an_uncordoned_site_takes_waiting_work: "SiteService/UncordonSite",
     a_drain_shows_what_is_left: "SiteService/DrainSite",
     a_watch_shows_a_drain_from_its_beginning: "SiteService/WatchSites",
+    a_window_of_maintenance_moves_what_is_planned_into_it: "SiteService/PutSiteWindow",
+    a_window_that_is_deleted_lets_work_back: "SiteService/DeleteSiteWindow",
+    a_site_without_an_agent_is_declared_lost: "SiteService/DeclareSiteLost",
     a_line_that_became_too_long_takes_jobs_off_their_site: "SiteService/PutLatencies",
     round_trip_times_read_back: "SiteService/GetLatencies",
     a_link_that_became_too_narrow_takes_jobs_off_their_site: "SiteService/PutLink",
@@ -110,6 +113,7 @@ fn an_update_changes_what_the_mask_names_and_moves_what_no_longer_fits(client: &
     });
     let updated = client.ok("SiteService/UpdateSite", &request)["site"].clone();
     let expected = with(before, "/powerCapWatts", "1199");
+    let expected = with(expected, "/power/allowedWatts", "1199");
     let expected = with(expected, "/etag", updated["etag"].clone());
     let expected = with(expected, "/updateTime", updated["updateTime"].clone());
     assert_eq!(updated, expected);
@@ -333,6 +337,87 @@ fn a_watch_shows_a_drain_from_its_beginning(client: &Client) {
             .messages
             .iter()
             .any(|item| item.get("bookmark").is_some())
+    );
+}
+
+/// A window over all the time that the usual job has.
+fn closed(site: &str) -> Value {
+    json!({
+        "site_id": site,
+        "window": {
+            "window_id": "ups-7",
+            "kind": "WINDOW_KIND_MAINTENANCE",
+            "end_time": from_now(86_400),
+            "reason": "new batteries",
+        },
+    })
+}
+
+fn a_window_of_maintenance_moves_what_is_planned_into_it(client: &Client) {
+    let site = client.site("maintained", 30_000);
+    let job = client.submit("maintained-1", &job_at(&[&site]));
+    let request = with(closed(&site), "/request_id", "maintained-2");
+    let put = client.ok("SiteService/PutSiteWindow", &request)["site"].clone();
+    let window = &put["windows"][0];
+    assert_eq!(window["windowId"], "ups-7");
+    assert_eq!(window["kind"], "WINDOW_KIND_MAINTENANCE");
+    assert!(window["startTime"].is_string() && window["endTime"].is_string());
+    assert_eq!(
+        put["power"].get("allowedWatts"),
+        None,
+        "nothing is allowed now"
+    );
+    client.job_once(
+        &job["jobId"],
+        "JOB_STATE_QUEUED",
+        "CHANGE_CAUSE_MAINTENANCE",
+    );
+    let explained = client.ok("JobService/ExplainJob", &json!({ "job_id": job["jobId"] }));
+    let refusal = verdict_at(&explained, &site)["refusals"][0].clone();
+    assert_eq!(refusal["reason"], "REFUSAL_REASON_MAINTENANCE");
+    assert_eq!(refusal["until"], window["endTime"]);
+    assert_eq!(
+        client.ok("SiteService/PutSiteWindow", &request)["site"],
+        put
+    );
+}
+
+fn a_window_that_is_deleted_lets_work_back(client: &Client) {
+    let site = client.site("lifted", 30_000);
+    let job = client.submit("lifted-1", &job_at(&[&site]));
+    client.ok("SiteService/PutSiteWindow", &closed(&site));
+    client.job_once(
+        &job["jobId"],
+        "JOB_STATE_QUEUED",
+        "CHANGE_CAUSE_MAINTENANCE",
+    );
+    let request = json!({ "site_id": site, "window_id": "ups-7", "request_id": "lifted-2" });
+    let open = client.ok("SiteService/DeleteSiteWindow", &request)["site"].clone();
+    assert_eq!(open.get("windows"), None);
+    assert_eq!(
+        client.ok("SiteService/DeleteSiteWindow", &request)["site"],
+        open
+    );
+    client.job_once(
+        &job["jobId"],
+        "JOB_STATE_PLANNED",
+        "CHANGE_CAUSE_SITE_AVAILABLE",
+    );
+}
+
+fn a_site_without_an_agent_is_declared_lost(client: &Client) {
+    let site = client.site("dead", 30_000);
+    let request = json!({
+        "site_id": site,
+        "reason": "fire in hall 2",
+        "nothing_runs_there": true,
+        "request_id": "dead-1",
+    });
+    let lost = client.ok("SiteService/DeclareSiteLost", &request)["site"].clone();
+    assert_eq!(lost["agent"]["state"], "AGENT_STATE_NEVER_ENROLLED");
+    assert_eq!(
+        client.ok("SiteService/DeclareSiteLost", &request)["site"],
+        lost
     );
 }
 

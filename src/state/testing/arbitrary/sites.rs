@@ -66,6 +66,20 @@ fn drain() -> impl Strategy<Value = Drain> {
     })
 }
 
+fn window() -> impl Strategy<Value = Window> {
+    let kind = select(WindowKind::ALL.to_vec());
+    let slots = (0..9_000_000_u32, 1..99_u32);
+    (name(), kind, slots, any::<u64>(), text()).prop_map(
+        |(id, kind, (start, slots), max_watts, reason)| Window {
+            id,
+            kind,
+            slots: SlotRange::new(Slot(start), Slot(start + slots)),
+            max_watts,
+            reason,
+        },
+    )
+}
+
 /// A site without violations.
 pub(crate) fn site() -> impl Strategy<Value = Site> {
     let id = (0..4_u8).prop_map(|i| format!("n-{i}"));
@@ -73,11 +87,14 @@ pub(crate) fn site() -> impl Strategy<Value = Site> {
         let supplies = (supply(&id, 0), supply(&id, 1));
         let place = (any::<[i16; 2]>(), text(), country(), option::of(name()));
         let power = (0..20_000_u64, 20_000..1_000_000_u64, 1_000..=3_000_u32);
-        let cordon = option::of((text(), time(), option::of(drain())));
+        let cordon = (
+            option::of((text(), time(), option::of(drain()))),
+            vec(window(), 0..3),
+        );
         let grid = (0..2_000_000_u32, any::<bool>(), tariff());
         let stamps = (time(), time(), revision(), any::<bool>());
         (place, pool(), supplies, power, cordon, grid, stamps).prop_map(
-            move |(place, pool, supplies, power, cordon, grid, stamps)| Site {
+            move |(place, pool, supplies, power, (cordon, windows), grid, stamps)| Site {
                 id: testing::name(&id),
                 display_name: place.1,
                 country: place.2,
@@ -97,6 +114,7 @@ pub(crate) fn site() -> impl Strategy<Value = Site> {
                 water_ml_per_kwh: grid.0 % 1_000,
                 restrictions: Restrictions {
                     drain: cordon.as_ref().and_then(|(_, _, drain)| *drain),
+                    windows,
                 },
                 cordon: cordon.map(|(reason, since, _)| Cordon { reason, since }),
                 created_at: stamps.0,

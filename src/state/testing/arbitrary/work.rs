@@ -198,6 +198,8 @@ pub(crate) fn active() -> impl Strategy<Value = Active> {
         Phase::Stopping(StopCause::Deadline),
         Phase::Stopping(StopCause::Requeue),
         Phase::Stopping(StopCause::Drain),
+        Phase::Stopping(StopCause::Maintenance),
+        Phase::Stopping(StopCause::Curtailed),
         Phase::Stopping(StopCause::Pause),
     ]);
     let pause = option::of(select(vec![Pause::Plan, Pause::User]));

@@ -16,9 +16,11 @@ use crate::{
 
 /// The sites, by id.
 ///
-/// `closed` is cordoned, `far` has no round-trip times, `full` and `hot` are taken, their capacity and their power;
+/// `closed` is cordoned, `shut` under maintenance and `dim` curtailed to 1,199 W, both for two days; `far` has no round-trip times, `full` and `hot` are taken, their capacity and their power;
 /// `kunming` is as the samples make it, `mixed` the same without an enclave and with domestic data.
-pub(super) const SITES: [&str; 6] = ["closed", "far", "full", "hot", "kunming", "mixed"];
+pub(super) const SITES: [&str; 8] = [
+    "closed", "dim", "far", "full", "hot", "kunming", "mixed", "shut",
+];
 
 /// `full` and `hot` are taken from the earliest start of the usual job on; the jobs of this module are an hour later.
 fn world() -> Client {
@@ -33,12 +35,26 @@ fn world() -> Client {
         };
         client.ok("SiteService/CreateSite", &site);
     }
-    let near = ["closed", "full", "hot", "kunming", "mixed"];
+    let near = ["closed", "dim", "full", "hot", "kunming", "mixed", "shut"];
     client.ok("SiteService/PutLatencies", &put_latencies(&near));
     let forecast = put_forecast(&hydro_of("kunming"), 192, 30_000);
     client.ok("ForecastService/PutForecast", &forecast);
     let cordon = json!({ "site_id": "closed", "reason": "flood" });
     client.ok("SiteService/CordonSite", &cordon);
+    for (id, kind, watts) in [
+        ("shut", "WINDOW_KIND_MAINTENANCE", 0),
+        ("dim", "WINDOW_KIND_CURTAILMENT", 1_199),
+    ] {
+        let window = json!({
+            "window_id": "two-days",
+            "kind": kind,
+            "end_time": from_now(2 * 86_400),
+            "max_power_watts": watts,
+            "reason": "new cables",
+        });
+        let put = json!({ "site_id": id, "window": window });
+        client.ok("SiteService/PutSiteWindow", &put);
+    }
     // All 640 cores, and 80,000 x 1.2 = 96,000 of 100,000 W, for ten days.
     let cores = json!({ "cpu_cores": 64, "memory_mib": 1 });
     for (id, resources, n_tasks, watts) in [
@@ -314,6 +330,11 @@ refusals! { what_others_hold;
     // 2 x 2,000 x 1.2 = 4,800 of the 4,000 W that are left.
     "power that is taken" at "hot": with(at("hot"), "/task_power_watts", 2_000) =>
         POWER_BUSY "(need 4800 watts, have 4000) until " + "s later the job would run at hot";
+    "a site under maintenance" at "shut": at("shut") =>
+        MAINTENANCE "new cables" + "s later the job would run at shut";
+    // It draws 1,200 W.
+    "a site that is curtailed" at "dim": at("dim") =>
+        CURTAILED "(need 1200 watts, have 1199) until " + "s later the job would run at dim";
     // There are less than 40 slots before the last start.
     "input that takes too long" at "kunming": with_one("/staging", input(40)) =>
         STAGE_IN_TOO_LONG "takes 36000 s in whole slots" + "s later the job would run at kunming";

@@ -24,6 +24,9 @@ const CORDON: &str = "SiteService/CordonSite";
 const UNCORDON: &str = "SiteService/UncordonSite";
 const DRAIN: &str = "SiteService/DrainSite";
 const WATCH: &str = "SiteService/WatchSites";
+const PUT_WINDOW: &str = "SiteService/PutSiteWindow";
+const DELETE_WINDOW: &str = "SiteService/DeleteSiteWindow";
+const DECLARE_LOST: &str = "SiteService/DeclareSiteLost";
 const PUT_LATENCIES: &str = "SiteService/PutLatencies";
 const GET_LATENCIES: &str = "SiteService/GetLatencies";
 const PUT_LINK: &str = "SiteService/PutLink";
@@ -68,6 +71,9 @@ changes! { names_and_places, CREATE, base();
     "civil time of nowhere": "site.utc_offset_minutes" = 841;
     "gateway in capitals": "site.gateway_id" = "Mohan";
     "etag of a new site": "site.etag" = "r1";
+    "new site with an agent": "site.agent" = json!({ "state": 1 });
+    "new site with power": "site.power" = json!({ "allowed_watts": 1 });
+    "new site with a window": "site.windows" = json!([{ "window_id": "w" }]);
     "new site that is drained": "site.drain" = json!({ "mode": "DRAIN_MODE_KILL" });
     "new site that is cordoned": "site.cordon" = json!({ "cordoned": true });
     "time of a new site": "site.create_time" = "2026-01-01T00:00:00Z";
@@ -185,10 +191,53 @@ calls! { verbs();
     "drain before all time": DRAIN { "site_id": SITE, "mode": 1, "deadline": "1969-12-31T23:59:59Z" } => ["deadline"];
     "drain for 513 bytes": DRAIN { "site_id": SITE, "mode": 1, "reason": "r".repeat(513) } => ["reason"];
     "drain with a request id of 129 characters": DRAIN { "site_id": SITE, "mode": 1, "request_id": "r".repeat(129) } => ["request_id"];
+    "window of nowhere": DELETE_WINDOW { "site_id": "nowhere", "window_id": "w" } => (SITE_NOT_FOUND of "nowhere");
+    "window that is not there": DELETE_WINDOW { "site_id": SITE, "window_id": "w" } => (WINDOW_NOT_FOUND of "w");
+    "end of no window": DELETE_WINDOW { "site_id": SITE } => ["window_id"];
+    "put of no window": PUT_WINDOW { "site_id": SITE } => ["window"];
+    "loss of nothing": DECLARE_LOST {} => ["nothing_runs_there", "site_id"];
+    "loss without a word": DECLARE_LOST { "site_id": SITE } => ["nothing_runs_there"];
+    "loss of nowhere": DECLARE_LOST { "site_id": "nowhere", "nothing_runs_there": true } => (SITE_NOT_FOUND of "nowhere");
+    "loss for 513 bytes": DECLARE_LOST { "site_id": SITE, "nothing_runs_there": true, "reason": "r".repeat(513) } => ["reason"];
     "watch of nowhere": WATCH { "site_id": "nowhere" } => (SITE_NOT_FOUND of "nowhere");
     "watch in capitals": WATCH { "site_id": "KUNMING" } => ["site_id"];
     "watch from a revision and from all sites": WATCH { "after_revision": 1, "initial_sites": true } => ["initial_sites"];
     "watch with bookmarks all the time": WATCH { "bookmark_interval": "0.5s" } => ["bookmark_interval"];
+}
+
+/// A window of less power for a day to come.
+fn window() -> Value {
+    json!({
+        "site_id": SITE,
+        "window": {
+            "window_id": "peak",
+            "kind": "WINDOW_KIND_CURTAILMENT",
+            "start_time": "2090-01-01T00:00:00Z",
+            "end_time": "2090-01-02T00:00:00Z",
+            "max_power_watts": 5_000,
+        },
+    })
+}
+
+changes! { windows, PUT_WINDOW, window();
+    "window of a site in capitals": "site_id" = "KUNMING";
+    "window without an id": "window.window_id" = "";
+    "window with a path for an id": "window.window_id" = "../peak";
+    "window of no kind": "window.kind" = 0;
+    "window of an unknown kind": "window.kind" = 4;
+    "window without an end": "window.end_time" = Value::Null;
+    "window that ends as it begins": "window.end_time" = "2090-01-01T00:00:00Z";
+    "window that is over": "window" = with(with(window()["window"].clone(), "/start_time", "2020-01-01T00:00:00Z"), "/end_time", "2020-01-02T00:00:00Z") => ["window.end_time"];
+    "window before all time": "window.start_time" = "1969-12-31T23:59:59Z";
+    "window of 64 bits": "window.max_power_watts" = MAX;
+    "maintenance with power": "window.kind" = "WINDOW_KIND_MAINTENANCE" => ["window.max_power_watts"];
+    "window for 513 bytes": "window.reason" = "r".repeat(513);
+    "window with a request id of 129 characters": "request_id" = "r".repeat(129);
+}
+
+#[test]
+fn windows_are_checked() {
+    check(&WORLD.get(), windows());
 }
 
 /// An update of the power cap of the one site to what it is.

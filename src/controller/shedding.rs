@@ -134,7 +134,12 @@ impl Writer {
             .plan
             .timetable
             .rest(&job.spec, &placement, from, end_by, revision);
-        let Some(to) = rest.filter(|rest| *rest != *placement).map(Arc::new) else {
+        // What runs past its placement is not in the timetable, so that the rest may look possible where it is not.
+        let gives_way = |rest: &Placement| {
+            *rest != *placement
+                && (class != Class::Pauses || units_in(rest, site, slot, current) == 0)
+        };
+        let Some(to) = rest.filter(gives_way).map(Arc::new) else {
             self.plan.timetable.reserve(&placement);
             return may_stop.then_some(stop);
         };

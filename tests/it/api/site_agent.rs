@@ -111,6 +111,19 @@ impl TestServer {
         orders
     }
 
+    /// Reports until there are orders for an attempt: what is planned anew may take some turns.
+    pub(super) async fn poll_until_ordered(&self, agent: &mut Agent) -> v1::AgentOrders {
+        const TRIES: usize = 100;
+        for _ in 0..TRIES {
+            let orders = self.poll(agent).await;
+            if !orders.attempts.is_empty() {
+                return orders;
+            }
+            self.settle().await;
+        }
+        panic!("no attempt was ordered");
+    }
+
     /// Lets time pass, with a report every 20 s; gives the last orders.
     pub(super) async fn pass(&self, agent: &mut Agent, seconds: u64) -> v1::AgentOrders {
         let mut left = seconds;

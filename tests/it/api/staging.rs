@@ -69,7 +69,7 @@ async fn input_is_brought_in_while_its_transfer_passes_and_the_program_begins_wi
     let again = server.get(&job.job_id).await;
     assert_eq!(again.attempts[0].end(), AttemptEnd::StageFailed);
     // There is nothing to plan for the input any more: the next attempt brings it in when it is offered, which is now.
-    let order = only(&server.poll(agent).await);
+    let order = only(&server.poll_until_ordered(agent).await);
     assert_eq!(order.fence.unwrap().attempt, 2);
     assert_eq!(order.wish(), AttemptWish::Run);
     agent.end(&order, AttemptEnd::StageFailed, 0);

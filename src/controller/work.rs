@@ -28,7 +28,7 @@ use crate::{
     state::{
         Rejection, State,
         command::{LossCommand, PlanChange, Report},
-        decide_agents::Heard as News,
+        decide_agents::Told,
         event::{JobDelta, Record},
     },
 };
@@ -208,12 +208,12 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<ReportReceipt, Rejection> {
         match self.core.decide_report(report, now)? {
-            News::Nothing => {}
-            News::News(record) => {
+            Told::Nothing => {}
+            Told::News(record) => {
                 self.commit_work(record, batch);
                 self.follow_agent(&report.site);
             }
-            News::Refused(evidence) => {
+            Told::Refused(evidence) => {
                 if let Some(record) = evidence {
                     self.commit_work(record, batch);
                 }

@@ -29,7 +29,7 @@ use crate::{
 
 /// What a report comes to.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Heard {
+pub enum Told {
     /// Nothing is new.
     Nothing,
     /// What is new.
@@ -131,7 +131,7 @@ impl Core {
     ///
     /// # Errors
     /// When the instance does not speak for the site.
-    pub fn decide_report(&self, report: &Report, now: TimeMs) -> Result<Heard, Rejection> {
+    pub fn decide_report(&self, report: &Report, now: TimeMs) -> Result<Told, Rejection> {
         let agent = self.agent_of(&report.site);
         let Some(member) = agent
             .member
@@ -143,7 +143,7 @@ impl Core {
         let mut member = member.clone();
         let is_new_process = match report.process {
             Some(process) if member.replaced.contains(&process) => {
-                return Ok(Heard::Refused(self.replaced(agent, now)));
+                return Ok(Told::Refused(self.replaced(agent, now)));
             }
             Some(process) => take_over(&mut member, process),
             None => false,
@@ -169,7 +169,7 @@ impl Core {
         let is_back = agent.is_lost;
         let is_news = acknowledged < heard || is_back || is_new_process;
         if scene.events.is_empty() && !is_news {
-            return Ok(Heard::Nothing);
+            return Ok(Told::Nothing);
         }
         let mut events = scene.events;
         if is_news {
@@ -181,7 +181,7 @@ impl Core {
                 ..agent
             })));
         }
-        Ok(Heard::News(self.record(now, None, events)))
+        Ok(Told::News(self.record(now, None, events)))
     }
 
     /// Keeps it as evidence that a replaced process has spoken, once in a row.

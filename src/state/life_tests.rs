@@ -29,7 +29,7 @@ use crate::{
             HeldAttempt, JobCommand, JobVerb, PlanChange, Report, ReportedEvent, ReportedKind,
             SiteCommand, SiteVerb,
         },
-        decide_agents::Heard,
+        decide_agents::Told,
         decide_jobs::JobStep,
         event::{Record, SiteDelta},
         testing::{self, FIRST, NOW, placement, settings, submission},
@@ -476,15 +476,12 @@ impl World {
 
     fn bring(&mut self, report: &Report) {
         match self.core.decide_report(report, self.now) {
-            Ok(Heard::News(record)) => self.apply_some(Some(record)),
-            Ok(Heard::Nothing) => {}
-            Ok(Heard::Refused(_)) | Err(_) => return,
+            Ok(Told::News(record)) => self.apply_some(Some(record)),
+            Ok(Told::Nothing) => {}
+            Ok(Told::Refused(_)) | Err(_) => return,
         }
         // The same again changes nothing.
-        assert_eq!(
-            self.core.decide_report(report, self.now),
-            Ok(Heard::Nothing)
-        );
+        assert_eq!(self.core.decide_report(report, self.now), Ok(Told::Nothing));
         for agent in &mut self.agents {
             let site = self.core.state().agent(&report.site).unwrap();
             let member = site.member.as_ref().unwrap();

@@ -36,7 +36,7 @@ const EXCEPTIONS: &[Exception] = &[
     Exception {
         file: "src/cli/demo/live.rs",
         what: "leftover sleep(",
-        reason: "an agent enrols a moment after it was started, and a client asks again",
+        reason: "agents enrol and slots are settled a moment later, and a client asks again",
     },
     Exception {
         file: "src/server/incoming.rs",

@@ -72,6 +72,8 @@ pub(super) enum RestError {
     Http(#[from] hyper::Error),
     #[error("the answer of slurmrestd cannot be read")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("a name is none that an address can hold")]
+    Path,
     #[error("slurmrestd does not answer")]
     TimedOut,
     #[error("slurmrestd speaks none of v0.0.38, v0.0.37, v0.0.36")]
@@ -164,8 +166,7 @@ impl Rest {
         };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        // Made of our own words, numbers and names that were checked.
-        *request.uri_mut() = path.parse().unwrap_or_default();
+        *request.uri_mut() = path.parse().map_err(|_| RestError::Path)?;
         let headers = request.headers_mut();
         headers.insert(header::HOST, header::HeaderValue::from_static("localhost"));
         let json = header::HeaderValue::from_static("application/json");

@@ -156,7 +156,10 @@ impl Present for Checked {
         }
         if let Some(record) = &self.record {
             let text = canonical::write(RECORD, &record.encode_to_vec())?;
-            value["record"] = serde_json::from_str(&text).unwrap_or_default();
+            value["record"] = serde_json::from_str(&text).map_err(|error| Failure::Json {
+                message: RECORD,
+                source: error.into(),
+            })?;
         }
         Ok(value.to_string())
     }

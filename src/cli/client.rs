@@ -179,4 +179,61 @@ mod tests {
             .unwrap_err();
         assert_eq!(closed.exit(), 69);
     }
+
+    /// What a call on a listener that behaves like this fails with.
+    async fn call_of(
+        listener: tokio::net::TcpListener,
+        timeout: Duration,
+        serve: impl AsyncFn(tokio::net::TcpStream),
+    ) -> Failure {
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let call = async {
+            let channel = connect(&server, timeout).await.unwrap();
+            let request = crate::proto::v1::GetSiteRequest::default();
+            let answer = SiteServiceClient::new(channel).get_site(request).await;
+            Failure::from(answer.unwrap_err())
+        };
+        let serving = async {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                serve(stream).await;
+            }
+        };
+        tokio::select! {
+            failure = call => failure,
+            () = serving => unreachable!("it listens for ever"),
+        }
+    }
+
+    async fn listener() -> tokio::net::TcpListener {
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_unavailable_whenever_it_breaks() {
+        let timeout = Duration::from_secs(30);
+        let at_once = call_of(listener().await, timeout, async |stream| drop(stream)).await;
+        assert_eq!(at_once.exit(), 69, "{at_once:?}");
+        let after_the_call = async |stream: tokio::net::TcpStream| {
+            stream.readable().await.unwrap();
+        };
+        let later = call_of(listener().await, timeout, after_the_call).await;
+        assert_eq!(later.exit(), 69, "{later:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_in_time_is_unavailable() {
+        let silent = async |stream: tokio::net::TcpStream| {
+            let _open = stream;
+            std::future::pending().await
+        };
+        let late = call_of(listener().await, Duration::from_millis(50), silent).await;
+        assert_eq!(late.exit(), 69, "{late:?}");
+        assert_eq!(
+            late.lines(),
+            [
+                "error: the server did not answer within --timeout; what was asked may have been done"
+            ]
+        );
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! Nothing that a server said is dropped: status, reason, every field and every site come out, one a line.
 
-use std::{error::Error as _, io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 
 use crate::{
     agent::run::AgentError, config::ConfigError, proto::json::JsonError, server::StartError,
@@ -153,7 +153,7 @@ impl Failure {
             | Self::Unreadable { .. }
             | Self::Config(_)
             | Self::Backtest(BacktestError::Scenario(_)) => EXIT_USAGE,
-            Self::Status(status) if is_cut(status) => exit_of(Code::Unavailable),
+            Self::Status(status) if broken(status).is_some() => exit_of(Code::Unavailable),
             Self::Status(status) => exit_of(status.code()),
             Self::Agent(AgentError::Refused(status)) => exit_of(status.code()),
             Self::Connect { .. } | Self::StreamCut { .. } | Self::LinesCut { .. } => {
@@ -181,11 +181,10 @@ impl Failure {
             return Vec::new();
         }
         match self {
-            Self::Status(status) if is_cut(status) => {
-                let cause = status.source().map(chain).unwrap_or_default();
-                vec![format!("error: the connection broke: {cause}")]
-            }
-            Self::Status(status) => status::lines(status),
+            Self::Status(status) => match broken(status) {
+                Some(what) => vec![format!("error: {what}")],
+                None => status::lines(status),
+            },
             Self::Malformed { problems, .. }
             | Self::Unreadable { problems, .. }
             | Self::Backtest(BacktestError::Scenario(problems)) => {
@@ -203,10 +202,27 @@ impl Failure {
     }
 }
 
-/// Whether the status was made here because the connection broke, as it does when the server refuses a certificate:
-/// one that a server sent has no cause.
-fn is_cut(status: &Status) -> bool {
-    status.code() == Code::Unknown && status.source().is_some()
+/// What broke, where the status was made here because there is no connection any more, as when the server refuses a
+/// certificate, or no answer in time: a status that a server sent has no cause.
+///
+/// Which code the transport gives a broken connection depends on whether the call was already on its way.
+fn broken(status: &Status) -> Option<String> {
+    let cause = status.source()?;
+    match status.code() {
+        Code::Cancelled if is_late(cause) => Some(
+            "the server did not answer within --timeout; what was asked may have been done"
+                .to_owned(),
+        ),
+        Code::Cancelled | Code::Unknown | Code::Internal => {
+            Some(format!("the connection broke: {}", chain(cause)))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the time of a call ran out at this end.
+fn is_late(error: &(dyn Error + 'static)) -> bool {
+    error.is::<TimeoutExpired>() || error.source().is_some_and(is_late)
 }
 
 /// The exit code of a gRPC status.
@@ -230,7 +246,7 @@ pub(crate) fn exit_of(code: Code) -> u8 {
 }
 
 /// An error with all its causes, each said once.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -225,7 +225,7 @@ mod tests {
     async fn a_server_that_does_not_answer_in_time_is_unavailable() {
         let silent = async |stream: tokio::net::TcpStream| {
             let _open = stream;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let late = call_of(listener().await, Duration::from_millis(50), silent).await;
         assert_eq!(late.exit(), 69, "{late:?}");

@@ -3,7 +3,7 @@
 use lancang::proto::v1::{FailureClass, JobState};
 
 use super::cluster::Cluster;
-use crate::work::province::{Mark, Province};
+use crate::work::{mark::Mark, province::Province};
 
 #[test]
 fn jobs_at_two_sites_with_a_slurm_each_run_once_each() {

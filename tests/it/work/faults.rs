@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lancang::proto::v1::{AttemptEnd, JobState};
 
-use super::province::{Mark, Province};
+use super::{mark::Mark, province::Province};
 
 #[test]
 fn servers_and_agents_that_die_lose_no_job_and_repeat_none() {

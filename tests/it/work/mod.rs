@@ -5,6 +5,7 @@
 mod faults;
 mod ledger;
 mod logs;
+pub(crate) mod mark;
 mod network;
 pub(crate) mod province;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use lancang::proto::v1::JobState;
 
-use self::province::{Mark, Province};
+use self::{mark::Mark, province::Province};
 
 #[test]
 fn a_hundred_jobs_at_each_of_two_sites_run_once_each() {

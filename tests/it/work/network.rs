@@ -10,10 +10,24 @@ use std::{
     time::Duration,
 };
 
-use lancang::proto::v1::{AttemptEnd, JobState};
+use lancang::proto::v1::{self, AttemptEnd, JobState, RefusedReportReason};
 
-use super::province::{Mark, Province, SETTINGS};
+use super::{
+    mark::Mark,
+    province::{Province, SETTINGS},
+};
 use crate::agent::process::{lives, signal, until};
+
+/// What of a line is cut.
+#[derive(Clone, Copy)]
+enum Cut {
+    /// Both ways.
+    Whole,
+    /// Orders are lost, reports arrive as long as nobody has to acknowledge them.
+    ToAgent,
+    /// Reports are lost, orders arrive as long as nobody has to acknowledge them.
+    ToServer,
+}
 
 /// The line to one agent.
 pub(crate) enum Line {
@@ -21,7 +35,10 @@ pub(crate) enum Line {
     Devices {
         namespace: String,
         device: String,
-        address: String,
+        /// Address of the server's end.
+        here: String,
+        /// Address of the agent's end.
+        there: String,
     },
     /// There are no namespaces here: the agent itself is halted.
     Agent { pid: Option<u32> },
@@ -50,7 +67,8 @@ impl Line {
         let line = Self::Devices {
             namespace,
             device,
-            address: here,
+            here,
+            there,
         };
         match commands.iter().try_for_each(|command| ip(command)) {
             Ok(()) => line,
@@ -67,7 +85,7 @@ impl Line {
     /// Where the agent finds the server that listens on this port of every address.
     pub(super) fn server(&self, port: u16) -> String {
         match self {
-            Self::Devices { address, .. } => format!("http://{address}:{port}"),
+            Self::Devices { here, .. } => format!("http://{here}:{port}"),
             Self::Agent { .. } => format!("http://127.0.0.1:{port}"),
         }
     }
@@ -90,17 +108,35 @@ impl Line {
         }
     }
 
-    fn cut(&self) {
+    fn cut(&self, cut: Cut) {
         match self {
-            Self::Devices { device, .. } => ip(&format!("link set {device} down")).unwrap(),
+            Self::Devices { .. } => ip(&self.way(cut, "add", "down")).unwrap(),
             Self::Agent { pid } => signal("STOP", pid.unwrap()),
         }
     }
 
-    fn heal(&self) {
+    fn heal(&self, cut: Cut) {
         match self {
-            Self::Devices { device, .. } => ip(&format!("link set {device} up")).unwrap(),
+            Self::Devices { .. } => ip(&self.way(cut, "del", "up")).unwrap(),
             Self::Agent { pid } => signal("CONT", pid.unwrap()),
+        }
+    }
+
+    /// One way is cut by a route into nowhere at the end that sends.
+    fn way(&self, cut: Cut, route: &str, link: &str) -> String {
+        let Self::Devices {
+            namespace,
+            device,
+            here,
+            there,
+        } = self
+        else {
+            unreachable!("only devices have ways");
+        };
+        match cut {
+            Cut::Whole => format!("link set {device} {link}"),
+            Cut::ToAgent => format!("route {route} blackhole {there}/32"),
+            Cut::ToServer => format!("-n {namespace} route {route} blackhole {here}/32"),
         }
     }
 }
@@ -125,16 +161,26 @@ fn ip(arguments: &str) -> Result<(), String> {
 
 #[test]
 fn a_line_that_is_cut_for_long_ends_the_job_before_it_runs_elsewhere() {
-    check_long_cut(Line::lay(1));
+    check_long_cut(Line::lay(1), Cut::Whole);
+}
+
+#[test]
+fn an_agent_that_hears_no_orders_stops_though_its_reports_arrive() {
+    check_long_cut(Line::lay(3), Cut::ToAgent);
+}
+
+#[test]
+fn an_agent_whose_reports_are_lost_stops_though_orders_arrive() {
+    check_long_cut(Line::lay(4), Cut::ToServer);
 }
 
 #[test]
 fn an_agent_that_is_halted_for_long_is_no_better_than_one_that_is_cut_off() {
-    check_long_cut(Line::Agent { pid: None });
+    check_long_cut(Line::Agent { pid: None }, Cut::Whole);
 }
 
 #[track_caller]
-fn check_long_cut(line: Line) {
+fn check_long_cut(line: Line, cut: Cut) {
     let province = Province::over_a_line(line, "dli", &["dli", "kmg"], &SETTINGS);
     let script = "mark begin; test \"$LANCANG_ATTEMPT\" != 1 || while true; do wait_a_little; done";
     // The site at the far end of the line is the first where it may run.
@@ -142,15 +188,18 @@ fn check_long_cut(line: Line) {
     assert_eq!(job.placement.unwrap().site_id, "dli");
     province.until_marked(1);
     let first = province.marks().remove(0);
-    province.line().cut();
+    province.line().cut(cut);
     province.until_marked(2);
     // Nothing of the first attempt lives: its own clock ended it before the server gave it up.
     assert!(Mark::all_have_ended(&[first], Duration::ZERO));
     let moved = province.ended(&job.job_id);
     assert_eq!(moved.state(), JobState::Succeeded);
     let ends: Vec<AttemptEnd> = moved.attempts.iter().map(|one| one.end()).collect();
-    assert_eq!(ends, [AttemptEnd::SiteLost, AttemptEnd::Exited]);
-    province.line().heal();
+    // A report on a line without answers may still arrive.
+    let is_told = matches!(cut, Cut::ToAgent) && ends[0] == AttemptEnd::SelfFenced;
+    assert!(is_told || ends[0] == AttemptEnd::SiteLost, "{ends:?}");
+    assert_eq!(ends[1..], [AttemptEnd::Exited]);
+    province.line().heal(cut);
     until("the site is back", || {
         province.is_usable("dli").then_some(())
     });
@@ -158,6 +207,16 @@ fn check_long_cut(line: Line) {
     let after = province.submit("after", "dli", "mark after", |_| {});
     assert_eq!(province.ended(&after.job_id).state(), JobState::Succeeded);
     assert_eq!(province.ended(&job.job_id), moved);
+    if !is_told {
+        let refused = province.refused_reports("dli");
+        let end_of_first = |report: &v1::RefusedReport| {
+            report.job_id == job.job_id
+                && report.fence == moved.attempts[0].fence
+                && report.kind == "ended"
+                && report.reason() == RefusedReportReason::StaleFence
+        };
+        assert!(refused.iter().any(end_of_first), "{refused:?}");
+    }
     let marks = province.marks();
     assert_eq!(marks.len(), 3);
     Mark::assert_each_once(&marks);
@@ -177,9 +236,9 @@ fn a_line_that_is_cut_for_less_than_the_lease_changes_nothing() {
     let job = province.submit("stays", "dli", script, |_| {});
     province.until_marked(1);
     let pid = province.marks()[0].pid;
-    province.line().cut();
+    province.line().cut(Cut::Whole);
     province.until_state(&job.job_id, JobState::Unreachable);
-    province.line().heal();
+    province.line().heal(Cut::Whole);
     province.until_state(&job.job_id, JobState::Running);
     assert!(lives(pid));
     province.release();

@@ -3,14 +3,13 @@
 //! Every wait is bounded, and nothing outlives the test.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, File, Permissions},
     io::{self, Write},
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use lancang::proto::v1::{
@@ -20,7 +19,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
-use super::network::Line;
+use super::{mark::Mark, network::Line};
 use crate::{
     agent::process::{signal, until},
     support::{
@@ -64,14 +63,6 @@ pub(crate) struct Launch {
     /// The program, with what comes before its arguments.
     pub(crate) launcher: Vec<String>,
     pub(crate) flags: Vec<String>,
-}
-
-/// One line that a program left.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mark {
-    pub(crate) job_id: String,
-    pub(crate) fence: String,
-    pub(crate) pid: u32,
 }
 
 impl Launch {
@@ -344,19 +335,7 @@ impl Province {
     /// The marks so far, in the order in which they were left.
     #[track_caller]
     pub(crate) fn marks(&self) -> Vec<Mark> {
-        let world = fs::read_to_string(self.root.path().join("world")).unwrap_or_default();
-        let mark = |line: &str| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let [job_id, fence, pid, _] = words[..] else {
-                panic!("no mark: {line}");
-            };
-            Mark {
-                job_id: job_id.into(),
-                fence: fence.into(),
-                pid: pid.parse().unwrap(),
-            }
-        };
-        world.lines().map(mark).collect()
+        Mark::all_in(&self.root.path().join("world"))
     }
 
     /// Waits for so many marks.
@@ -525,6 +504,18 @@ impl Province {
         answer.unwrap().into_inner().token
     }
 
+    /// What the agent of a site reported and the server refused.
+    #[track_caller]
+    pub(super) fn refused_reports(&self, site: &str) -> Vec<v1::RefusedReport> {
+        let mut sites = SiteServiceClient::new(self.channel());
+        let request = v1::ListRefusedReportsRequest {
+            site_id: site.into(),
+            ..v1::ListRefusedReportsRequest::default()
+        };
+        let answer = self.runtime.block_on(sites.list_refused_reports(request));
+        answer.unwrap().into_inner().reports
+    }
+
     pub(super) fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap();
         let _in_runtime = self.runtime.enter();
@@ -558,28 +549,6 @@ impl Drop for Province {
         {
             let _lost = writeln!(io::stderr(), "the server said:\n{}", server.log());
         }
-    }
-}
-
-impl Mark {
-    /// No fence of a job has left two marks.
-    #[track_caller]
-    pub(crate) fn assert_each_once(marks: &[Self]) {
-        let mut seen = BTreeSet::new();
-        for mark in marks {
-            assert!(seen.insert((&mark.job_id, &mark.fence)), "twice: {mark:?}");
-        }
-    }
-
-    /// Whether the programs behind these marks are gone within a time.
-    #[track_caller]
-    pub(crate) fn all_have_ended(marks: &[Self], within: Duration) -> bool {
-        let lives = |mark: &Self| Path::new(&format!("/proc/{}", mark.pid)).exists();
-        if within.is_zero() {
-            return !marks.iter().any(lives);
-        }
-        until("programs end", || (!marks.iter().any(lives)).then_some(()));
-        true
     }
 }
 

@@ -198,11 +198,15 @@ impl Core {
         effects
     }
 
-    /// The engine could not do what it was last asked to: ask again.
+    /// The engine could not do what it was last asked to: ask again with the next step.
     pub fn on_engine_failure(&mut self, key: AttemptKey) {
         if let Some(live) = self.live.get_mut(&key) {
-            live.asked = None;
-            live.kill_at = None;
+            let is_stop = live.kill_at.take().is_some();
+            let asked = live.asked.take();
+            if !is_stop && matches!(asked, Some(Asked::Start | Asked::Stage)) {
+                // Its start is noted, which alone would keep it from being asked for; a second one does no harm.
+                live.seen = Some(Seen::NotStarted);
+            }
         }
     }
 
@@ -350,7 +354,7 @@ impl Core {
                 self.stop(key, grace, cause, now, effects);
             }
             Some(Wish::Run) if has_lease => self.run(key, effects),
-            Some(Wish::Suspend) if has_lease && !held.started => self.stage(key, effects),
+            Some(Wish::Suspend) if has_lease && self.is_unbegun(key) => self.stage(key, effects),
             Some(Wish::Suspend) => self.suspend(key, effects),
             Some(Wish::Run | Wish::Unknown) => {}
         }
@@ -365,11 +369,11 @@ impl Core {
             .book
             .of_job(key.job_id)
             .any(|(other, held)| other != key && runs(held));
+        let not_begun = self.is_unbegun(key);
         let live = self.live.entry(key).or_default();
         if live.kill_at.is_some() || waits {
             return;
         }
-        let not_begun = !held.started || live.seen == Some(Seen::NotStarted);
         match (live.asked, &live.seen) {
             (None, _) if not_begun => {
                 live.asked = Some(Asked::Start);
@@ -401,14 +405,26 @@ impl Core {
         let waits = of_job
             .into_iter()
             .any(|(other, held)| other != key && runs(held));
-        let task = held.task.clone();
-        if task.inputs.is_empty() || waits {
+        let (is_noted, task) = (held.started, held.task.clone());
+        let live = self.live.entry(key).or_default();
+        if task.inputs.is_empty() || waits || live.kill_at.is_some() {
             return;
         }
-        self.live.entry(key).or_default().asked = Some(Asked::Stage);
+        live.asked = Some(Asked::Stage);
+        live.seen = None;
         // A command of the site runs from now on: only the engine can say that nothing does.
-        self.record(Record::Start { key }, effects);
+        if !is_noted {
+            self.record(Record::Start { key }, effects);
+        }
         effects.actions.push(Action::Stage(key, task));
+    }
+
+    /// Whether nothing of it can have begun: its start is not noted, or the engine says so.
+    fn is_unbegun(&self, key: AttemptKey) -> bool {
+        let is_started = |held: &Held| held.started;
+        let says_not = |live: &Live| live.asked.is_none() && live.seen == Some(Seen::NotStarted);
+        !self.book.attempts().get(&key).is_some_and(is_started)
+            || self.live.get(&key).is_some_and(says_not)
     }
 
     fn suspend(&mut self, key: AttemptKey, effects: &mut Effects) {

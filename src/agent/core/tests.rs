@@ -58,6 +58,13 @@ fn orders(heard: u64, acknowledged: u64, list: &[(AttemptKey, Wish, bool)]) -> O
     }
 }
 
+fn input() -> Transfer {
+    Transfer {
+        source: "a".to_owned(),
+        destination: "b".to_owned(),
+    }
+}
+
 fn running() -> Seen {
     Seen::Running {
         engine_id: "1".to_owned(),
@@ -269,6 +276,45 @@ fn an_attempt_that_nobody_began_ends_without_the_engine() {
 }
 
 #[test]
+fn what_the_engine_could_not_take_is_asked_again() {
+    let name = key(1, 1);
+    let with_input = |wish| {
+        let mut orders = orders(0, 0, &[(name, wish, true)]);
+        for order in orders.attempts.values_mut() {
+            order.offer = Some(Ok(Task {
+                inputs: vec![input()],
+                ..task()
+            }));
+        }
+        orders
+    };
+    let mut core = new();
+    let starts =
+        |actions: &[Action]| matches!(actions, [Action::Start(started, _)] if *started == name);
+    let stages =
+        |actions: &[Action]| matches!(actions, [Action::Stage(staged, _)] if *staged == name);
+    assert!(stages(
+        &core.on_orders(with_input(Wish::Suspend), at(0)).actions
+    ));
+    core.on_engine_failure(name);
+    let again = core.on_time(at(1));
+    assert!(stages(&again.actions));
+    assert_eq!(again.records, [], "its start was noted before");
+    core.on_engine(name, Seen::Staging, at(2));
+    assert!(starts(
+        &core.on_orders(with_input(Wish::Run), at(3)).actions
+    ));
+    core.on_engine_failure(name);
+    assert!(starts(&core.on_time(at(4)).actions));
+    assert_eq!(core.on_time(at(5)), Effects::default());
+    core.on_engine(name, running(), at(6));
+    // What failed was the stop: nothing begins for that.
+    let stop = core.on_orders(with_input(STOP), at(7)).actions;
+    core.on_engine_failure(name);
+    assert_eq!(core.on_time(at(7)).actions, stop);
+}
+
+#[test]
 fn a_bad_offer_is_declined_once() {
     let mut core = new();
     let mut bad = orders(0, 0, &[(key(1, 1), Wish::Run, true)]);
@@ -289,6 +335,9 @@ struct Engine {
     begun: BTreeMap<AttemptKey, u32>,
     lease: Option<Mono>,
     unseen: Vec<(AttemptKey, Seen)>,
+    /// So many requests are answered with a failure from now on, carried out or not.
+    failures: u8,
+    fails_late: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -382,6 +431,8 @@ enum Op {
     Exit(u8),
     News,
     Wait(u16),
+    /// The engine fails so often: before or after it has done what it was asked.
+    Fail(u8, bool),
     /// The agent dies: before its last step was durable, before it was carried out, or later; and comes back.
     Crash(u8, u16),
 }
@@ -393,6 +444,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..9_u8).prop_map(Op::Exit),
         4 => Just(Op::News),
         2 => (0..20_000_u16).prop_map(Op::Wait),
+        2 => (1..4_u8, any::<bool>()).prop_map(|(count, late)| Op::Fail(count, late)),
         2 => (0..3_u8, 0..40_000_u16).prop_map(|(at, down)| Op::Crash(at, down)),
     ]
 }
@@ -427,7 +479,52 @@ impl Site {
         self.lease = self.core.lease();
         self.engine.lease = self.lease.map(Lease::end);
         for action in effects.actions {
-            self.engine.act(action, Mono(self.now));
+            let key = match action {
+                Action::Start(key, _) | Action::Stage(key, _) | Action::Stop(key, ..) => key,
+                Action::Suspend(key) | Action::Resume(key) | Action::Forget(key) => key,
+            };
+            let fails = self.engine.failures > 0;
+            if !fails || self.engine.fails_late {
+                self.engine.act(action, Mono(self.now));
+            }
+            if fails {
+                self.engine.failures -= 1;
+                self.core.on_engine_failure(key);
+            }
+        }
+    }
+
+    /// With an engine that works and nothing but wishes to run, something of each job runs, but for what was to stop.
+    fn check_that_all_begin(&mut self) {
+        self.engine.failures = 0;
+        self.news();
+        let held = self.core.book.attempts().iter();
+        let open = held.filter(|(_, held)| held.ended.is_none());
+        let open: Vec<AttemptKey> = open.map(|(&key, _)| key).collect();
+        let mut orders = orders(self.now, 0, &[]);
+        for &key in &open {
+            let (wish, offer) = (Wish::Run, None);
+            orders.attempts.insert(key, Order { wish, offer });
+        }
+        let effects = self.core.on_orders(orders, at(self.now));
+        self.carry_out(effects);
+        self.news();
+        let is_stopped = |key: &AttemptKey| {
+            let live = self.core.live.get(key);
+            live.is_some_and(|live| live.kill_at.is_some())
+        };
+        let runs = |key: &AttemptKey| {
+            let run = self.engine.claims.get(key);
+            run.is_some_and(|run| run.seen == running())
+        };
+        for key in &open {
+            let of_job = || open.iter().filter(|other| other.job_id == key.job_id);
+            let is_open = |key: &AttemptKey| self.core.book.attempts()[key].ended.is_none();
+            let any_open = of_job().any(is_open);
+            assert!(
+                !any_open || of_job().any(runs) || of_job().any(is_stopped),
+                "{key} does not begin"
+            );
         }
     }
 
@@ -522,10 +619,7 @@ impl Site {
             if let Some(Ok(task)) = &mut order.offer
                 && key.job_id == JobId(2)
             {
-                task.inputs = vec![Transfer {
-                    source: "a".to_owned(),
-                    destination: "b".to_owned(),
-                }];
+                task.inputs = vec![input()];
             }
         }
         orders
@@ -555,6 +649,10 @@ proptest! {
                 }
                 Op::News => site.news(),
                 Op::Wait(ms) => site.wait(ms.into()),
+                Op::Fail(count, late) => {
+                    site.engine.failures = count;
+                    site.engine.fails_late = late;
+                }
                 Op::Crash(how, down) => {
                     let run = [(0, 1, 0), (1, 1, 0), (2, 3, 0)];
                     let orders = site.orders(&run, true);
@@ -571,8 +669,9 @@ proptest! {
             }
             site.check();
         }
+        site.check_that_all_begin();
+        site.check();
         // Left alone, everything ends and every end is told.
-        site.news();
         site.wait(200_000);
         site.news();
         site.check();

@@ -93,7 +93,7 @@ impl TestServer {
     }
 }
 
-fn left(site: &v1::Site) -> (u64, u64, u64, DrainState) {
+pub(super) fn left(site: &v1::Site) -> (u64, u64, u64, DrainState) {
     let drain = site.drain.as_ref().unwrap();
     (
         drain.planned_jobs,

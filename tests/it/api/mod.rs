@@ -5,6 +5,7 @@
 mod checks;
 mod client;
 mod history;
+mod scene;
 mod site_agent;
 mod world;
 
@@ -13,6 +14,7 @@ mod audit;
 mod drain;
 mod evidence;
 mod forecasts;
+mod giving_way;
 mod limits;
 mod ledger;
 mod signed;

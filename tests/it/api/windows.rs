@@ -26,7 +26,7 @@ impl TestServer {
         Ok(answer.into_inner().site.unwrap())
     }
 
-    async fn put(&self, window: v1::SiteWindow) -> v1::Site {
+    pub(super) async fn put(&self, window: v1::SiteWindow) -> v1::Site {
         self.try_put(window).await.unwrap()
     }
 
@@ -50,7 +50,7 @@ impl TestServer {
 }
 
 /// A window from one slot to another.
-fn window(kind: WindowKind, from: i64, to: i64, max_power_watts: u64) -> v1::SiteWindow {
+pub(super) fn window(kind: WindowKind, from: i64, to: i64, max_power_watts: u64) -> v1::SiteWindow {
     v1::SiteWindow {
         window_id: "w".into(),
         kind: kind.into(),

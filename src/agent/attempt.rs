@@ -62,17 +62,20 @@ pub struct Task {
     pub argv: Vec<String>,
     /// Environment of the job.
     pub environment: BTreeMap<String, String>,
-    /// Number of tasks.
+    /// Number of tasks of one unit.
     pub task_count: u32,
+    /// The most units that it is told; 1 unless it is malleable.
+    #[serde(default = "one")]
+    pub units_max: u32,
     /// Cores of one task.
     #[serde(default = "one")]
     pub cpu_cores: u32,
     /// GPUs of one task.
     #[serde(default)]
     pub gpus: u32,
-    /// Memory of all tasks in MiB.
+    /// Memory of all tasks of the most units in MiB.
     pub memory_mib: u64,
-    /// IT power of all tasks, for caps that an engine holds.
+    /// IT power of all tasks of the most units, watts, for caps that an engine holds.
     #[serde(default)]
     pub it_power_watts: u64,
     /// It may run so long, pauses left out.
@@ -123,7 +126,7 @@ pub enum CheckpointSignal {
     Hup,
 }
 
-/// Cores of a task of which a journal does not say it.
+/// Cores, and units, of a task of which a journal does not say it.
 fn one() -> u32 {
     1
 }

@@ -21,14 +21,16 @@ const FENCE_GRACE_MAX: Duration = Duration::from_secs(10);
 /// What the engine should do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Start it.
-    Start(AttemptKey, Task),
+    /// Start it, with so many units if it is malleable.
+    Start(AttemptKey, Task, Option<u32>),
     /// Bring its input in, and do not begin it.
     Stage(AttemptKey, Task),
     /// Pause it.
     Suspend(AttemptKey),
-    /// Let it go on.
-    Resume(AttemptKey),
+    /// Let it go on, with so many units if it is malleable.
+    Resume(AttemptKey, Option<u32>),
+    /// Tell it, while it runs, how many units it has now.
+    TellUnits(AttemptKey, u32),
     /// Stop it: first signal now, kill after the grace.
     Stop(AttemptKey, Duration, StopCause),
     /// It is over and reported: its files may go.
@@ -75,6 +77,8 @@ impl Lease {
 struct Live {
     seen: Option<Seen>,
     asked: Option<Asked>,
+    /// Units that the engine was last asked to tell it.
+    units: Option<u32>,
     /// When it is killed at the latest; a stop is never taken back.
     kill_at: Option<Mono>,
 }
@@ -203,10 +207,18 @@ impl Core {
         if let Some(live) = self.live.get_mut(&key) {
             let is_stop = live.kill_at.take().is_some();
             let asked = live.asked.take();
+            live.units = None;
             if !is_stop && matches!(asked, Some(Asked::Start | Asked::Stage)) {
                 // Its start is noted, which alone would keep it from being asked for; a second one does no harm.
                 live.seen = Some(Seen::NotStarted);
             }
+        }
+    }
+
+    /// The engine could not tell it its units: ask again with the next step.
+    pub fn on_units_failure(&mut self, key: AttemptKey) {
+        if let Some(live) = self.live.get_mut(&key) {
+            live.units = None;
         }
     }
 
@@ -353,14 +365,14 @@ impl Core {
                 };
                 self.stop(key, grace, cause, now, effects);
             }
-            Some(Wish::Run) if has_lease => self.run(key, effects),
+            Some(&Wish::Run { units }) if has_lease => self.run(key, units, effects),
             Some(Wish::Suspend) if has_lease && self.is_unbegun(key) => self.stage(key, effects),
             Some(Wish::Suspend) => self.suspend(key, effects),
-            Some(Wish::Run | Wish::Unknown) => {}
+            Some(Wish::Run { .. } | Wish::Unknown) => {}
         }
     }
 
-    fn run(&mut self, key: AttemptKey, effects: &mut Effects) {
+    fn run(&mut self, key: AttemptKey, units: Option<u32>, effects: &mut Effects) {
         let Some(held) = self.book.attempts().get(&key) else {
             return;
         };
@@ -374,6 +386,10 @@ impl Core {
         if live.kill_at.is_some() || waits {
             return;
         }
+        // Its engine gave it room for no more than it was offered.
+        let units = units.map(|units| units.min(held.task.units_max));
+        let is_news = units.is_some() && live.units != units;
+        live.units = units.or(live.units);
         match (live.asked, &live.seen) {
             (None, _) if not_begun => {
                 live.asked = Some(Asked::Start);
@@ -382,17 +398,22 @@ impl Core {
                 if !is_noted {
                     self.record(Record::Start { key }, effects);
                 }
-                effects.actions.push(Action::Start(key, task));
+                effects.actions.push(Action::Start(key, task, units));
             }
             (Some(Asked::Stage), _) => {
                 live.asked = Some(Asked::Start);
-                effects.actions.push(Action::Start(key, held.task.clone()));
+                let start = Action::Start(key, held.task.clone(), units);
+                effects.actions.push(start);
             }
             (Some(Asked::Suspend), _) | (None, Some(Seen::Suspended | Seen::Staging)) => {
                 live.asked = Some(Asked::Resume);
-                effects.actions.push(Action::Resume(key));
+                effects.actions.push(Action::Resume(key, units));
             }
-            _ => {}
+            _ => {
+                let news = units.filter(|_| is_news);
+                let tell = news.map(|units| Action::TellUnits(key, units));
+                effects.actions.extend(tell);
+            }
         }
     }
 

@@ -52,6 +52,12 @@ pub trait Executor: Send {
         Ok(())
     }
 
+    /// Says to its program, running or not, with how many units it is to run: before it begins, and at each change.
+    ///
+    /// # Errors
+    /// When the engine cannot take the request.
+    fn tell_units(&mut self, key: AttemptKey, units: u32) -> Result<(), ExecutorError>;
+
     /// Pauses it.
     ///
     /// # Errors

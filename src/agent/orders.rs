@@ -61,7 +61,10 @@ pub struct Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// It should run.
-    Run,
+    Run {
+        /// With so many of its units, if it is malleable.
+        units: Option<u32>,
+    },
     /// It should be paused.
     Suspend,
     /// It should end.
@@ -125,7 +128,9 @@ fn read_order(order: v1::AttemptOrder) -> Result<(AttemptKey, Order), String> {
         attempt: fence.attempt,
     };
     let wish = match order.wish() {
-        v1::AttemptWish::Run => Wish::Run,
+        v1::AttemptWish::Run => Wish::Run {
+            units: (0 < order.units).then_some(order.units),
+        },
         v1::AttemptWish::Suspend => Wish::Suspend,
         v1::AttemptWish::Stop => Wish::Stop {
             grace: length(order.stop_grace),
@@ -155,16 +160,21 @@ fn read_offer(offer: v1::AttemptOffer) -> Result<Task, String> {
     if !(1..=limits::TASKS_MAX).contains(&offer.task_count) {
         return Err("task_count is out of range".to_owned());
     }
+    let units_max = offer.max_units.max(1);
+    if !usize::try_from(units_max).is_ok_and(|units| units <= *limits::SPEEDS.end()) {
+        return Err("max_units is out of range".to_owned());
+    }
     Ok(Task {
         argv: execution.argv,
         environment: execution.environment,
         task_count: offer.task_count,
         cpu_cores: resources.cpu_cores.max(1),
         gpus: resources.gpus,
-        it_power_watts: offer.it_power_watts,
+        units_max,
+        it_power_watts: offer.it_power_watts.saturating_mul(units_max.into()),
         memory_mib: resources
             .memory_mib
-            .saturating_mul(u64::from(offer.task_count)),
+            .saturating_mul(u64::from(offer.task_count) * u64::from(units_max)),
         max_run_time,
         stop_grace: stop_grace.min(Duration::from_millis(limits::STOP_GRACE_MS_MAX)),
         checkpoint,
@@ -288,13 +298,44 @@ mod tests {
     fn an_offer_becomes_a_task() {
         let task = read_offer(offer(&["true", "-x"], &[("A_1", "a=b\n")])).unwrap();
         assert_eq!(task.argv, ["true", "-x"]);
-        assert_eq!(task.memory_mib, 128);
+        assert_eq!((task.memory_mib, task.units_max), (128, 1));
         assert_eq!(
             (task.cpu_cores, task.gpus, task.it_power_watts),
             (1, 0, 700)
         );
         assert_eq!(task.stop_grace, Duration::from_secs(30));
         assert_eq!(task.max_run_time, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn units_are_read_and_what_bounds_an_attempt_is_for_the_most() {
+        let mut malleable = offer(&["true"], &[]);
+        malleable.max_units = 3;
+        let task = read_offer(malleable.clone()).unwrap();
+        assert_eq!((task.task_count, task.units_max), (2, 3));
+        assert_eq!((task.memory_mib, task.it_power_watts), (384, 2_100));
+        malleable.max_units = 64;
+        assert!(read_offer(malleable.clone()).is_ok());
+        malleable.max_units = 65;
+        let said = read_offer(malleable).unwrap_err();
+        assert!(said.contains("max_units"), "{said}");
+        let wish = |wish: v1::AttemptWish, units| {
+            let order = v1::AttemptOrder {
+                job_id: "00000000-0000-7000-8000-000000000001".to_owned(),
+                fence: Some(v1::Fence {
+                    site_epoch: 1,
+                    attempt: 1,
+                }),
+                wish: wish.into(),
+                units,
+                ..Default::default()
+            };
+            read_order(order).unwrap().1.wish
+        };
+        let run = |units| wish(v1::AttemptWish::Run, units);
+        assert_eq!(run(2), Wish::Run { units: Some(2) });
+        assert_eq!(run(0), Wish::Run { units: None });
+        assert_eq!(wish(v1::AttemptWish::Suspend, 2), Wish::Suspend);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     agent::{
+        attempt::AttemptKey,
         core::{Action, Core, Effects, Lease, Now},
         executor::{EngineEvent, Executor, ExecutorError},
         files::FileError,
@@ -299,18 +300,34 @@ impl Agent {
 
     fn act(&mut self, action: Action) {
         tracing::debug!(?action, "asking the engine");
+        let tells_units = matches!(action, Action::TellUnits(..));
         let (key, asked) = match action {
-            Action::Start(key, task) => (key, self.executor.start(key, &task)),
+            Action::Start(key, task, units) => {
+                let told = self.tell_units(key, units);
+                (key, told.and_then(|()| self.executor.start(key, &task)))
+            }
             Action::Stage(key, task) => (key, self.executor.stage(key, &task)),
             Action::Suspend(key) => (key, self.executor.suspend(key)),
-            Action::Resume(key) => (key, self.executor.resume(key)),
+            Action::Resume(key, units) => {
+                let told = self.tell_units(key, units);
+                (key, told.and_then(|()| self.executor.resume(key)))
+            }
+            Action::TellUnits(key, units) => (key, self.executor.tell_units(key, units)),
             Action::Stop(key, grace, cause) => (key, self.executor.stop(key, grace, cause)),
             Action::Forget(key) => (key, self.executor.forget(key)),
         };
         if let Err(error) = asked {
             tracing::error!(%key, error = &error as &dyn std::error::Error, "the engine cannot be asked; trying again");
-            self.core.on_engine_failure(key);
+            match tells_units {
+                true => self.core.on_units_failure(key),
+                false => self.core.on_engine_failure(key),
+            }
         }
+    }
+
+    /// Tells a program of its units, if it has any, before it begins or goes on.
+    fn tell_units(&mut self, key: AttemptKey, units: Option<u32>) -> Result<(), ExecutorError> {
+        units.map_or(Ok(()), |units| self.executor.tell_units(key, units))
     }
 
     fn publish(&self) {

@@ -434,6 +434,7 @@ mod tests {
                 cpu_cores: 1,
                 gpus: 0,
                 memory_mib: 1,
+                units_max: 1,
                 it_power_watts: 1,
                 max_run_time: Duration::from_secs(1),
                 stop_grace: Duration::ZERO,

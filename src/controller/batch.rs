@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::{
     controller::mailbox::{Commit, Published},
     limits,
+    slot::Slot,
     state::{
         Core,
         event::{Applied, Record},
@@ -62,10 +63,16 @@ pub(super) fn commit_of(record: &Record, applied: Applied) -> Option<Arc<Commit>
     })
 }
 
-/// The published state after these commits, with the oldest ones dropped beyond the bound.
-pub(super) fn publish(before: &Published, core: &Core, commits: Vec<Arc<Commit>>) -> Published {
+/// The published state after these commits in a slot, with the oldest ones dropped beyond the bound.
+pub(super) fn publish(
+    before: &Published,
+    core: &Core,
+    slot: Slot,
+    commits: Vec<Arc<Commit>>,
+) -> Published {
     let mut next = Published {
         state: core.state().clone(),
+        slot,
         history: before.history.clone(),
         oldest_resumable: before.oldest_resumable,
         n_events: before.n_events,

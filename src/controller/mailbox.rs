@@ -23,7 +23,7 @@ use crate::{
         refusal::{SiteVerdict, Suggestion},
         site::Site,
     },
-    slot::TimeMs,
+    slot::{Slot, TimeMs},
     state::{
         Rejection, State,
         command::{
@@ -44,6 +44,8 @@ use crate::{
 pub struct Published {
     /// The state; never changes.
     pub state: State,
+    /// The slot whose plans it follows: what was due at its begin is part of the state.
+    pub slot: Slot,
     /// Commits that changed jobs or sites, oldest first, with rising revisions.
     pub history: imbl::Vector<Arc<Commit>>,
     /// A watch can resume after this revision and any later one.

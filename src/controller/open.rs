@@ -46,14 +46,16 @@ pub(super) fn open(store: &mut dyn Store, settings: Settings) -> Result<Opened, 
     loaded?;
     reading.end_snapshot()?;
     let core = reading.core.unwrap_or_else(|| Core::new(settings));
+    let slot = settings.grid.slot_at(core.state().changed_at());
     let base = Published {
         state: core.state().clone(),
+        slot,
         history: imbl::Vector::new(),
         oldest_resumable: reading.base,
         n_events: 0,
     };
     Ok(Opened {
-        published: publish(&base, &core, reading.commits),
+        published: publish(&base, &core, slot, reading.commits),
         core,
         n_records: reading.n_records,
         recent: reading.recent.into_iter().map(|(_, due)| due).collect(),

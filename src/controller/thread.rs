@@ -269,10 +269,11 @@ impl Controller<'_> {
     /// Makes the batch durable, publishes it, answers, and does a slice of snapshot work.
     fn commit(&mut self, mut batch: Batch) -> Result<(), ControllerError> {
         let n_records = write(self.store.as_mut(), &batch.records)?;
-        if n_records > 0 {
-            let before = self.publisher.borrow().clone();
+        let (before, slot) = (self.publisher.borrow().clone(), self.writer.followed_slot());
+        // A slot that begins is news without any record: malleable jobs may have other units in it.
+        if n_records > 0 || before.slot < slot {
             let commits = std::mem::take(&mut batch.commits);
-            let next = publish(&before, &self.writer.core, commits);
+            let next = publish(&before, &self.writer.core, slot, commits);
             self.publisher.send_replace(Arc::new(next));
         }
         if let Some(heard) = self.writer.leases.take_news() {

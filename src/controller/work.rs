@@ -237,6 +237,11 @@ impl Writer {
         })
     }
 
+    /// The last slot in which plans were followed.
+    pub(super) fn followed_slot(&self) -> Slot {
+        self.agenda.followed
+    }
+
     /// Does what the clock asks for: offers what is due, notes silence, gives up what is lost, follows plans.
     pub(super) fn work(&mut self, now: TimeMs, mono_ms: u64, batch: &mut Batch) {
         self.judge_silence(now, mono_ms, batch);

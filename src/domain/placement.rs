@@ -112,6 +112,20 @@ impl Placement {
         self.runs.iter().map(|run| run.unit_slots()).sum()
     }
 
+    /// Units with which it runs in a slot. Where it has no run there it runs as in the run before, or else as in the first.
+    #[must_use]
+    pub fn units_at(&self, slot: Slot) -> u32 {
+        let begun = self.runs.iter().take_while(|run| run.slots.start <= slot);
+        let run = begun.last().or_else(|| self.runs.first());
+        run.map_or(0, |run| run.units)
+    }
+
+    /// The most units that run at once.
+    #[must_use]
+    pub fn most_units(&self) -> u32 {
+        self.runs.iter().map(|run| run.units).max().unwrap_or(0)
+    }
+
     /// Every slot of the runs with the number of units that run in it.
     pub fn units_by_slot(&self) -> impl Iterator<Item = (Slot, u32)> {
         self.runs
@@ -173,5 +187,38 @@ impl EnergyMix {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.green() + self.grid_watt_seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_between_runs_and_past_them_are_those_of_the_run_before() {
+        let run = |start, end, units| Run {
+            slots: SlotRange::new(Slot(start), Slot(end)),
+            units,
+        };
+        let placement = Placement {
+            site: SiteId::parse("a").unwrap(),
+            pool: PoolId::parse("general").unwrap(),
+            runs: [run(4, 6, 2), run(6, 7, 3), run(9, 10, 1)].into(),
+            amounts: Amounts::default(),
+            power_watts: 1,
+            green: Box::default(),
+            energy: EnergyMix::default(),
+            carbon: Carbon::default(),
+            cost_micro_cny: 0,
+            confidence: Confidence::Low,
+            rtt_us: 0,
+            fallback_slots: 0,
+            policy_version: "".into(),
+            decided_revision: Revision(0),
+            stage_in: None,
+        };
+        let units: Vec<u32> = (3..12).map(|slot| placement.units_at(Slot(slot))).collect();
+        assert_eq!(units, [2, 2, 2, 3, 3, 3, 1, 1, 1]);
+        assert_eq!(placement.most_units(), 3);
     }
 }

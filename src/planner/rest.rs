@@ -27,7 +27,8 @@ impl Timetable {
     /// best slots from there on, at the same site and in the same pool; `None` where there is no room before `end_by`, or
     /// when the job runs in one piece. Its own reservation must be released before.
     ///
-    /// Neither a cordon nor a green share keeps what has begun from going on.
+    /// Neither a cordon nor a green share keeps what has begun from going on. It gets no more units at once than it had: what
+    /// runs it gave it room for no more.
     #[must_use]
     pub fn rest(
         &self,
@@ -41,7 +42,7 @@ impl Timetable {
         let table = &self.sites[i];
         let pool = table.site.pool(&placement.pool).map(|(pool, _)| pool)?;
         let kept = before(&placement.runs, from);
-        let spec = rest_of(spec, &kept, self.grid)?;
+        let spec = rest_of(spec, &kept, placement.most_units(), self.grid)?;
         let window = Window {
             current: self.horizon.start,
             stage_from: from,
@@ -100,8 +101,8 @@ fn before(runs: &[Run], from: Slot) -> Vec<Run> {
 }
 
 /// What is left to do after some runs, as a job of its own; `None` for one that runs in one piece. One that goes on
-/// after a pause repeats some of its work.
-fn rest_of(spec: &JobSpec, done: &[Run], grid: SlotGrid) -> Option<JobSpec> {
+/// after a pause repeats some of its work; one that is malleable has so many units at most.
+fn rest_of(spec: &JobSpec, done: &[Run], most_units: u32, grid: SlotGrid) -> Option<JobSpec> {
     let shape = Shape::of(spec, grid);
     let n_slots = match shape.flex {
         Flex::Rigid => return None,
@@ -140,7 +141,11 @@ fn rest_of(spec: &JobSpec, done: &[Run], grid: SlotGrid) -> Option<JobSpec> {
                 min_chunk_ms: (*min_chunk_ms).min(runtime_ms),
                 resume_cost_ms: *resume_cost_ms,
             },
-            other => other.clone(),
+            Flexibility::Malleable { speed_permille } => Flexibility::Malleable {
+                speed_permille: speed_permille[..speed_permille.len().min(to_index(most_units))]
+                    .into(),
+            },
+            Flexibility::Rigid => Flexibility::Rigid,
         },
         min_green_share_permille: 0,
         staging: None,
@@ -292,6 +297,18 @@ mod tests {
             .map(|(from, to, units)| (to - from) * units)
             .sum();
         assert_eq!(work, 4);
+    }
+
+    #[test]
+    fn what_has_begun_never_gets_more_units_than_it_had_room_for() {
+        let spec = malleable(4, &[1_000, 2_000, 3_000]);
+        for most in 1..=3 {
+            let rest = rest_of(&spec, &[], most, SlotGrid::new(900).unwrap()).unwrap();
+            let Flexibility::Malleable { speed_permille } = rest.flexibility else {
+                panic!("{rest:?}");
+            };
+            assert_eq!(speed_permille.len(), to_index(most));
+        }
     }
 
     #[test]

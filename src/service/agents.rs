@@ -20,10 +20,11 @@ use super::{
     to_proto,
 };
 use crate::{
-    controller::Enrollment,
+    controller::{Enrollment, Published},
     domain::{agent::Token, ids::SiteId},
     proto::v1::{self, agent_service_server::AgentService},
-    state::{Rejection, State, command::Report},
+    slot::Slot,
+    state::{Rejection, command::Report},
 };
 
 /// Answers that wait for an agent: it is told again with every report.
@@ -44,8 +45,8 @@ impl Shown {
     }
 }
 
-/// What orders depend on, in short: equal ones were made of the same jobs.
-type Fingerprint = (u64, u64, usize, u64);
+/// What orders depend on, in short: equal ones were made of the same jobs in the same slot.
+type Fingerprint = (u64, u64, usize, u64, Slot);
 
 #[tonic::async_trait]
 impl AgentService for Api {
@@ -177,7 +178,7 @@ impl Api {
     fn orders(&self, site: &SiteId) -> v1::AgentOrders {
         let published: Arc<_> = self.handle.published();
         let times = self.handle.options().leases;
-        to_proto::orders(&published.state, site, times, self.now())
+        to_proto::orders(&published, site, times, self.now())
     }
 }
 
@@ -232,7 +233,7 @@ impl Session {
                     if changed.is_err() {
                         break stopping().into();
                     }
-                    self.look(&published.borrow_and_update().state)
+                    self.look(&published.borrow_and_update())
                 }
                 () = reads_change(&mut self.speaker) => Next::Reads,
                 () = stop.cancelled() => break stopping().into(),
@@ -308,10 +309,10 @@ impl Session {
         status
     }
 
-    /// Whether a new state makes other orders.
-    fn look(&self, state: &State) -> Next {
+    /// Whether a new state, or a new slot, makes other orders.
+    fn look(&self, published: &Published) -> Next {
         let site = self.speaker.as_ref().map(|speaker| &speaker.site);
-        match site.map(|site| fingerprint(state, site)) == self.sent {
+        match site.map(|site| fingerprint(published, site)) == self.sent {
             true => Next::Nothing,
             false => Next::Orders,
         }
@@ -326,7 +327,7 @@ impl Session {
                 log_reads: Some(self.api.shared.logs.wanted(site)),
             }),
             Next::Orders => {
-                self.sent = Some(fingerprint(&self.api.handle.published().state, site));
+                self.sent = Some(fingerprint(&self.api.handle.published(), site));
                 let orders = v1::AgentOrders {
                     answered_report: self.answered_report,
                     ..self.api.orders(site)
@@ -384,7 +385,7 @@ fn credential_of(metadata: &MetadataMap) -> Result<[u8; 32], Status> {
     })
 }
 
-fn fingerprint(state: &State, site: &SiteId) -> Fingerprint {
+fn fingerprint(Published { state, slot, .. }: &Published, site: &SiteId) -> Fingerprint {
     let agent = state.agent(site);
     let member = agent.and_then(|agent| agent.member.as_ref());
     let (mut n, mut newest) = (0, 0);
@@ -397,5 +398,6 @@ fn fingerprint(state: &State, site: &SiteId) -> Fingerprint {
         newest,
         n,
         member.map_or(0, |member| member.acknowledged),
+        *slot,
     )
 }

@@ -160,6 +160,7 @@ pub(super) fn settings() -> Settings {
 pub(super) fn published() -> Published {
     Published {
         state: Core::new(settings()).state().clone(),
+        slot: Slot(0),
         history: imbl::Vector::new(),
         oldest_resumable: Revision(0),
         n_events: 0,
@@ -233,6 +234,7 @@ impl Stage {
     fn publish(&self) {
         self.publish.send_replace(Arc::new(Published {
             state: self.core.state().clone(),
+            slot: Slot(0),
             history: self.history.clone(),
             oldest_resumable: self.oldest_resumable,
             n_events: 0,

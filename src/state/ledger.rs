@@ -303,17 +303,12 @@ pub(super) fn use_key(site: &SiteId, slot: Slot, job: JobId, fence: Fence) -> Us
     }
 }
 
-/// What a program made of a slot by a placement. Where it runs without a run of its plan, it runs as in the run before.
+/// What a program made of a slot by a placement, with the units that it was told.
 fn use_of(placement: &Placement, slot: Slot, run_ms: u32) -> Use {
-    let begun = placement
-        .runs
-        .iter()
-        .take_while(|run| run.slots.start <= slot);
-    let run = begun.last().or_else(|| placement.runs.first());
     let green = placement.green_by_slot().find(|(of, _)| *of == slot);
     Use {
         run_ms,
-        units: run.map_or(0, |run| run.units),
+        units: placement.units_at(slot),
         power_watts: placement.power_watts,
         green_watts: green.map_or(0, |(_, watts)| watts),
         cpu_cores: placement.amounts.cpu_cores,

@@ -25,6 +25,7 @@ fn task() -> Task {
         task_count: 1,
         cpu_cores: 1,
         gpus: 0,
+        units_max: 1,
         memory_mib: 1,
         it_power_watts: 1,
         max_run_time: Duration::from_secs(600),
@@ -75,6 +76,8 @@ fn exited(code: u8) -> Seen {
     Seen::Ended(end(How::Exited { code }, ""))
 }
 
+const RUN: Wish = Wish::Run { units: None };
+
 const STOP: Wish = Wish::Stop {
     grace: None,
     goes_on: false,
@@ -92,9 +95,9 @@ fn new() -> Core {
 #[test]
 fn an_offer_is_taken_noted_and_started_once() {
     let mut core = new();
-    let run = [(key(1, 1), Wish::Run, true)];
+    let run = [(key(1, 1), RUN, true)];
     let effects = core.on_orders(orders(0, 0, &run), at(0));
-    assert_eq!(effects.actions, [Action::Start(key(1, 1), task())]);
+    assert_eq!(effects.actions, [Action::Start(key(1, 1), task(), None)]);
     assert!(effects.records.contains(&Record::Start { key: key(1, 1) }));
     assert!(effects.report);
     // The same orders again change nothing.
@@ -124,7 +127,7 @@ fn an_offer_is_taken_noted_and_started_once() {
 #[test]
 fn silence_stops_everything_and_the_same_fence_does_not_come_back() {
     let mut core = new();
-    let run = [(key(1, 1), Wish::Run, true)];
+    let run = [(key(1, 1), RUN, true)];
     core.on_orders(orders(0, 0, &run), at(0));
     core.on_engine(key(1, 1), running(), at(1));
     assert_eq!(core.wake_at(Mono(1)), Some(Mono(27_000)));
@@ -149,12 +152,12 @@ fn silence_stops_everything_and_the_same_fence_does_not_come_back() {
 #[test]
 fn a_lease_counts_from_when_the_report_was_sent() {
     let mut core = new();
-    let run = [(key(1, 1), Wish::Run, true)];
+    let run = [(key(1, 1), RUN, true)];
     core.on_orders(orders(0, 0, &run), at(0));
     // Orders that were stuck on the way for 20 s do not let it run 20 s longer.
     core.on_orders(orders(1_000, 0, &run), at(21_000));
     assert_eq!(core.lease().map(Lease::end), Some(Mono(31_000)));
-    let stuck = orders(0, 0, &[(key(2, 1), Wish::Run, true)]);
+    let stuck = orders(0, 0, &[(key(2, 1), RUN, true)]);
     let effects = core.on_orders(stuck, at(40_000));
     assert!(
         !effects
@@ -167,7 +170,7 @@ fn a_lease_counts_from_when_the_report_was_sent() {
 #[test]
 fn what_orders_do_not_name_is_killed_and_not_reported() {
     let mut core = new();
-    let run = [(key(1, 1), Wish::Run, true)];
+    let run = [(key(1, 1), RUN, true)];
     core.on_orders(orders(0, 0, &run), at(0));
     core.on_engine(key(1, 1), running(), at(1));
     let effects = core.on_orders(orders(2, 2, &[]), at(2));
@@ -181,8 +184,8 @@ fn what_orders_do_not_name_is_killed_and_not_reported() {
 #[test]
 fn a_second_attempt_waits_for_the_end_of_the_first() {
     let mut core = new();
-    core.on_orders(orders(0, 0, &[(key(1, 1), Wish::Run, true)]), at(0));
-    let effects = core.on_orders(orders(1, 0, &[(key(1, 2), Wish::Run, true)]), at(1));
+    core.on_orders(orders(0, 0, &[(key(1, 1), RUN, true)]), at(0));
+    let effects = core.on_orders(orders(1, 0, &[(key(1, 2), RUN, true)]), at(1));
     assert!(
         !effects
             .actions
@@ -190,7 +193,11 @@ fn a_second_attempt_waits_for_the_end_of_the_first() {
             .any(|action| matches!(action, Action::Start(..)))
     );
     let effects = core.on_engine(key(1, 1), exited(0), at(2));
-    assert!(effects.actions.contains(&Action::Start(key(1, 2), task())));
+    assert!(
+        effects
+            .actions
+            .contains(&Action::Start(key(1, 2), task(), None))
+    );
 }
 
 #[test]
@@ -198,7 +205,7 @@ fn pauses_and_stops_are_asked_once_and_a_sooner_kill_again() {
     let mut core = new();
     let name = key(1, 1);
     let with = |wish| orders(0, 0, &[(name, wish, true)]);
-    core.on_orders(with(Wish::Run), at(0));
+    core.on_orders(with(RUN), at(0));
     core.on_engine(name, running(), at(1));
     let effects = core.on_orders(with(Wish::Suspend), at(2));
     assert_eq!(effects.actions, [Action::Suspend(name)]);
@@ -208,8 +215,8 @@ fn pauses_and_stops_are_asked_once_and_a_sooner_kill_again() {
             .is_empty()
     );
     core.on_engine(name, Seen::Suspended, at(4));
-    let effects = core.on_orders(with(Wish::Run), at(5));
-    assert_eq!(effects.actions, [Action::Resume(name)]);
+    let effects = core.on_orders(with(RUN), at(5));
+    assert_eq!(effects.actions, [Action::Resume(name, None)]);
     core.on_engine(name, running(), at(6));
 
     let stop = |seconds| Action::Stop(name, Duration::from_secs(seconds), StopCause::Ordered);
@@ -220,9 +227,52 @@ fn pauses_and_stops_are_asked_once_and_a_sooner_kill_again() {
         goes_on: false,
     };
     assert_eq!(core.on_orders(with(sooner), at(9)).actions, [stop(1)]);
-    assert!(core.on_orders(with(Wish::Run), at(10)).actions.is_empty());
+    assert!(core.on_orders(with(RUN), at(10)).actions.is_empty());
     let told = kinds(&core);
     assert!(told.ends_with(&[EventKind::Suspended, EventKind::Resumed]));
+}
+
+#[test]
+fn units_are_told_at_the_start_at_each_change_and_again_after_a_failure() {
+    let mut core = new();
+    let name = key(1, 1);
+    let malleable = Task {
+        units_max: 3,
+        ..task()
+    };
+    let with = |units| {
+        let mut orders = orders(0, 0, &[(name, Wish::Run { units }, true)]);
+        for order in orders.attempts.values_mut() {
+            order.offer = Some(Ok(malleable.clone()));
+        }
+        orders
+    };
+    let effects = core.on_orders(with(Some(2)), at(0));
+    let start = Action::Start(name, malleable.clone(), Some(2));
+    assert_eq!(effects.actions, [start]);
+    core.on_engine(name, running(), at(1));
+    assert!(core.on_orders(with(Some(2)), at(2)).actions.is_empty());
+    let effects = core.on_orders(with(Some(3)), at(3));
+    assert_eq!(effects.actions, [Action::TellUnits(name, 3)]);
+    core.on_units_failure(name);
+    assert_eq!(core.on_time(at(4)).actions, [Action::TellUnits(name, 3)]);
+    assert!(core.on_time(at(5)).actions.is_empty());
+    // More than it was offered it has no room for.
+    assert!(core.on_orders(with(Some(4)), at(6)).actions.is_empty());
+    // A pause says nothing of units; what goes on has those of its orders.
+    let pause = orders(7, 0, &[(name, Wish::Suspend, false)]);
+    assert_eq!(
+        core.on_orders(pause, at(7)).actions,
+        [Action::Suspend(name)]
+    );
+    core.on_engine(name, Seen::Suspended, at(8));
+    let effects = core.on_orders(with(Some(1)), at(9));
+    assert_eq!(effects.actions, [Action::Resume(name, Some(1))]);
+    // An agent that begins does not know what the one before has told.
+    let mut again = Core::new(core.book.clone(), core.lease());
+    again.on_recovery(vec![(name, running())], at(10));
+    let effects = again.on_orders(with(Some(1)), at(11));
+    assert_eq!(effects.actions, [Action::TellUnits(name, 1)]);
 }
 
 #[test]
@@ -243,7 +293,7 @@ fn what_goes_on_later_gets_its_time_to_save_before_the_stop() {
         }
         orders
     };
-    core.on_orders(with(Wish::Run), at(0));
+    core.on_orders(with(RUN), at(0));
     core.on_engine(name, running(), at(1));
     let pause = Wish::Stop {
         grace: None,
@@ -262,13 +312,13 @@ fn an_attempt_that_nobody_began_ends_without_the_engine() {
     let mut core = new();
     let effects = core.on_orders(orders(0, 0, &[(key(1, 1), STOP, true)]), at(0));
     assert!(effects.actions.is_empty());
-    let effects = core.on_orders(orders(1, 0, &[(key(2, 1), Wish::Run, false)]), at(1));
+    let effects = core.on_orders(orders(1, 0, &[(key(2, 1), RUN, false)]), at(1));
     assert!(effects.actions.is_empty());
     let never = EventKind::Ended(end(How::Stopped(StopCause::Ordered), "never begun"));
     let lost = EventKind::Ended(end(How::EngineLost, "the agent does not know it"));
     assert_eq!(kinds(&core), [never, lost]);
     // Neither comes back.
-    let again = [(key(1, 1), Wish::Run, true), (key(2, 1), Wish::Run, true)];
+    let again = [(key(1, 1), RUN, true), (key(2, 1), RUN, true)];
     assert_eq!(
         core.on_orders(orders(2, 0, &again), at(2)),
         Effects::default()
@@ -290,7 +340,7 @@ fn what_the_engine_could_not_take_is_asked_again() {
     };
     let mut core = new();
     let starts =
-        |actions: &[Action]| matches!(actions, [Action::Start(started, _)] if *started == name);
+        |actions: &[Action]| matches!(actions, [Action::Start(started, ..)] if *started == name);
     let stages =
         |actions: &[Action]| matches!(actions, [Action::Stage(staged, _)] if *staged == name);
     assert!(stages(
@@ -301,9 +351,7 @@ fn what_the_engine_could_not_take_is_asked_again() {
     assert!(stages(&again.actions));
     assert_eq!(again.records, [], "its start was noted before");
     core.on_engine(name, Seen::Staging, at(2));
-    assert!(starts(
-        &core.on_orders(with_input(Wish::Run), at(3)).actions
-    ));
+    assert!(starts(&core.on_orders(with_input(RUN), at(3)).actions));
     core.on_engine_failure(name);
     assert!(starts(&core.on_time(at(4)).actions));
     assert_eq!(core.on_time(at(5)), Effects::default());
@@ -317,7 +365,7 @@ fn what_the_engine_could_not_take_is_asked_again() {
 #[test]
 fn a_bad_offer_is_declined_once() {
     let mut core = new();
-    let mut bad = orders(0, 0, &[(key(1, 1), Wish::Run, true)]);
+    let mut bad = orders(0, 0, &[(key(1, 1), RUN, true)]);
     for order in bad.attempts.values_mut() {
         order.offer = Some(Err("argv is empty".to_owned()));
     }
@@ -332,6 +380,10 @@ fn a_bad_offer_is_declined_once() {
 #[derive(Debug, Default)]
 struct Engine {
     claims: BTreeMap<AttemptKey, Run>,
+    /// What programs read, whichever agent wrote it.
+    units: BTreeMap<AttemptKey, u32>,
+    /// What the agent that lives has asked to tell them.
+    told: BTreeMap<AttemptKey, u32>,
     begun: BTreeMap<AttemptKey, u32>,
     lease: Option<Mono>,
     unseen: Vec<(AttemptKey, Seen)>,
@@ -354,7 +406,9 @@ impl Engine {
                     self.enter(key, Seen::Staging, None);
                 }
             }
-            Action::Start(key, _) => {
+            Action::Start(key, task, units) => {
+                assert_eq!(units.is_some(), task.units_max > 1, "begins unknowing");
+                self.tell(key, units);
                 if self.is_staging(key) {
                     *self.begun.entry(key).or_default() += 1;
                     self.change(key, running());
@@ -363,10 +417,15 @@ impl Engine {
                     self.enter(key, running(), None);
                 }
             }
+            Action::TellUnits(key, units) => {
+                assert_ne!(self.told.get(&key), Some(&units), "told twice");
+                self.tell(key, Some(units));
+            }
             // One that has not begun waits, and begins when it may go on.
             Action::Suspend(key) if self.is_staging(key) => {}
             Action::Suspend(key) => self.change(key, Seen::Suspended),
-            Action::Resume(key) => {
+            Action::Resume(key, units) => {
+                self.tell(key, units);
                 if self.is_staging(key) {
                     *self.begun.entry(key).or_default() += 1;
                 }
@@ -389,6 +448,13 @@ impl Engine {
             }
         }
         self.pass(now);
+    }
+
+    fn tell(&mut self, key: AttemptKey, units: Option<u32>) {
+        if let Some(units) = units {
+            self.units.insert(key, units);
+            self.told.insert(key, units);
+        }
     }
 
     fn is_staging(&self, key: AttemptKey) -> bool {
@@ -426,8 +492,8 @@ fn is_live(run: &Run) -> bool {
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// Orders that name these attempts, with what the server has of the events so far or one less.
-    Orders(Vec<(u8, u8, u8)>, bool),
+    /// Orders that name these attempts, their wishes and units, with what the server has of the events so far or one less.
+    Orders(Vec<(u8, u8, u8, u8)>, bool),
     Exit(u8),
     News,
     Wait(u16),
@@ -438,7 +504,7 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let order = (0..3_u8, 1..4_u8, 0..5_u8);
+    let order = (0..3_u8, 1..4_u8, 0..5_u8, 1..5_u8);
     prop_oneof![
         5 => (prop::collection::vec(order, 0..4), any::<bool>()).prop_map(|(l, a)| Op::Orders(l, a)),
         2 => (0..9_u8).prop_map(Op::Exit),
@@ -448,6 +514,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..3_u8, 0..40_000_u16).prop_map(|(at, down)| Op::Crash(at, down)),
     ]
 }
+
+/// The job that is malleable, and the most units that it is offered.
+const MALLEABLE: u8 = 1;
+const UNITS_MAX: u32 = 3;
 
 /// A site with its disk, its engine and what the server has heard.
 struct Site {
@@ -480,16 +550,22 @@ impl Site {
         self.engine.lease = self.lease.map(Lease::end);
         for action in effects.actions {
             let key = match action {
-                Action::Start(key, _) | Action::Stage(key, _) | Action::Stop(key, ..) => key,
-                Action::Suspend(key) | Action::Resume(key) | Action::Forget(key) => key,
+                Action::Start(key, ..) | Action::Stage(key, _) | Action::Stop(key, ..) => key,
+                Action::Resume(key, _) | Action::TellUnits(key, _) => key,
+                Action::Suspend(key) | Action::Forget(key) => key,
             };
+            let tells_units = matches!(action, Action::TellUnits(..));
             let fails = self.engine.failures > 0;
             if !fails || self.engine.fails_late {
                 self.engine.act(action, Mono(self.now));
             }
             if fails {
                 self.engine.failures -= 1;
-                self.core.on_engine_failure(key);
+                self.engine.told.remove(&key);
+                match tells_units {
+                    true => self.core.on_units_failure(key),
+                    false => self.core.on_engine_failure(key),
+                }
             }
         }
     }
@@ -503,7 +579,8 @@ impl Site {
         let open: Vec<AttemptKey> = open.map(|(&key, _)| key).collect();
         let mut orders = orders(self.now, 0, &[]);
         for &key in &open {
-            let (wish, offer) = (Wish::Run, None);
+            let units = (key.job_id == JobId(MALLEABLE.into())).then_some(UNITS_MAX);
+            let (wish, offer) = (Wish::Run { units }, None);
             orders.attempts.insert(key, Order { wish, offer });
         }
         let effects = self.core.on_orders(orders, at(self.now));
@@ -564,6 +641,7 @@ impl Site {
         self.now += down;
         self.engine.pass(Mono(self.now));
         self.engine.unseen.clear();
+        self.engine.told.clear();
         let mut book = Book::default();
         self.disk.iter().for_each(|record| book.apply(record));
         let mut again = Book::default();
@@ -584,11 +662,31 @@ impl Site {
         if self.lease.is_none_or(|lease| lease.end().0 <= self.now) {
             assert_eq!(live.count(), 0, "something runs without a lease");
         }
+        self.check_units();
         let mut keys: Vec<_> = self.ends.values().collect();
         keys.sort_unstable();
         let n_ends = keys.len();
         keys.dedup();
         assert_eq!(keys.len(), n_ends, "an end is reported under two numbers");
+    }
+
+    /// What runs by orders that hold knows how many units it has, unless it is to be told again.
+    fn check_units(&self) {
+        let lease = self.core.lease().map(Lease::soft_end);
+        if lease.is_none_or(|end| end.0 <= self.now) {
+            return;
+        }
+        for (key, wish) in self.core.wishes.iter().flatten() {
+            let run = self.engine.claims.get(key);
+            if let Wish::Run { units: Some(units) } = wish
+                && run.is_some_and(|run| run.seen == running() && run.kill.is_none())
+                && let Some(live) = self.core.live.get(key)
+                && live.units.is_some()
+            {
+                let told = self.engine.units.get(key);
+                assert_eq!(told, Some(&(*units).min(UNITS_MAX)), "{key}");
+            }
+        }
     }
 
     fn news(&mut self) {
@@ -602,23 +700,28 @@ impl Site {
         }
     }
 
-    fn orders(&mut self, list: &[(u8, u8, u8)], all: bool) -> Orders {
+    fn orders(&mut self, list: &[(u8, u8, u8, u8)], all: bool) -> Orders {
         let named: Vec<_> = list
             .iter()
-            .map(|&(job, attempt, wish)| {
-                let wish =
-                    [Wish::Run, Wish::Run, Wish::Suspend, STOP, Wish::Unknown][wish as usize];
+            .map(|&(job, attempt, wish, units)| {
+                let units = (job == MALLEABLE).then_some(units.into());
+                let run = Wish::Run { units };
+                let wish = [run, run, Wish::Suspend, STOP, Wish::Unknown][wish as usize];
                 (key(job.into(), attempt.into()), wish, true)
             })
             .collect();
         let last = self.core.book.last_sequence();
         let acknowledged = if all { last } else { last.saturating_sub(1) };
         let mut orders = orders(self.now, acknowledged, &named);
-        // The last job has input to be brought in.
         for (key, order) in &mut orders.attempts {
-            if let Some(Ok(task)) = &mut order.offer
-                && key.job_id == JobId(2)
-            {
+            let Some(Ok(task)) = &mut order.offer else {
+                continue;
+            };
+            if key.job_id == JobId(MALLEABLE.into()) {
+                task.units_max = UNITS_MAX;
+            }
+            // The last job has input to be brought in, and so has an attempt of the malleable one.
+            if key.job_id == JobId(2) || (key.job_id, key.attempt) == (JobId(1), 3) {
                 task.inputs = vec![input()];
             }
         }
@@ -654,7 +757,7 @@ proptest! {
                     site.engine.fails_late = late;
                 }
                 Op::Crash(how, down) => {
-                    let run = [(0, 1, 0), (1, 1, 0), (2, 3, 0)];
+                    let run = [(0, 1, 0, 1), (1, 1, 0, 2), (2, 3, 0, 1)];
                     let orders = site.orders(&run, true);
                     let effects = site.core.on_orders(orders, at(site.now));
                     match how {

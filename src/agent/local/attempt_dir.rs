@@ -148,6 +148,23 @@ impl AttemptDir {
         self.path.join(name)
     }
 
+    /// What the program is told while it runs: a directory, because a sandbox that shows a file shows that one for ever.
+    pub(super) fn told(&self) -> PathBuf {
+        self.path.join("told")
+    }
+
+    /// Where the program reads how many units it has now.
+    pub(super) fn units_file(&self) -> PathBuf {
+        self.told().join("units")
+    }
+
+    /// Says how many units it has now.
+    pub(in crate::agent) fn tell_units(&self, units: u32) -> Result<(), FileError> {
+        files::make_dir(&self.told())?;
+        let line = format!("{units}\n");
+        files::replace(&self.units_file(), line.as_bytes(), Durability::Visible)
+    }
+
     /// Takes over the directory in which an earlier attempt worked, unless there is one already.
     pub(in crate::agent) fn inherit(&self, earlier: &Self) -> Result<(), FileError> {
         files::make_dir(&self.path)?;

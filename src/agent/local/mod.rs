@@ -259,6 +259,10 @@ impl Executor for LocalExecutor {
         self.launch(key, task)
     }
 
+    fn tell_units(&mut self, key: AttemptKey, units: u32) -> Result<(), ExecutorError> {
+        Ok(self.attempts.dir(key).tell_units(units)?)
+    }
+
     fn suspend(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
         Ok(self.attempts.dir(key).want(Wanted::Suspend)?)
     }

@@ -5,7 +5,7 @@
 use std::{
     env,
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _},
     os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::Path,
@@ -146,7 +146,7 @@ impl Payload {
 
     /// Takes leave of those whose parents went before them.
     pub(super) fn reap_orphans(&self) {
-        let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
         for pid in list.split_whitespace().filter_map(|pid| pid.parse().ok()) {
             if pid != self.leader.pid {
                 let _alive = waitpid(pid_of(pid), WaitOptions::NOHANG);
@@ -239,7 +239,11 @@ fn command(dir: &AttemptDir, plan: &Plan) -> io::Result<Command> {
     let program = find_program(name)
         .ok_or_else(|| io::Error::other(format!("there is no program {name:?}")))?;
     let work = dir.work();
-    let (first, before) = plan.sandbox.command(&program, &work, dir.agent_dir());
+    let units = units_environment(dir)?;
+    let told = (!units.is_empty()).then(|| dir.told());
+    let (first, before) = plan
+        .sandbox
+        .command(&program, &work, dir.agent_dir(), told.as_deref());
     let mut command = Command::new(first);
     if before.is_empty() {
         command.arg0(name);
@@ -253,6 +257,7 @@ fn command(dir: &AttemptDir, plan: &Plan) -> io::Result<Command> {
         .envs(&task.environment)
         .envs(marks(dir, plan))
         .env("LANCANG_TASK_COUNT", task.task_count.to_string())
+        .envs(units)
         .current_dir(&work)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -284,6 +289,21 @@ fn engine_environment(host: Host) -> Vec<(OsString, OsString)> {
         Host::Agent => Vec::new(),
         Host::Slurm => env::vars_os().filter(|(name, _)| is_slurms(name)).collect(),
     }
+}
+
+/// How a program learns of its units: where it reads how many it has now, and how many it has at the start. Empty for one
+/// that is told of none.
+fn units_environment(dir: &AttemptDir) -> io::Result<Vec<(&'static str, OsString)>> {
+    let path = dir.units_file();
+    let units = match fs::read_to_string(&path) {
+        Ok(units) => units,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    Ok(vec![
+        ("LANCANG_UNITS_FILE", path.into()),
+        ("LANCANG_UNITS", units.trim_end().into()),
+    ])
 }
 
 /// Variables that tell a program which attempt it is, and the agent which programs are of an attempt.

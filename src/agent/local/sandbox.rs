@@ -52,12 +52,13 @@ impl Sandbox {
         }
     }
 
-    /// The program to start and what comes before the arguments of the job.
+    /// The program to start and what comes before the arguments of the job, which may read what it is told, if anything.
     pub(super) fn command(
         &self,
         program: &Path,
         work: &Path,
         agent_dir: &Path,
+        told: Option<&Path>,
     ) -> (PathBuf, Vec<OsString>) {
         let Self::Bwrap(bwrap) = self else {
             return (program.to_path_buf(), Vec::new());
@@ -89,6 +90,10 @@ impl Sandbox {
             if word == "--bind" {
                 arguments.push(work.into());
             }
+        }
+        if let Some(told) = told {
+            arguments.push("--ro-bind".into());
+            arguments.extend([told.into(), told.into()]);
         }
         // From here on nothing is an option of bubblewrap.
         arguments.push("--".into());

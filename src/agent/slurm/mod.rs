@@ -229,6 +229,10 @@ impl Executor for SlurmExecutor {
         Ok(())
     }
 
+    fn tell_units(&mut self, key: AttemptKey, units: u32) -> Result<(), ExecutorError> {
+        Ok(self.attempts.dir(key).tell_units(units)?)
+    }
+
     fn suspend(&mut self, key: AttemptKey) -> Result<(), ExecutorError> {
         // Slurm lets only its operators suspend; the shim can do it for its own.
         Ok(self.attempts.dir(key).want(Wanted::Suspend)?)

@@ -34,11 +34,13 @@ pub(super) struct Ask {
 impl Ask {
     /// What a task needs.
     pub(super) fn new(task: &Task, options: &Options) -> Self {
-        let cpus = u64::from(task.task_count) * u64::from(task.cpu_cores);
+        // Slurm changes no job: it gets what the most units need, for good.
+        let tasks = task.task_count.saturating_mul(task.units_max);
+        let cpus = u64::from(tasks) * u64::from(task.cpu_cores);
         let time = task.max_run_time + task.stop_grace + TIME_SLACK + options.pause;
         let licence = options.licence.as_ref();
         Self {
-            tasks: task.task_count,
+            tasks,
             cpus_per_task: task.cpu_cores,
             memory_per_cpu_mib: task.memory_mib.div_ceil(cpus.max(1)),
             gpus_per_task: task.gpus,
@@ -177,6 +179,7 @@ mod tests {
             cpu_cores: 4,
             gpus: 2,
             memory_mib: 1_000,
+            units_max: 1,
             it_power_watts: 2_001,
             max_run_time: Duration::from_secs(90),
             stop_grace: Duration::from_secs(30),
@@ -224,6 +227,18 @@ mod tests {
             "script": "#!/bin/sh\nexec \"$LANCANG_PROGRAM\" agent-shim \"$LANCANG_DIR\"\n",
         });
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn what_is_malleable_is_given_what_its_most_units_need() {
+        let malleable = Task {
+            units_max: 3,
+            ..task()
+        };
+        let ask = Ask::new(&malleable, &options());
+        assert_eq!((ask.tasks, ask.cpus_per_task), (9, 4));
+        // All of the memory is for the most units already.
+        assert_eq!(ask.memory_per_cpu_mib, 28);
     }
 
     #[test]

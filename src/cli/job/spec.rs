@@ -152,6 +152,7 @@ pub(super) struct HowArgs {
     #[arg(long, value_name = "DURATION", requires = "min_chunk", value_parser = time::parse_length)]
     resume_cost: Option<SignedDuration>,
     /// May run with several units of all its tasks at once: speed in thousandths with 1, 2, ... of them, as 1000,1900.
+    /// The program reads how many it has now in the file `$LANCANG_UNITS_FILE`.
     #[arg(
         long,
         value_name = "PERMILLE,...",

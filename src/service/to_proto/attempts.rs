@@ -4,7 +4,7 @@
 
 use super::{duration, spec::task_resources, time};
 use crate::{
-    controller::LeaseTimes,
+    controller::{LeaseTimes, Published},
     domain::{
         agent::{Evidence, RefusedBecause},
         attempt::{Attempt, AttemptEnd, Fence},
@@ -12,12 +12,11 @@ use crate::{
             CheckpointSignal, Execution, FailureClass, PauseMode, SiteLostPolicy, Transfer,
         },
         ids::SiteId,
-        job::{Active, Job, Phase, StopCause},
+        job::{Active, Flexibility, Job, Phase, StopCause},
         restriction::DrainMode,
     },
     proto::v1,
-    slot::TimeMs,
-    state::State,
+    slot::{Slot, TimeMs},
 };
 
 /// An attempt.
@@ -169,7 +168,7 @@ fn failure_class(class: FailureClass) -> v1::FailureClass {
 
 /// Everything the agent of a site should do.
 pub(in crate::service) fn orders(
-    state: &State,
+    Published { state, slot, .. }: &Published,
     site: &SiteId,
     times: LeaseTimes,
     now: TimeMs,
@@ -190,7 +189,7 @@ pub(in crate::service) fn orders(
         answered_report: 0,
         attempts: state
             .active_at(site)
-            .filter_map(|job| order(job, job.state.active()?, epoch, is_killed))
+            .filter_map(|job| order(job, job.state.active()?, *slot, epoch, is_killed))
             .collect(),
     }
 }
@@ -209,7 +208,13 @@ fn stage_rate(job: &Job, active: &Active) -> u64 {
     rate.unwrap_or_default()
 }
 
-fn order(job: &Job, active: &Active, epoch: u64, is_killed: bool) -> Option<v1::AttemptOrder> {
+fn order(
+    job: &Job,
+    active: &Active,
+    slot: Slot,
+    epoch: u64,
+    is_killed: bool,
+) -> Option<v1::AttemptOrder> {
     // What an earlier agent was offered is not this one's to run.
     let last = job.work.as_deref()?.last()?;
     if last.fence.site_epoch != epoch {
@@ -221,6 +226,7 @@ fn order(job: &Job, active: &Active, epoch: u64, is_killed: bool) -> Option<v1::
         (_, None) => v1::AttemptWish::Run,
     };
     let execution_of = job.spec.execution.as_deref()?;
+    let is_malleable = matches!(job.spec.flexibility, Flexibility::Malleable { .. });
     let offer = (active.phase == Phase::Assigned).then(|| v1::AttemptOffer {
         name: job.spec.name.to_string(),
         pool_id: active.placement.pool.to_string(),
@@ -232,6 +238,11 @@ fn order(job: &Job, active: &Active, epoch: u64, is_killed: bool) -> Option<v1::
         )),
         stage_bits_per_second: stage_rate(job, active),
         it_power_watts: job.spec.it_watts(),
+        max_units: if is_malleable {
+            active.placement.most_units()
+        } else {
+            0
+        },
     });
     Some(v1::AttemptOrder {
         job_id: job.id.to_string(),
@@ -256,6 +267,10 @@ fn order(job: &Job, active: &Active, epoch: u64, is_killed: bool) -> Option<v1::
             | Phase::Starting
             | Phase::Running
             | Phase::Suspended => false,
+        },
+        units: match wish {
+            v1::AttemptWish::Run if is_malleable => active.placement.units_at(slot),
+            _ => 0,
         },
     })
 }

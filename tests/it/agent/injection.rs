@@ -136,6 +136,7 @@ fn names_that_are_no_names_are_not_taken() {
         offer: Some(program(&["true"])),
         stop_grace: None,
         goes_on: false,
+        units: 0,
     };
     site.server
         .change(|state| state.raw_orders = raw.iter().map(order).collect());

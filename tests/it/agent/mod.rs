@@ -10,3 +10,4 @@ mod runs;
 mod sandbox;
 pub(crate) mod server;
 mod staging;
+pub(crate) mod units;

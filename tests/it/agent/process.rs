@@ -191,6 +191,7 @@ pub(crate) fn program(argv: &[&str]) -> v1::AttemptOffer {
         }),
         stage_bits_per_second: 0,
         it_power_watts: 100,
+        max_units: 0,
     }
 }
 

@@ -147,8 +147,32 @@ impl ScriptedServer {
             offer: Some(offer),
             stop_grace: None,
             goes_on: false,
+            units: 0,
         };
         self.change(|state| state.orders.insert(key, order));
+    }
+
+    /// Orders that this malleable one runs with so many units, of three at most.
+    pub(crate) fn offer_units(&self, key: Key, mut offer: v1::AttemptOffer, units: u32) {
+        let (job_id, attempt) = key;
+        offer.max_units = 3;
+        let order = v1::AttemptOrder {
+            job_id: job_id.to_owned(),
+            fence: Some(v1::Fence {
+                site_epoch: 1,
+                attempt,
+            }),
+            wish: AttemptWish::Run.into(),
+            offer: Some(offer),
+            units,
+            ..v1::AttemptOrder::default()
+        };
+        self.change(|state| state.orders.insert(key, order));
+    }
+
+    /// Orders other units of an attempt.
+    pub(crate) fn units(&self, key: Key, units: u32) {
+        self.change(|state| state.orders.get_mut(&key).unwrap().units = units);
     }
 
     /// Orders something else of an attempt.

@@ -32,6 +32,7 @@ mod site_lost;
 mod staging;
 mod submit;
 mod sweep;
+mod units;
 mod verbs;
 mod watch;
 mod windows;

@@ -9,6 +9,7 @@ use crate::agent::{
     injection,
     process::{lives, program, shell, until},
     server::Key,
+    units::{READS, until_said},
 };
 
 const A: Key = ("019a0000-0000-7000-8000-00000000000a", 1);
@@ -209,6 +210,28 @@ fn the_power_cap_holds_as_licences() {
         assert_eq!((ended.end(), ended.exit_code), (AttemptEnd::Exited, 0));
     }
     assert_eq!(fs::read_dir(&world).unwrap().count(), 0);
+}
+
+#[test]
+fn a_malleable_program_reads_its_units_and_has_room_for_the_most() {
+    let cluster = Cluster::start(1, "");
+    let mut site = cluster.site(&[]);
+    site.start_agent();
+    let reads = READS.replace("echo 9", "false");
+    site.server.offer_units(A, shell(&reads), 2);
+    let id = site.server.started(A).to_string();
+    until_said(&site, A, "begins with 2\nhas 2\n");
+    let shown = cluster.client("scontrol", &["show", "job", &id]);
+    assert!(shown.contains("NumTasks=3"), "{shown}");
+    for units in [3, 1] {
+        site.server.units(A, units);
+        until("it reads it", || {
+            let said = site.read(A, "stdout.log");
+            said.ends_with(&format!("has {units}\n")).then_some(())
+        });
+    }
+    fs::write(site.work(A, "go"), "").unwrap();
+    assert_eq!(site.server.ended(A).end(), AttemptEnd::Exited);
 }
 
 #[test]

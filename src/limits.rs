@@ -124,6 +124,9 @@ pub const RETRY_BACKOFF_MS_DEFAULT: u64 = 30_000;
 pub const STOP_GRACE_MS_MAX: u64 = 3_600_000;
 /// Time between SIGTERM and SIGKILL where a job names none, milliseconds.
 pub const STOP_GRACE_MS_DEFAULT: u64 = 30_000;
+/// Longest time between SIGTERM and SIGKILL for what the data rules forbid where it runs, milliseconds: enough to end in
+/// order, whatever the job asked for.
+pub const FORBIDDEN_GRACE_MS_MAX: u64 = 30_000;
 /// Longest time between a checkpoint signal and the pause or stop, milliseconds: a run of four slots is no shorter.
 pub const CHECKPOINT_GRACE_MS_MAX: u64 = 3_600_000;
 /// Time between a checkpoint signal and the pause or stop where a job names none, milliseconds.

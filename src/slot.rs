@@ -36,6 +36,9 @@ pub struct SlotGrid {
 }
 
 impl TimeMs {
+    /// After any other.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// Moment of a second since the Unix epoch.
     #[must_use]
     pub fn from_seconds(unix_seconds: i64) -> Self {

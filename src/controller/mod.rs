@@ -13,6 +13,7 @@ mod writer;
 mod leases;
 mod work;
 mod shedding;
+mod rules;
 mod ledger;
 mod statement;
 #[cfg(test)]

@@ -170,6 +170,16 @@ impl Writer {
             return;
         }
         info!(%site, n_jobs = reliefs.len(), "what runs gives way to what the site may use");
+        let stopped = reliefs.iter().filter_map(|relief| match relief {
+            Relief::Stop { id, .. } => self.core.state().job(*id).cloned(),
+            Relief::Rest { .. } => None,
+        });
+        // Between two runs nothing of a job has to end first: its room is free at once.
+        for job in stopped.collect::<Vec<_>>() {
+            if let JobState::Planned(placement) = &job.state {
+                self.plan.timetable.release(placement);
+            }
+        }
         for part in reliefs.chunks(limits::REPLAN_CANDIDATES_MAX) {
             match self.core.decide_relief(site, part, now) {
                 Ok(Some(record)) => self.commit(record, batch),
@@ -392,21 +402,24 @@ mod tests {
         controller::{Heard, Options, planning::Plan, work::Enrollment},
         domain::{
             agent::Token,
+            attempt::{AttemptEnd, Ended},
+            data_policy::{DataPolicy, Requirements},
             execution::{Execution, PauseMode, RetryPolicy, SiteLostPolicy},
-            ids::WindowId,
+            ids::{Revision, WindowId},
             job::JobSpec,
             restriction::Window,
             site::Country,
         },
         state::{
             Core,
-            command::{SiteCommand, SitePatch, SiteVerb},
+            command::{Report, ReportedEvent, ReportedKind, SiteCommand, SitePatch, SiteVerb},
             testing::{self, NOW, latencies, settings, submission},
         },
     };
 
-    /// What a job is: 0 rigid, 1 in pieces, 2 malleable; its priority; whether it runs once.
-    type Kind = (u8, u32, bool);
+    /// What a job is: 0 rigid, 1 in pieces, 2 malleable; its priority; whether it runs once; whether its attempts end with
+    /// its runs; whether its data ask for memory that is encrypted.
+    type Kind = (u8, u32, bool, bool, bool);
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -414,19 +427,30 @@ mod tests {
         Window(u8, WindowKind, u32, u32, u64),
         Lift(u8),
         Cap(u64),
+        /// Whether memory is encrypted from now on.
+        Encrypt(bool),
+        /// The agent has ended what is to end.
+        End,
         Pass(u32),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         let kind = proptest::sample::select(WindowKind::ALL.to_vec());
         prop_oneof![
-            6 => (0..3_u8, 1..=10_u32, prop::bool::weighted(0.2)).prop_map(Step::Submit),
+            6 => kind_of_job().prop_map(Step::Submit),
             3 => (0..3_u8, kind, 0..8_u32, 1..8_u32, 0..6_000_u64)
                 .prop_map(|(id, kind, at, n, watts)| Step::Window(id, kind, at, n, watts)),
             1 => (0..3_u8).prop_map(Step::Lift),
             1 => (0..9_000_u64).prop_map(Step::Cap),
+            2 => any::<bool>().prop_map(Step::Encrypt),
+            4 => Just(Step::End),
             4 => (0..5_u32).prop_map(Step::Pass),
         ]
+    }
+
+    fn kind_of_job() -> impl Strategy<Value = Kind> {
+        let seldom = || prop::bool::weighted(0.2);
+        (0..3_u8, 1..=10_u32, seldom(), any::<bool>(), any::<bool>())
     }
 
     struct World {
@@ -435,6 +459,8 @@ mod tests {
         now: TimeMs,
         site: SiteId,
         n_submitted: u64,
+        /// Number of the agent's last event.
+        sequence: u64,
     }
 
     impl World {
@@ -445,6 +471,7 @@ mod tests {
             let mut site = testing::site("here");
             // Where no rule of data is in the way.
             site.country = Country::parse("LA").unwrap();
+            site.pools[0].encrypted_in_use = true;
             let id = site.id.clone();
             let create = command(&id, SiteVerb::Create(Box::new(site)));
             writer.change_site(&create, NOW, &mut batch).unwrap();
@@ -468,6 +495,7 @@ mod tests {
                 now: NOW,
                 site: id,
                 n_submitted: 0,
+                sequence: 0,
             }
         }
 
@@ -497,6 +525,19 @@ mod tests {
                     power_cap_watts: Some(*watts),
                     ..SitePatch::default()
                 }))),
+                Step::Encrypt(is_encrypted) => {
+                    let site = self.writer.core.known_site(&self.site).unwrap();
+                    let mut pools = site.pools.clone();
+                    pools[0].encrypted_in_use = *is_encrypted;
+                    Some(SiteVerb::Update(Box::new(SitePatch {
+                        pools: Some(pools),
+                        ..SitePatch::default()
+                    })))
+                }
+                Step::End => {
+                    self.end();
+                    None
+                }
                 Step::Pass(n_slots) => {
                     self.now = self.now.plus_ms(i64::from(*n_slots) * 900_000 + 60_000);
                     None
@@ -509,7 +550,50 @@ mod tests {
             self.turn();
         }
 
-        fn submit(&mut self, (flexibility, priority, at_most_once): Kind) {
+        /// Reports that what is to be stopped has ended.
+        fn end(&mut self) {
+            let state = self.writer.core.state();
+            let stopping = state.active_at(&self.site).filter(|job| {
+                let active = job.state.active();
+                active.is_some_and(|active| active.stopping().is_some())
+            });
+            let ended = stopping.zip(self.sequence + 1..).map(|(job, sequence)| {
+                let fence = job.work.as_ref().unwrap().last().unwrap().fence;
+                let end = Ended {
+                    at: self.now,
+                    end: AttemptEnd::Stopped,
+                    run_ms: 0,
+                    energy_watt_seconds: 0,
+                    message: "".into(),
+                };
+                ReportedEvent {
+                    sequence,
+                    job: job.id,
+                    fence,
+                    at: self.now,
+                    kind: ReportedKind::Ended(end),
+                }
+            });
+            let events: Vec<ReportedEvent> = ended.collect();
+            self.sequence += u64::try_from(events.len()).unwrap();
+            let report = Report {
+                process: None,
+                site: self.site.clone(),
+                instance: "i".into(),
+                last_sequence: self.sequence,
+                seen_revision: Revision(0),
+                held: Vec::new(),
+                events,
+                version: "".into(),
+            };
+            let taken = self
+                .writer
+                .take_report(&report, self.now, 0, &mut self.batch);
+            assert_eq!(taken.unwrap().acknowledged, self.sequence);
+        }
+
+        fn submit(&mut self, (flexibility, priority, at_most_once, requeues, is_secret): Kind) {
+            let may_requeue = flexibility != 0 && !at_most_once;
             self.n_submitted += 1;
             let mut submission = submission(self.n_submitted, None).submission;
             submission.hold = false;
@@ -537,11 +621,21 @@ mod tests {
                     on_site_lost: SiteLostPolicy::Requeue,
                     at_most_once,
                     stop_grace_ms: 0,
-                    pause_mode: PauseMode::Suspend,
+                    pause_mode: match requeues && may_requeue {
+                        true => PauseMode::Requeue,
+                        false => PauseMode::Suspend,
+                    },
                     checkpoint: None,
                     inputs: Box::default(),
                     outputs: Box::default(),
                 })),
+                data_policy: Arc::new(DataPolicy {
+                    require: Requirements {
+                        encrypted_in_use: is_secret,
+                        ..Requirements::default()
+                    },
+                    ..DataPolicy::clone(&testing::spec().data_policy)
+                }),
                 ..testing::spec()
             });
             let outcome = self
@@ -581,8 +675,8 @@ mod tests {
             })
         }
 
-        /// What runs is within what the site may use, or nothing more of it may be stopped; no job is lost; the timetable
-        /// and the sums are those of the state.
+        /// What runs is within what the site may use, or nothing more of it may be stopped; the data rules allow it; no job
+        /// is lost; the timetable and the sums are those of the state.
         fn check(&self) {
             let state = self.writer.core.state();
             let site = state.site(&self.site).unwrap();
@@ -606,6 +700,9 @@ mod tests {
                     assert!(may_stay, "{job:?}");
                 }
             }
+            for job in self.writer.begun_at(&self.site) {
+                assert!(self.writer.may_go_on(&job, self.now), "{job:?}");
+            }
             let n_jobs = u64::try_from(state.jobs().len()).unwrap();
             assert_eq!(n_jobs, self.n_submitted);
             let anew = Plan::new(state, self.writer.options, self.now);
@@ -627,11 +724,30 @@ mod tests {
         WindowId::parse(&format!("w-{number}")).unwrap()
     }
 
+    #[test]
+    fn a_job_between_two_runs_for_which_there_is_no_room_any_more_gives_its_room_back() {
+        let mut world = World::new();
+        world.take(&Step::Submit((1, 5, false, true, false)));
+        world.take(&Step::Window(0, WindowKind::Curtailment, 1, 2, 0));
+        world.take(&Step::Pass(1));
+        world.take(&Step::End);
+        world.take(&Step::Pass(1));
+        let job = |world: &World| {
+            let jobs = world.writer.core.state().jobs().values();
+            Arc::clone(jobs.into_iter().next().unwrap())
+        };
+        assert!(job(&world).goes_on());
+        // Its run has come, and before it is offered its site loses all of its power.
+        world.now = world.now.plus_ms(900_000);
+        world.take(&Step::Cap(0));
+        assert_eq!(job(&world).state, JobState::Queued);
+    }
+
     proptest! {
         #![proptest_config(testing::cases(64))]
 
         #[test]
-        fn what_runs_is_within_its_bounds_or_may_not_be_stopped_and_no_job_is_lost(
+        fn what_runs_is_allowed_and_within_its_bounds_or_may_not_be_stopped_and_no_job_is_lost(
             steps in vec(step(), 1..40),
         ) {
             let mut world = World::new();

@@ -65,7 +65,9 @@ pub(super) struct Agenda {
     /// Jobs whose overrun found no room in the slot.
     unbooked: (Slot, BTreeSet<JobId>),
     /// Jobs that were not offered in the slot, because rules forbid it by now.
-    forbidden: (Slot, BTreeSet<JobId>),
+    pub(super) forbidden: (Slot, BTreeSet<JobId>),
+    /// Jobs that have begun by the moments at which a proof of theirs runs out: when to ask the rules.
+    pub(super) proofs: BTreeSet<(TimeMs, JobId)>,
     /// The last slot in which plans were followed.
     followed: Slot,
     /// Active jobs by their finish deadline, but those that are stopped for it or for more.
@@ -106,6 +108,7 @@ impl Agenda {
 
     fn put(&mut self, job: &Job) {
         self.deadlines.extend(finish_deadline(job));
+        self.proofs.extend(proofs(job));
         match &job.state {
             JobState::Planned(placement) if job.spec.execution.is_some() => {
                 let starts = self.starts.entry(placement.site.clone()).or_default();
@@ -121,6 +124,9 @@ impl Agenda {
     fn drop(&mut self, job: &Job) {
         if let Some(deadline) = finish_deadline(job) {
             self.deadlines.remove(&deadline);
+        }
+        for proof in proofs(job) {
+            self.proofs.remove(&proof);
         }
         match &job.state {
             JobState::Planned(placement) if job.spec.execution.is_some() => {
@@ -247,12 +253,15 @@ impl Writer {
         self.judge_silence(now, mono_ms, batch);
         let slot = self.options.settings.grid.slot_at(now);
         self.stop_overdue(now, batch);
+        self.follow_proofs(now, batch);
         self.follow_drains(now, batch);
         self.extend_overruns(slot, now, batch);
         if self.agenda.followed < slot {
             self.agenda.followed = slot;
             let busy: Vec<SiteId> = self.core.state().active_sites().cloned().collect();
             for site in busy {
+                // The rules themselves may be others than those of the program before this one.
+                self.stop_forbidden(&site, now, batch);
                 self.shed(&site, now, batch);
             }
             if let Some(record) = self.core.decide_clock(now) {
@@ -354,7 +363,7 @@ impl Writer {
             let ids = starts.range(..=up_to).map(|(_, id)| *id);
             due.extend(ids.filter(|id| is_open || goes_on(id)));
         }
-        self.drop_forbidden(&mut due, slot);
+        self.drop_forbidden(&mut due, slot, now, batch);
         let state = self.core.state();
         // What runs past its placement is in no sum: where a window is open, what begins may be too much with it.
         let windowed = due.iter().filter_map(|id| {
@@ -369,35 +378,6 @@ impl Writer {
         }
         for site in &windowed {
             self.shed(site, now, batch);
-        }
-    }
-
-    /// Takes out what the data rules forbid by now, whatever they allowed when it was planned, and has it planned anew.
-    fn drop_forbidden(&mut self, due: &mut Vec<JobId>, slot: Slot) {
-        if self.agenda.forbidden.0 != slot {
-            self.agenda.forbidden = (slot, BTreeSet::new());
-        }
-        let state = self.core.state();
-        let mut sites = BTreeSet::new();
-        due.retain(|id| {
-            let Some(job) = state.job(*id) else {
-                return false;
-            };
-            let is_allowed = job
-                .placement()
-                .is_none_or(|placement| self.plan.timetable.allows_data(&job.spec, placement));
-            if !is_allowed && self.agenda.forbidden.1.insert(*id) {
-                warn!(job = %id, "it is not offered: the data rules forbid its place by now");
-                sites.extend(job.placement().map(|placement| placement.site.clone()));
-            }
-            is_allowed
-        });
-        for site in sites {
-            self.replanning.note(Due {
-                cause: ChangeCause::SiteChanged,
-                trigger: site.as_str().into(),
-                scope: self.all_of(&site, false),
-            });
         }
     }
 
@@ -490,7 +470,7 @@ impl Writer {
     }
 
     /// Applies a record that the timetable has still to follow.
-    fn commit_work(&mut self, record: Record, batch: &mut Batch) {
+    pub(super) fn commit_work(&mut self, record: Record, batch: &mut Batch) {
         let n_before = batch.commits.len();
         self.commit(record, batch);
         let mut has_room = false;
@@ -522,6 +502,13 @@ fn finish_deadline(job: &Job) -> Option<(TimeMs, JobId)> {
     let ends = matches!(stopping, Some(StopCause::Cancel | StopCause::Deadline));
     let deadline = job.spec.timing.finish_deadline.filter(|_| !ends)?;
     Some((deadline, job.id))
+}
+
+/// When proofs run out that the rules may need of a job that has begun.
+fn proofs(job: &Job) -> impl Iterator<Item = (TimeMs, JobId)> {
+    let policy = (job.state.active().is_some() || job.goes_on()).then_some(&job.spec.data_policy);
+    let proofs = policy.into_iter().flat_map(|policy| policy.proofs());
+    proofs.filter_map(|proof| Some((proof.valid_until?, job.id)))
 }
 
 fn displacement(victim: &Job, old: &Arc<Placement>, by: JobId) -> PlanChange {

@@ -198,6 +198,7 @@ impl Writer {
             SiteVerb::DropWindow(_) => (ChangeCause::SiteAvailable, Scope::Improvable),
             SiteVerb::Update(_) => (ChangeCause::SiteChanged, self.all_of(&site.id, true)),
         };
+        self.stop_forbidden(&site.id, now, batch);
         self.shed(&site.id, now, batch);
         self.unshed(&site.id, now, batch);
         self.replanning.note(Due {

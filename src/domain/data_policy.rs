@@ -195,6 +195,13 @@ impl DataPolicy {
         }
     }
 
+    /// All proofs, whether or not the rules need them.
+    pub fn proofs(&self) -> impl Iterator<Item = &Evidence> {
+        let origins = self.origin_bases.iter();
+        let origins = origins.filter_map(|basis| basis.evidence.as_ref());
+        self.export_evidence.iter().chain(origins)
+    }
+
     /// Everything that is wrong with the labels themselves, by field of the API's `DataPolicy`.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
@@ -237,13 +244,7 @@ impl DataPolicy {
                 || format!("{} is both allowed and denied", country.as_str()),
             );
         }
-        let evidence = self
-            .origin_bases
-            .iter()
-            .map(|basis| &basis.evidence)
-            .chain([&self.export_evidence])
-            .flatten();
-        for proof in evidence {
+        for proof in self.proofs() {
             found.check(
                 (1..=limits::EVIDENCE_BYTES_MAX).contains(&proof.reference.len())
                     && !proof.reference.chars().any(char::is_control),

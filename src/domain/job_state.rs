@@ -70,6 +70,8 @@ pub enum StopCause {
     Maintenance,
     /// Its site may use less, and its job is planned anew.
     Curtailed,
+    /// The data rules forbid it where it is by now, and its job is planned anew.
+    Forbidden,
     /// Its run is over, and the next one begins another attempt.
     Pause,
 }
@@ -154,11 +156,13 @@ pub enum ChangeCause {
     Maintenance,
     /// What its site may use fell below what is there.
     Curtailed,
+    /// The data rules forbid it where it was by now.
+    Forbidden,
 }
 
 impl ChangeCause {
     /// Every cause.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Submitted,
         Self::Updated,
         Self::Held,
@@ -193,6 +197,7 @@ impl ChangeCause {
         Self::Drain,
         Self::Maintenance,
         Self::Curtailed,
+        Self::Forbidden,
     ];
 }
 
@@ -206,6 +211,7 @@ impl StopCause {
             Self::Drain => Some(ChangeCause::Drain),
             Self::Maintenance => Some(ChangeCause::Maintenance),
             Self::Curtailed => Some(ChangeCause::Curtailed),
+            Self::Forbidden => Some(ChangeCause::Forbidden),
         }
     }
 }

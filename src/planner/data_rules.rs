@@ -390,7 +390,7 @@ fn best_basis<'a>(
 fn expiry(evidence: Option<&Evidence>) -> TimeMs {
     evidence
         .and_then(|proof| proof.valid_until)
-        .unwrap_or(TimeMs(i64::MAX))
+        .unwrap_or(TimeMs::MAX)
 }
 
 fn origin_missing(country: Country, accepted: &[OriginBasisKind]) -> Refusal {

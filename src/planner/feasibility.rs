@@ -324,7 +324,8 @@ pub(super) fn pool_position(table: &SiteTable, placement: &Placement) -> Option<
     table.site.pool(&placement.pool).map(|(i, _)| i)
 }
 
-fn check_lines(spec: &JobSpec, site: &Site, sink: &mut impl Sink) {
+/// What the data policy asks of the lines between client and site.
+pub(super) fn check_lines(spec: &JobSpec, site: &Site, sink: &mut impl Sink) {
     use crate::domain::latency::NetworkPath;
     let require = &spec.data_policy.require;
     if let Some(gateway) = &require.gateway

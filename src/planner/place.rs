@@ -18,12 +18,12 @@ use crate::{
         cost::{Aim, Bill, Meter, Score, Sums},
         data_rules::JobRules,
         explain::refusals,
-        feasibility::{Ask, Offer, Tally, Work, examine, pool_position},
+        feasibility::{Ask, Offer, Tally, Work, check_lines, examine, pool_position},
         interruptible, malleable, rigid,
         shape::Flex,
         site_table::{SiteTable, to_index, to_indexes, to_slot},
     },
-    slot::SlotRange,
+    slot::{SlotRange, TimeMs},
     units,
 };
 
@@ -74,24 +74,21 @@ impl Timetable {
         self.place_by(&ask)
     }
 
-    /// Whether the data rules allow a job where it is placed, to the end of its last run, as its site is now.
+    /// Until when the data rules allow a job where it is placed, as its site is now: for ever when no proof runs out;
+    /// `None` when they forbid it.
     #[must_use]
-    pub fn allows_data(&self, spec: &JobSpec, placement: &Placement) -> bool {
-        let Ok(site) = self.position(&placement.site) else {
-            return false;
-        };
+    pub fn allows_data_until(&self, spec: &JobSpec, placement: &Placement) -> Option<TimeMs> {
+        let site = self.position(&placement.site).ok()?;
         let site = &self.sites[site].site;
         let rules = JobRules::new(&spec.data_policy);
         let mut tally = Tally::default();
         let valid_until = rules.check(site, &mut tally);
-        let end = self.grid.start_of(placement.end());
-        let pool = site.pool(&placement.pool);
-        let is_pool_fit = pool.is_some_and(|(_, pool)| {
-            let mixes = rules.needs_no_mix && !pool.no_domestic_mix;
-            let is_open = spec.data_policy.require.encrypted_in_use && !pool.encrypted_in_use;
-            !mixes && !is_open
-        });
-        !tally.refused && valid_until.is_none_or(|until| end <= until) && is_pool_fit
+        check_lines(spec, site, &mut tally);
+        let (_, pool) = site.pool(&placement.pool)?;
+        let mixes = rules.needs_no_mix && !pool.no_domestic_mix;
+        let is_open = spec.data_policy.require.encrypted_in_use && !pool.encrypted_in_use;
+        let is_allowed = !tally.refused && !mixes && !is_open;
+        is_allowed.then_some(valid_until.unwrap_or(TimeMs::MAX))
     }
 
     /// The same site, pool and runs under the present outlook and reservations; `None` when they no longer fit or

@@ -27,8 +27,8 @@ impl Timetable {
     /// best slots from there on, at the same site and in the same pool; `None` where there is no room before `end_by`, or
     /// when the job runs in one piece. Its own reservation must be released before.
     ///
-    /// Neither a cordon nor a green share keeps what has begun from going on. It gets no more units at once than it had: what
-    /// runs it gave it room for no more.
+    /// Neither a cordon nor a green share keeps what has begun from going on; the data rules do, where they forbid its place
+    /// and after a proof of it has run out. It gets no more units at once than it had: what runs it gave it room for no more.
     #[must_use]
     pub fn rest(
         &self,
@@ -41,6 +41,8 @@ impl Timetable {
         let i = self.position(&placement.site).ok()?;
         let table = &self.sites[i];
         let pool = table.site.pool(&placement.pool).map(|(pool, _)| pool)?;
+        let allowed_until = self.allows_data_until(spec, placement)?;
+        let end_by = end_by.min(self.grid.slot_at(allowed_until));
         let kept = before(&placement.runs, from);
         let spec = rest_of(spec, &kept, placement.most_units(), self.grid)?;
         let window = Window {

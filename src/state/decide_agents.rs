@@ -333,6 +333,23 @@ impl Core {
         (!events.is_empty()).then(|| self.record(now, None, events))
     }
 
+    /// Stops those of these jobs that have begun, because the data rules forbid them where they are; `None` when all are
+    /// being stopped already. The trigger is what made the rules say so.
+    pub fn decide_forbidden(
+        &self,
+        ids: &[JobId],
+        trigger: &Arc<str>,
+        now: TimeMs,
+    ) -> Option<Record> {
+        let jobs = ids.iter().filter_map(|id| self.state.job(*id));
+        let stopped = jobs.filter_map(|job| {
+            let step = life::give_up(job, StopCause::Forbidden)?;
+            Some(change(job.id, step, trigger.clone()))
+        });
+        let events: Vec<Event> = stopped.collect();
+        (!events.is_empty()).then(|| self.record(now, None, events))
+    }
+
     fn agent_of(&self, site: &SiteId) -> Agent {
         let known = self.state.agents.get(site);
         known.map_or_else(|| Agent::none(site.clone()), |agent| Agent::clone(agent))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         ids::SiteId,
-        job::{ChangeCause, Flexibility, Job, JobState, StopCause},
+        job::{Flexibility, Job, StopCause},
         restriction::{Drain, DrainMode},
     },
     limits,
@@ -16,7 +16,7 @@ use crate::{
         Core,
         decide_agents::change,
         event::{Event, Record},
-        life::{self, Step},
+        life,
     },
 };
 
@@ -25,26 +25,14 @@ impl Core {
     pub fn decide_drain(&self, site: &SiteId, now: TimeMs) -> Option<Record> {
         let drain = self.state.site(site)?.restrictions.drain?;
         let trigger: Arc<str> = site.as_str().into();
-        let active = self.state.active_at(site);
-        let stopped = active
+        let begun = self.state.begun_at(site);
+        let stopped = begun
             .filter(|job| stops(&drain, job, now))
             .filter_map(|job| {
-                let stopping = life::stop(job.state.active()?, StopCause::Drain)?;
-                let step = Step::active(stopping, ChangeCause::Drain);
+                let step = life::give_up(job, StopCause::Drain)?;
                 Some(change(job.id, step, trigger.clone()))
             });
-        let paused = self.state.between_runs(site);
-        let paused = paused.filter(|job| stops(&drain, job, now));
-        let left = paused.map(|job| {
-            let step = Step {
-                state: JobState::Queued,
-                work: None,
-                cause: ChangeCause::Drain,
-            };
-            change(job.id, step, trigger.clone())
-        });
-        let both = stopped.chain(left);
-        let events: Vec<Event> = both.take(limits::REPLAN_CANDIDATES_MAX).collect();
+        let events: Vec<Event> = stopped.take(limits::REPLAN_CANDIDATES_MAX).collect();
         (!events.is_empty()).then(|| self.record(now, None, events))
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         execution::PauseMode,
         ids::{JobId, SiteId},
-        job::{Active, ChangeCause, Job, JobState, Phase, StopCause},
+        job::{Active, Job, JobState, Phase},
         placement::Placement,
     },
     slot::{Slot, TimeMs},
@@ -47,6 +47,11 @@ impl State {
             let placement = job.placement();
             job.goes_on() && placement.is_some_and(|placement| placement.site == *site)
         })
+    }
+
+    /// Jobs that have begun at a site and have not ended, whether or not they have an attempt there now.
+    pub fn begun_at(&self, site: &SiteId) -> impl Iterator<Item = &Arc<Job>> {
+        self.active_at(site).chain(self.between_runs(site))
     }
 }
 
@@ -93,21 +98,8 @@ impl Core {
                 }
                 Relief::Stop { id, cause } => {
                     let (job, _) = self.placed_there(*id, site)?;
-                    let state = match &job.state {
-                        JobState::Active(active) => {
-                            life::stop(active, *cause).map(JobState::Active)
-                        }
-                        // Nothing of it runs between two runs.
-                        _ => Some(JobState::Queued),
-                    };
-                    events.extend(state.map(|state| {
-                        let step = Step {
-                            state,
-                            work: None,
-                            cause: stop_cause(*cause),
-                        };
-                        change(*id, step, trigger.clone())
-                    }));
+                    let stopped = life::give_up(job, *cause);
+                    events.extend(stopped.map(|step| change(*id, step, trigger.clone())));
                 }
             }
         }
@@ -148,8 +140,4 @@ fn with_rest(job: &Job, to: &Arc<Placement>, current: Slot) -> Step {
     let mode = mode.map_or(PauseMode::Suspend, |execution| execution.pause_mode);
     let follows = life::follow_plan(&planned, life::has_run(&planned, current), mode);
     follows.unwrap_or_else(|| Step::active(planned, job.cause))
-}
-
-fn stop_cause(cause: StopCause) -> ChangeCause {
-    cause.begins_again().unwrap_or(ChangeCause::Cancelled)
 }

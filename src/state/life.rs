@@ -131,22 +131,17 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now
         let rest = JobState::Planned(active.placement.clone());
         return follow(rest, ChangeCause::Paused);
     }
-    match active.stopping() {
+    let asked = match active.stopping() {
         Some(StopCause::Cancel) => return follow(JobState::Cancelled, ChangeCause::Cancelled),
         Some(StopCause::Deadline) => return follow(JobState::Expired, ChangeCause::Deadline),
-        Some(
-            StopCause::Requeue
-            | StopCause::Pause
-            | StopCause::Drain
-            | StopCause::Maintenance
-            | StopCause::Curtailed,
-        )
-        | None => {}
-    }
+        stopping => stopping.and_then(StopCause::begins_again),
+    };
     let execution = job.spec.execution.as_deref();
     let may_begin_again = !begun || execution.is_some_and(|execution| !execution.at_most_once);
     if !may_begin_again {
-        return follow(JobState::Failed, ChangeCause::Ended);
+        // One that ended because it was to be stopped says for what.
+        let cause = asked.filter(|_| how.failure().is_none());
+        return follow(JobState::Failed, cause.unwrap_or(ChangeCause::Ended));
     }
     let again = |pause_ms: u64, n_failed: u32, cause| Step {
         state: JobState::Queued,
@@ -158,7 +153,6 @@ pub(super) fn end(job: &Job, active: &Active, work: &Work, mut ended: Ended, now
         })),
         cause,
     };
-    let asked = active.stopping().and_then(StopCause::begins_again);
     let gives_up = || execution.is_some_and(|one| one.on_site_lost == SiteLostPolicy::Fail);
     if let (None, Some(cause)) = (how.failure(), asked) {
         return again(0, closed.n_failed, cause);
@@ -190,9 +184,16 @@ pub(super) fn stop(active: &Active, cause: StopCause) -> Option<Active> {
     let weighs_less = match active.phase {
         Phase::Stopping(StopCause::Cancel) => true,
         Phase::Stopping(StopCause::Deadline) => cause != StopCause::Cancel,
+        // It is not even given time to save.
+        Phase::Stopping(StopCause::Forbidden) => {
+            !matches!(cause, StopCause::Cancel | StopCause::Deadline)
+        }
         Phase::Stopping(
             StopCause::Requeue | StopCause::Drain | StopCause::Maintenance | StopCause::Curtailed,
-        ) => !matches!(cause, StopCause::Cancel | StopCause::Deadline),
+        ) => !matches!(
+            cause,
+            StopCause::Cancel | StopCause::Deadline | StopCause::Forbidden
+        ),
         Phase::Stopping(StopCause::Pause) => cause == StopCause::Pause,
         Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => false,
     };
@@ -200,6 +201,21 @@ pub(super) fn stop(active: &Active, cause: StopCause) -> Option<Active> {
         phase: Phase::Stopping(cause),
         pause: None,
         ..active.clone()
+    })
+}
+
+/// What it makes of a job that has begun to give it up where it is: an open attempt is stopped, and between two runs
+/// nothing of it runs. `None` when it has not begun, or is being stopped for that or for something that weighs more.
+pub(super) fn give_up(job: &Job, cause: StopCause) -> Option<Step> {
+    let state = match &job.state {
+        JobState::Active(active) => JobState::Active(stop(active, cause)?),
+        JobState::Planned(_) if job.goes_on() => JobState::Queued,
+        _ => return None,
+    };
+    Some(Step {
+        state,
+        work: None,
+        cause: cause.begins_again().unwrap_or(ChangeCause::Cancelled),
     })
 }
 

@@ -19,7 +19,7 @@ use crate::{
         agent::Token,
         attempt::{AttemptEnd, Ended, Fence},
         execution::{Execution, PauseMode, RetryPolicy, SiteLostPolicy},
-        job::{JobSpec, Phase},
+        job::{JobSpec, Phase, StopCause},
         placement::Run,
         restriction::DrainMode,
     },
@@ -71,6 +71,8 @@ enum Step {
     Cancel(Index),
     /// A site is emptied, or open again.
     Drain(usize, Option<DrainMode>, bool),
+    /// The data rules forbid everything that is at a site.
+    Forbid(usize),
     Pass(u8),
     Silence(usize),
     /// Programs of the site stop by its agent's own clock, then the site is given up.
@@ -123,6 +125,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => job().prop_map(Step::Cancel),
         1 => (site(), option::of(select(DrainMode::ALL.to_vec())), any::<bool>())
             .prop_map(|(site, mode, ends)| Step::Drain(site, mode, ends)),
+        1 => site().prop_map(Step::Forbid),
         3 => (0..100_u8).prop_map(Step::Pass),
         1 => site().prop_map(Step::Silence),
         1 => site().prop_map(Step::Lose),
@@ -243,6 +246,7 @@ impl World {
             Step::Cancel(which) => self.cancel(*which),
             Step::Pass(tenths) => self.pass(i64::from(*tenths) * 10_000),
             Step::Drain(i, mode, ends) => self.drain_or_open(*i, *mode, *ends),
+            Step::Forbid(i) => self.forbid(*i),
             Step::Silence(i) => {
                 let site = testing::site_id(SITES[*i]);
                 let record = self.core.decide_silence(&site, self.now);
@@ -311,6 +315,27 @@ impl World {
             drain.mode == DrainMode::Kill || drain.deadline.is_some_and(|at| at <= self.now)
         });
         assert!(!is_over || state.load(&site).running == 0);
+    }
+
+    fn forbid(&mut self, i: usize) {
+        let site = testing::site_id(SITES[i]);
+        let ids: Vec<JobId> = self.core.state().begun_at(&site).map(|j| j.id).collect();
+        let forbid = |core: &Core, now| core.decide_forbidden(&ids, &"rules".into(), now);
+        let record = forbid(&self.core, self.now);
+        self.apply_some(record);
+        assert_eq!(forbid(&self.core, self.now), None);
+        let state = self.core.state();
+        assert_eq!(state.load(&site).running, 0);
+        assert_eq!(state.between_runs(&site).count(), 0);
+        // It has no time to save: nothing of it goes on there.
+        let saves = state.active_at(&site).any(|job| {
+            let stopping = job.state.active().unwrap().stopping();
+            !matches!(
+                stopping,
+                Some(StopCause::Forbidden | StopCause::Cancel | StopCause::Deadline)
+            )
+        });
+        assert!(!saves);
     }
 
     fn submit(&mut self, site: usize, kind: u8) {

@@ -15,6 +15,7 @@ use crate::{
         job::{Active, Flexibility, Job, Phase, StopCause},
         restriction::DrainMode,
     },
+    limits,
     proto::v1,
     slot::{Slot, TimeMs},
 };
@@ -250,7 +251,11 @@ fn order(
         wish: wish.into(),
         offer,
         stop_grace: (wish == v1::AttemptWish::Stop).then(|| {
-            let grace_ms = execution_of.stop_grace_ms;
+            let grace_ms = match active.stopping() {
+                Some(StopCause::Forbidden) => limits::FORBIDDEN_GRACE_MS_MAX,
+                _ => limits::STOP_GRACE_MS_MAX,
+            };
+            let grace_ms = execution_of.stop_grace_ms.min(grace_ms);
             duration(if is_killed { 0 } else { grace_ms })
         }),
         goes_on: match active.phase {
@@ -262,7 +267,8 @@ fn order(
                 | StopCause::Maintenance
                 | StopCause::Curtailed,
             ) => execution_of.checkpoint.is_some(),
-            Phase::Stopping(StopCause::Cancel | StopCause::Deadline)
+            // What the rules forbid here saves nothing here.
+            Phase::Stopping(StopCause::Cancel | StopCause::Deadline | StopCause::Forbidden)
             | Phase::Assigned
             | Phase::Starting
             | Phase::Running

@@ -171,6 +171,7 @@ pub(in crate::service) fn cause(cause: ChangeCause) -> v1::ChangeCause {
         ChangeCause::Drain => v1::ChangeCause::Drain,
         ChangeCause::Maintenance => v1::ChangeCause::Maintenance,
         ChangeCause::Curtailed => v1::ChangeCause::Curtailed,
+        ChangeCause::Forbidden => v1::ChangeCause::Forbidden,
     }
 }
 

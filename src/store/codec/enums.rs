@@ -50,6 +50,7 @@ pub(super) fn encode_cause(cause: ChangeCause) -> i32 {
         ChangeCause::Drain => Wire::Drain,
         ChangeCause::Maintenance => Wire::Maintenance,
         ChangeCause::Curtailed => Wire::Curtailed,
+        ChangeCause::Forbidden => Wire::Forbidden,
         ChangeCause::Paused => Wire::Paused,
     };
     wire.into()
@@ -92,6 +93,7 @@ pub(super) fn decode_cause(number: i32) -> Result<ChangeCause, FieldProblem> {
         Wire::Drain => Ok(ChangeCause::Drain),
         Wire::Maintenance => Ok(ChangeCause::Maintenance),
         Wire::Curtailed => Ok(ChangeCause::Curtailed),
+        Wire::Forbidden => Ok(ChangeCause::Forbidden),
         Wire::Paused => Ok(ChangeCause::Paused),
     }
 }

@@ -189,6 +189,7 @@ pub(super) fn encode_active(active: &Active) -> journal_v1::AtSite {
             Phase::Stopping(StopCause::Drain) => 5,
             Phase::Stopping(StopCause::Maintenance) => 6,
             Phase::Stopping(StopCause::Curtailed) => 7,
+            Phase::Stopping(StopCause::Forbidden) => 8,
             Phase::Assigned | Phase::Starting | Phase::Running | Phase::Suspended => 0,
         },
         is_silent: active.is_silent,
@@ -210,6 +211,7 @@ pub(super) fn decode_active(
         (Phase::Stopping(_), 5) => Phase::Stopping(StopCause::Drain),
         (Phase::Stopping(_), 6) => Phase::Stopping(StopCause::Maintenance),
         (Phase::Stopping(_), 7) => Phase::Stopping(StopCause::Curtailed),
+        (Phase::Stopping(_), 8) => Phase::Stopping(StopCause::Forbidden),
         (Phase::Stopping(_), _) => {
             return Err(FieldProblem::OutOfRange).at("at_site.stop_cause");
         }

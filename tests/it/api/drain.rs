@@ -127,7 +127,7 @@ pub(super) fn in_pieces(spec: v1::JobSpec) -> v1::JobSpec {
 }
 
 /// For either of two sites.
-fn anywhere(mut spec: v1::JobSpec) -> v1::JobSpec {
+pub(super) fn anywhere(mut spec: v1::JobSpec) -> v1::JobSpec {
     spec.data_policy.as_mut().unwrap().allowed_sites = vec!["dli".into(), "kmg".into()];
     spec
 }
@@ -225,7 +225,7 @@ async fn a_checkpoint_stops_what_can_be_interrupted_and_a_kill_stops_all_without
     assert_eq!(server.state_of(&once).await, JobState::Failed);
 }
 
-fn ended(end: v1::AttemptEnd) -> v1::agent_event::Kind {
+pub(super) fn ended(end: v1::AttemptEnd) -> v1::agent_event::Kind {
     v1::agent_event::Kind::Ended(v1::AttemptEnded {
         end: end.into(),
         run_time: seconds(60),

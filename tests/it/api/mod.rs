@@ -28,6 +28,7 @@ mod quote_explain;
 mod replan;
 mod resubmit;
 mod room;
+mod rules;
 mod site_lost;
 mod staging;
 mod submit;

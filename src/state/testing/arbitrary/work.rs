@@ -200,6 +200,7 @@ pub(crate) fn active() -> impl Strategy<Value = Active> {
         Phase::Stopping(StopCause::Drain),
         Phase::Stopping(StopCause::Maintenance),
         Phase::Stopping(StopCause::Curtailed),
+        Phase::Stopping(StopCause::Forbidden),
         Phase::Stopping(StopCause::Pause),
     ]);
     let pause = option::of(select(vec![Pause::Plan, Pause::User]));

@@ -20,6 +20,7 @@ mod fit;
 mod interruptible;
 mod malleable;
 mod place;
+mod busy;
 mod explain;
 mod suggest;
 mod chain;

@@ -15,8 +15,8 @@ use crate::{
     },
     planner::{
         Request,
+        busy::greatest_lasting,
         column::{Room, UseColumn},
-        explain::greatest_lasting,
         feasibility::{Ask, Sink},
         site_table::{Booking, to_index, to_indexes, to_slot},
     },

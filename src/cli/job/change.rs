@@ -195,80 +195,44 @@ pub(super) async fn resubmit(client: &ClientArgs, args: ResubmitArgs) -> Result<
     session.show(&answer.job.unwrap_or_default())
 }
 
-/// Holds.
-pub(super) async fn hold(client: &ClientArgs, args: ReasonArgs) -> Result<(), Failure> {
-    let mut session = client.connect().await?;
-    let request = v1::HoldJobRequest {
-        job_id: args.target.job,
-        reason: args.reason,
-        etag: args.target.etag,
-        request_id: args.target.request_id,
+/// A command that is one call about a job and shows what it made of it.
+macro_rules! verb {
+    ($(#[$doc:meta])* $name:ident($args:ident: $kind:ty) is $call:ident($request:ident),
+        $target:expr $(, $reason:ident: $why:expr)?) => {
+        $(#[$doc])*
+        pub(super) async fn $name(client: &ClientArgs, $args: $kind) -> Result<(), Failure> {
+            let mut session = client.connect().await?;
+            let TargetArgs { job, etag, request_id } = $target;
+            let request = v1::$request { job_id: job, etag, request_id $(, $reason: $why)? };
+            let answer = session.jobs().$call(request).await?.into_inner();
+            session.show(&answer.job.unwrap_or_default())
+        }
     };
-    let answer = session.jobs().hold_job(request).await?.into_inner();
-    session.show(&answer.job.unwrap_or_default())
 }
 
-/// Releases.
-pub(super) async fn release(client: &ClientArgs, args: TargetArgs) -> Result<(), Failure> {
-    let mut session = client.connect().await?;
-    let request = v1::ReleaseJobRequest {
-        job_id: args.job,
-        etag: args.etag,
-        request_id: args.request_id,
-    };
-    let answer = session.jobs().release_job(request).await?.into_inner();
-    session.show(&answer.job.unwrap_or_default())
+verb! {
+    /// Holds.
+    hold(args: ReasonArgs) is hold_job(HoldJobRequest), args.target, reason: args.reason
 }
-
-/// Pauses.
-pub(super) async fn suspend(client: &ClientArgs, args: ReasonArgs) -> Result<(), Failure> {
-    let mut session = client.connect().await?;
-    let request = v1::SuspendJobRequest {
-        job_id: args.target.job,
-        reason: args.reason,
-        etag: args.target.etag,
-        request_id: args.target.request_id,
-    };
-    let answer = session.jobs().suspend_job(request).await?.into_inner();
-    session.show(&answer.job.unwrap_or_default())
+verb! {
+    /// Releases.
+    release(args: TargetArgs) is release_job(ReleaseJobRequest), args
 }
-
-/// Stops and plans anew.
-pub(super) async fn requeue(client: &ClientArgs, args: ReasonArgs) -> Result<(), Failure> {
-    let mut session = client.connect().await?;
-    let request = v1::RequeueJobRequest {
-        job_id: args.target.job,
-        reason: args.reason,
-        etag: args.target.etag,
-        request_id: args.target.request_id,
-    };
-    let answer = session.jobs().requeue_job(request).await?.into_inner();
-    session.show(&answer.job.unwrap_or_default())
+verb! {
+    /// Pauses.
+    suspend(args: ReasonArgs) is suspend_job(SuspendJobRequest), args.target, reason: args.reason
 }
-
-/// Lets go on.
-pub(super) async fn resume(client: &ClientArgs, args: TargetArgs) -> Result<(), Failure> {
-    let mut session = client.connect().await?;
-    let request = v1::ResumeJobRequest {
-        job_id: args.job,
-        etag: args.etag,
-        request_id: args.request_id,
-    };
-    let answer = session.jobs().resume_job(request).await?.into_inner();
-    session.show(&answer.job.unwrap_or_default())
+verb! {
+    /// Stops and plans anew.
+    requeue(args: ReasonArgs) is requeue_job(RequeueJobRequest), args.target, reason: args.reason
 }
-
-/// Cancels.
-pub(super) async fn cancel(client: &ClientArgs, args: ReasonArgs) -> Result<(), Failure> {
-    let mut session = client.connect().await?;
-    let request = v1::CancelJobRequest {
-        job_id: args.target.job,
-        reason: args.reason,
-        etag: args.target.etag,
-        request_id: args.target.request_id,
-    };
-    let answer = session.jobs().cancel_job(request).await?.into_inner();
-    session.show(&answer.job.unwrap_or_default())
+verb! {
+    /// Lets go on.
+    resume(args: TargetArgs) is resume_job(ResumeJobRequest), args
+}
+verb! {
+    /// Cancels.
+    cancel(args: ReasonArgs) is cancel_job(CancelJobRequest), args.target, reason: args.reason
 }
 
 #[cfg(test)]

@@ -58,6 +58,21 @@ struct Parts {
     request_id: String,
 }
 
+/// Begins to read a request about one job: no field is wrong yet, the parts are taken out, and the key of the request is
+/// over what is left.
+macro_rules! begin {
+    ($request:ident, $rpc:literal) => {{
+        let parts = Parts {
+            job_id: $request.job_id.clone(),
+            etag: std::mem::take(&mut $request.etag),
+            request_id: std::mem::take(&mut $request.request_id),
+        };
+        let mut fields = Fields::default();
+        let key = request_key(&mut fields, $rpc, &parts.request_id, &$request);
+        (fields, parts, key)
+    }};
+}
+
 /// Reads a submission.
 ///
 /// # Errors
@@ -122,13 +137,7 @@ pub(in crate::service) fn job_id(text: &str) -> Result<JobId, Rejection> {
 pub(in crate::service) fn update_job(
     mut request: v1::UpdateJobRequest,
 ) -> Result<JobCommand, Rejection> {
-    let parts = Parts {
-        job_id: request.job_id.clone(),
-        etag: std::mem::take(&mut request.etag),
-        request_id: std::mem::take(&mut request.request_id),
-    };
-    let mut fields = Fields::default();
-    let key = request_key(&mut fields, "UpdateJob", &parts.request_id, &request);
+    let (mut fields, parts, key) = begin!(request, "UpdateJob");
     let paths = mask(&mut fields, request.update_mask.as_ref(), &JOB_MASK);
     let patch = fields.required("spec", request.spec.as_ref(), |fields, spec| {
         job_patch(fields, spec, paths)
@@ -180,13 +189,7 @@ pub(in crate::service) fn resubmission(
 pub(in crate::service) fn hold_job(
     mut request: v1::HoldJobRequest,
 ) -> Result<JobCommand, Rejection> {
-    let parts = Parts {
-        job_id: request.job_id.clone(),
-        etag: std::mem::take(&mut request.etag),
-        request_id: std::mem::take(&mut request.request_id),
-    };
-    let mut fields = Fields::default();
-    let key = request_key(&mut fields, "HoldJob", &parts.request_id, &request);
+    let (mut fields, parts, key) = begin!(request, "HoldJob");
     let note = reason(&mut fields, &request.reason);
     command(fields, &parts, key, Some(JobVerb::Hold { note }))
 }
@@ -198,13 +201,7 @@ pub(in crate::service) fn hold_job(
 pub(in crate::service) fn suspend_job(
     mut request: v1::SuspendJobRequest,
 ) -> Result<JobCommand, Rejection> {
-    let parts = Parts {
-        job_id: request.job_id.clone(),
-        etag: std::mem::take(&mut request.etag),
-        request_id: std::mem::take(&mut request.request_id),
-    };
-    let mut fields = Fields::default();
-    let key = request_key(&mut fields, "SuspendJob", &parts.request_id, &request);
+    let (mut fields, parts, key) = begin!(request, "SuspendJob");
     let note = reason(&mut fields, &request.reason);
     command(fields, &parts, key, Some(JobVerb::Suspend { note }))
 }
@@ -216,13 +213,7 @@ pub(in crate::service) fn suspend_job(
 pub(in crate::service) fn requeue_job(
     mut request: v1::RequeueJobRequest,
 ) -> Result<JobCommand, Rejection> {
-    let parts = Parts {
-        job_id: request.job_id.clone(),
-        etag: std::mem::take(&mut request.etag),
-        request_id: std::mem::take(&mut request.request_id),
-    };
-    let mut fields = Fields::default();
-    let key = request_key(&mut fields, "RequeueJob", &parts.request_id, &request);
+    let (mut fields, parts, key) = begin!(request, "RequeueJob");
     let note = reason(&mut fields, &request.reason);
     command(fields, &parts, key, Some(JobVerb::Requeue { note }))
 }
@@ -234,13 +225,7 @@ pub(in crate::service) fn requeue_job(
 pub(in crate::service) fn resume_job(
     mut request: v1::ResumeJobRequest,
 ) -> Result<JobCommand, Rejection> {
-    let parts = Parts {
-        job_id: request.job_id.clone(),
-        etag: std::mem::take(&mut request.etag),
-        request_id: std::mem::take(&mut request.request_id),
-    };
-    let mut fields = Fields::default();
-    let key = request_key(&mut fields, "ResumeJob", &parts.request_id, &request);
+    let (fields, parts, key) = begin!(request, "ResumeJob");
     command(fields, &parts, key, Some(JobVerb::Resume))
 }
 
@@ -251,13 +236,7 @@ pub(in crate::service) fn resume_job(
 pub(in crate::service) fn release_job(
     mut request: v1::ReleaseJobRequest,
 ) -> Result<JobCommand, Rejection> {
-    let parts = Parts {
-        job_id: request.job_id.clone(),
-        etag: std::mem::take(&mut request.etag),
-        request_id: std::mem::take(&mut request.request_id),
-    };
-    let mut fields = Fields::default();
-    let key = request_key(&mut fields, "ReleaseJob", &parts.request_id, &request);
+    let (fields, parts, key) = begin!(request, "ReleaseJob");
     command(fields, &parts, key, Some(JobVerb::Release))
 }
 
@@ -268,13 +247,7 @@ pub(in crate::service) fn release_job(
 pub(in crate::service) fn cancel_job(
     mut request: v1::CancelJobRequest,
 ) -> Result<JobCommand, Rejection> {
-    let parts = Parts {
-        job_id: request.job_id.clone(),
-        etag: std::mem::take(&mut request.etag),
-        request_id: std::mem::take(&mut request.request_id),
-    };
-    let mut fields = Fields::default();
-    let key = request_key(&mut fields, "CancelJob", &parts.request_id, &request);
+    let (mut fields, parts, key) = begin!(request, "CancelJob");
     let note = reason(&mut fields, &request.reason);
     command(fields, &parts, key, Some(JobVerb::Cancel { note }))
 }

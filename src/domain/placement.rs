@@ -142,6 +142,28 @@ impl Placement {
         slots.zip(watts)
     }
 
+    /// Reserved green power in a slot of the runs, watts; `None` in any other. As long as the runs and stretches are many,
+    /// whatever their length.
+    #[must_use]
+    pub fn green_at(&self, slot: Slot) -> Option<u64> {
+        let begun = self.runs.iter().take_while(|run| run.slots.start <= slot);
+        let mut n_before = 0;
+        for run in begun {
+            if run.slots.contains(slot) {
+                n_before += slot.0 - run.slots.start.0;
+                let mut stretches = self.green.iter();
+                let at = stretches.find(|stretch| {
+                    let is_in = n_before < stretch.slots;
+                    n_before = n_before.saturating_sub(stretch.slots);
+                    is_in
+                });
+                return at.map(|stretch| stretch.watts);
+            }
+            n_before += run.slots.len();
+        }
+        None
+    }
+
     /// Green share of the energy in thousandths, rounded down.
     #[must_use]
     pub fn green_share_permille(&self) -> u32 {
@@ -192,7 +214,10 @@ impl EnergyMix {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+    use crate::state::testing::{FIRST, placement};
 
     #[test]
     fn units_between_runs_and_past_them_are_those_of_the_run_before() {
@@ -220,5 +245,28 @@ mod tests {
         let units: Vec<u32> = (3..12).map(|slot| placement.units_at(Slot(slot))).collect();
         assert_eq!(units, [2, 2, 2, 3, 3, 3, 1, 1, 1]);
         assert_eq!(placement.most_units(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn green_power_of_a_slot_is_that_of_the_walk(
+            runs in vec((0..3_u32, 1..6_u32), 1..5),
+            stretches in vec((1..5_u32, 0..900_u64), 1..9),
+        ) {
+            let mut plan = (*placement("kmg", FIRST, 1)).clone();
+            let mut at = FIRST;
+            let run = |(gap, slots): &(u32, u32)| {
+                let start = at.plus(*gap);
+                at = start.plus(*slots);
+                Run::single(SlotRange::new(start, at))
+            };
+            plan.runs = runs.iter().map(run).collect();
+            let stretch = |&(slots, watts): &(u32, u64)| GreenStretch { slots, watts };
+            plan.green = stretches.iter().map(stretch).collect();
+            for slot in FIRST.0 - 1..=at.0 {
+                let walked = plan.green_by_slot().find(|(of, _)| of.0 == slot);
+                prop_assert_eq!(plan.green_at(Slot(slot)), walked.map(|(_, watts)| watts));
+            }
+        }
     }
 }

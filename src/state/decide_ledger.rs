@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        attempt::Fence,
-        ids::{JobId, SiteId},
+        ids::SiteId,
         ledger::{Entry, Figures, JobReadings, Line},
         site::SupplyKind,
         violation::Violations,
@@ -102,10 +101,7 @@ impl Core {
         let uses: Vec<_> = command
             .range
             .iter()
-            .map(|slot| {
-                self.state
-                    .use_in(&attempt.site, slot, job.id, attempt.fence)
-            })
+            .map(|slot| self.state.use_in(slot, job, attempt))
             .collect();
         let field = "it_watt_seconds";
         self.check_series(field, command.range, &facility, now, |i| {
@@ -290,19 +286,6 @@ impl Core {
 }
 
 impl State {
-    fn use_in(
-        &self,
-        site: &SiteId,
-        slot: Slot,
-        job: JobId,
-        fence: Fence,
-    ) -> Option<crate::domain::ledger::Use> {
-        let uses = self.uses_at(site, slot).into_iter();
-        uses.filter(|(of, by, _)| (*of, *by) == (job, fence))
-            .map(|(_, _, one)| one)
-            .next()
-    }
-
     /// Whether an entry and its lines are what the inputs say, to the watt-second.
     fn check_balance(
         &self,

@@ -179,19 +179,43 @@ impl State {
             .filter(|(_, one)| 0 < one.run_ms)
             .map(|(key, one)| (key.job, key.fence, *one));
         let mut uses: Vec<(JobId, Fence, Use)> = noted.collect();
-        let end = self.settings.grid.start_of(slot.plus(1));
         for (job, attempt, placement) in self.running_at(site) {
-            // What is noted already was passed by.
-            if slot < self.ledger.next_note(job, attempt.fence) {
-                continue;
-            }
-            let run = attempt.spans.by_slot(self.settings.grid, slot, end);
-            if let Some((_, run_ms)) = run.first() {
-                uses.push((job, attempt.fence, use_of(placement, slot, *run_ms)));
+            if let Some(one) = self.running_use(job, attempt, placement, slot) {
+                uses.push((job, attempt.fence, one));
             }
         }
         uses.sort_unstable_by_key(|(job, fence, _)| (*job, *fence));
         uses
+    }
+
+    /// What one attempt made of a slot of its site that is over; as in [`State::uses_at`].
+    #[must_use]
+    pub fn use_in(&self, slot: Slot, job: &Job, attempt: &Attempt) -> Option<Use> {
+        let noted = use_key(&attempt.site, slot, job.id, attempt.fence);
+        if let Some(one) = self.ledger.uses.get(&noted) {
+            return (0 < one.run_ms).then_some(*one);
+        }
+        let (_, running, placement) = running(job)?;
+        let is_it = running.fence == attempt.fence;
+        is_it.then(|| self.running_use(job.id, running, placement, slot))?
+    }
+
+    /// What an open attempt made of a slot; `None` where it is noted already, as it was passed by then.
+    fn running_use(
+        &self,
+        job: JobId,
+        attempt: &Attempt,
+        placement: &Placement,
+        slot: Slot,
+    ) -> Option<Use> {
+        if slot < self.ledger.next_note(job, attempt.fence) {
+            return None;
+        }
+        let grid = self.settings.grid;
+        let until = grid.start_of(slot.plus(1));
+        let run = attempt.spans.by_slot(grid, slot, until);
+        run.first()
+            .map(|(_, run_ms)| use_of(placement, slot, *run_ms))
     }
 
     /// Slots of a range that are not settled at a site, with the jobs that ran there.
@@ -266,12 +290,16 @@ impl State {
 
     /// Open attempts at a site that have run, with the placement in force.
     fn running_at(&self, site: &SiteId) -> impl Iterator<Item = (JobId, &Attempt, &Placement)> {
-        self.active_at(site).filter_map(|job| {
-            let attempt = job.work.as_deref()?.last()?;
-            let placement = job.placement()?;
-            (!attempt.spans.is_empty()).then_some((job.id, attempt, placement.as_ref()))
-        })
+        self.active_at(site).filter_map(|job| running(job))
     }
+}
+
+/// The open attempt of a job that has run.
+fn running(job: &Job) -> Option<(JobId, &Attempt, &Placement)> {
+    job.state.active()?;
+    let attempt = job.work.as_deref()?.last()?;
+    let placement = job.placement()?;
+    (!attempt.spans.is_empty()).then_some((job.id, attempt, placement.as_ref()))
 }
 
 impl Ledger {
@@ -305,12 +333,11 @@ pub(super) fn use_key(site: &SiteId, slot: Slot, job: JobId, fence: Fence) -> Us
 
 /// What a program made of a slot by a placement, with the units that it was told.
 fn use_of(placement: &Placement, slot: Slot, run_ms: u32) -> Use {
-    let green = placement.green_by_slot().find(|(of, _)| *of == slot);
     Use {
         run_ms,
         units: placement.units_at(slot),
         power_watts: placement.power_watts,
-        green_watts: green.map_or(0, |(_, watts)| watts),
+        green_watts: placement.green_at(slot).unwrap_or(0),
         cpu_cores: placement.amounts.cpu_cores,
         gpus: placement.amounts.gpus,
         reported_watt_seconds: None,

@@ -2,6 +2,7 @@
 //!
 //! Standard output carries data only, standard error says what happened, and the exit code is the documented one.
 
+mod cut;
 mod demo;
 mod links;
 mod load;

@@ -265,6 +265,53 @@ mod tests {
     }
 
     #[test]
+    fn the_ranges_of_the_ledger_include_their_ends() {
+        type Set = fn(&mut FileConfig, u32);
+        let keys: [(&str, Set, u32, u32); 4] = [
+            (
+                "ledger.settle_after_minutes",
+                |file, value| file.ledger.settle_after_minutes = value,
+                0,
+                1_440,
+            ),
+            (
+                "ledger.lines_days",
+                |file, value| file.ledger.lines_days = value,
+                1,
+                60,
+            ),
+            // Totals stay at least as long as what they are the totals of: 40 days unless that is set, too.
+            (
+                "ledger.keep_days",
+                |file, value| file.ledger.keep_days = value,
+                40,
+                800,
+            ),
+            (
+                "ledger.keep_days",
+                |file, value| (file.ledger.lines_days, file.ledger.keep_days) = (7, value),
+                7,
+                800,
+            ),
+        ];
+        for (key, set, lowest, highest) in keys {
+            let with = |value: u32| {
+                let mut file = FileConfig::default();
+                set(&mut file, value);
+                file
+            };
+            for value in [lowest, highest] {
+                assert!(Config::check(&with(value)).is_ok(), "{key} = {value}");
+            }
+            for value in [lowest.checked_sub(1), highest.checked_add(1)] {
+                let Some(value) = value else { continue };
+                let expected = format!("{key}: {value} is not within {lowest} to {highest}");
+                assert_eq!(problems(&with(value)), [expected]);
+            }
+        }
+    }
+
+    #[test]
     fn an_address_that_others_reach_needs_consent() {
         let mut file = FileConfig {
             listen: "0.0.0.0:50051".to_owned(),

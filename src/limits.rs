@@ -298,6 +298,9 @@ pub const LEDGER_ROWS_MAX: usize = 4_000_000;
 pub const SETTLE_LINES_MAX: usize = 10_000;
 /// Site-slots that one turn of the writer settles.
 pub const SETTLE_SLOTS_MAX: usize = 64;
+/// Lines of one site-slot, which are one record: with those of a turn before it they fit into a commit. Two hundred
+/// programs may start and end each second of a quarter of an hour; a slot with more stays open and says so.
+pub const SLOT_LINES_MAX: usize = 200_000;
 /// Measured energy of a job in thousandths of what its power makes in the same time: what meters and estimates may differ by.
 pub const MEASURED_PERMILLE_MAX: u64 = 1_250;
 /// Days for which lines, uses and readings are kept, at most: actuals must be there for corrections.

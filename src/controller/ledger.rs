@@ -78,7 +78,7 @@ fn days_before(grid: SlotGrid, now: TimeMs, days: u32) -> Slot {
 pub(super) struct Settling {
     /// More is due than the last turn took.
     has_more: bool,
-    /// Slots whose settlement did not balance: a defect, told once and left open.
+    /// Slots that cannot be settled, by a defect or as too much ran in them: told once and left open.
     given_up: BTreeSet<(Slot, SiteId)>,
 }
 
@@ -167,8 +167,7 @@ impl Writer {
 
     /// How a slot is settled, and the number of its lines.
     fn settlement(&self, site: &SiteId, slot: Slot, now: TimeMs) -> Result<(Event, usize), String> {
-        let (entry, lines) =
-            settled(self.core.state(), site, slot).ok_or("an input is not there any more")?;
+        let (entry, lines) = settled(self.core.state(), site, slot)?;
         let n_lines = lines.len();
         let event = self.core.settlement(site, slot, entry, lines, now)?;
         Ok((event, n_lines))
@@ -181,12 +180,19 @@ impl Writer {
     }
 }
 
-/// The settlement of a slot by all that is known; `None` while an input is missing.
-fn settled(state: &State, site: &SiteId, slot: Slot) -> Option<(Entry, Vec<Line>)> {
-    let site: &Arc<Site> = state.site(site)?;
-    let metered_watt_seconds = state.ledger().reading(&site.id, slot)?;
+/// The settlement of a slot by all that is known, or why there is none.
+fn settled(state: &State, site: &SiteId, slot: Slot) -> Result<(Entry, Vec<Line>), String> {
+    const LACKING: &str = "an input is not there any more";
+    let site: &Arc<Site> = state.site(site).ok_or(LACKING)?;
+    let reading = state.ledger().reading(&site.id, slot);
+    let metered_watt_seconds = reading.ok_or(LACKING)?;
     if state.lacking(site, slot) != Lacking::default() {
-        return None;
+        return Err(LACKING.to_owned());
+    }
+    let uses = state.uses_at(&site.id, slot);
+    let (n_uses, max) = (uses.len(), limits::SLOT_LINES_MAX);
+    if max < n_uses {
+        return Err(format!("{n_uses} attempts ran in it, above {max}"));
     }
     let mut supplies: Vec<SupplyInput> = site
         .supplies
@@ -208,7 +214,7 @@ fn settled(state: &State, site: &SiteId, slot: Slot) -> Option<(Entry, Vec<Line>
         slot_seconds: grid.slot_seconds(),
         metered_watt_seconds,
         supplies: &supplies,
-        uses: &state.uses_at(&site.id, slot),
+        uses: &uses,
         grid: grid_figures(site, slot, grid),
         water_ml_per_kwh: site.water_ml_per_kwh,
     });
@@ -228,7 +234,7 @@ fn settled(state: &State, site: &SiteId, slot: Slot) -> Option<(Entry, Vec<Line>
         n_lines: u32::try_from(lines.len()).unwrap_or(u32::MAX),
         is_scaled: lines.iter().any(|line| line.is_scaled),
     };
-    Some((entry, settled.lines))
+    Ok((entry, settled.lines))
 }
 
 /// What grid energy of a site carries in a slot: figures and tariff as they are now.

@@ -446,13 +446,14 @@ impl Handle {
     pub(crate) fn detached(
         mailbox: mpsc::Sender<Message>,
         published: watch::Receiver<Arc<Published>>,
+        now: TimeMs,
     ) -> Self {
         let settings = published.borrow().state.settings();
         Self {
             mailbox,
             published,
             heard: watch::channel(imbl::OrdMap::new()).1,
-            clock: Arc::new(crate::clock::VirtualClock::at(TimeMs(1_000))),
+            clock: Arc::new(crate::clock::VirtualClock::at(now)),
             options: Options::new(settings),
             store_id: Uuid::nil(),
         }

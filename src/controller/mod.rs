@@ -18,6 +18,8 @@ mod ledger;
 mod statement;
 #[cfg(test)]
 mod ledger_tests;
+#[cfg(test)]
+mod ledger_bounds_tests;
 mod submitting;
 mod snapshots;
 mod durable;

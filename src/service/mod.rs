@@ -248,3 +248,5 @@ impl fmt::Debug for Api {
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod report_tests;

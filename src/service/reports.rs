@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, admin,
+    Api, admin, audit,
     filter::Filter,
     from_proto::{self, LedgerWindow},
     outbox::{Answers, Outbox, Undelivered, outbox},
@@ -40,6 +40,7 @@ impl ReportService for Api {
         &self,
         request: Request<v1::PutReadingsRequest>,
     ) -> Result<Response<v1::PutReadingsResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
         let command = from_proto::readings(request.into_inner(), self.settings())?;
         let receipt = self.handle.put_readings(command).await?;
         let Revision(revision) = receipt.revision;
@@ -54,6 +55,7 @@ impl ReportService for Api {
         &self,
         request: Request<v1::PutJobReadingsRequest>,
     ) -> Result<Response<v1::PutJobReadingsResponse>, Status> {
+        audit::about(&request, &request.get_ref().job_id);
         let command = from_proto::job_readings(request.into_inner(), self.settings())?;
         let receipt = self.handle.put_job_readings(command).await?;
         let Revision(revision) = receipt.revision;
@@ -140,6 +142,11 @@ impl ReportService for Api {
         &self,
         request: Request<v1::SignStatementRequest>,
     ) -> Result<Response<v1::SignStatementResponse>, Status> {
+        if let Some(statement) = &request.get_ref().statement {
+            let ids = [&statement.job_id, &statement.site_id];
+            let named = ids.into_iter().find(|id| !id.is_empty());
+            audit::about(&request, named.map_or("", String::as_str));
+        }
         let api = self.clone();
         let request = request.into_inner().statement;
         let request = request.ok_or_else(|| Rejection::field("statement", "is required"))?;
@@ -176,17 +183,11 @@ impl Api {
         &self,
         request: &v1::ListSettlementsRequest,
     ) -> Result<v1::ListSettlementsResponse, ServiceError> {
-        let now = self.now();
         let size = from_proto::page_size(request.page_size)?;
-        let window = from_proto::settlements_window(request, self.settings(), now)?;
         let published = self.handle.published();
-        let query = [request.site_id.clone(), times(window.range)];
-        let query = query.each_ref().map(String::as_str);
-        // Without its times a window moves with the clock: its pages go on with the slots of the first.
-        let query = match (&request.start_time, &request.end_time) {
-            (Some(_), Some(_)) => query,
-            _ => [query[0], ""],
-        };
+        let times = [&request.start_time, &request.end_time];
+        let [start, end] = times.map(|time| time.map_or_else(String::new, |time| time.to_string()));
+        let query = [request.site_id.as_str(), &start, &end];
         let snapshots = &self.shared.snapshots;
         let (state, cursor) = snapshots.open(
             Listing::Settlements,
@@ -194,13 +195,16 @@ impl Api {
             &request.page_token,
             &published,
         )?;
+        // A window may depend on the clock: all pages have that of the first one's moment.
+        let place = Place::of(cursor.after(), self.now());
+        let now = place.asked_at;
+        let window = from_proto::settlements_window(request, self.settings(), now)?;
         check_known(&state, &window)?;
-        let after = cursor.after().and_then(read_key);
-        let slots = site_slots(&state, &window, now, after);
+        let slots = site_slots(&state, &window, now, place.after.as_ref());
         // One more tells that there is another page.
         let keyed = slots
             .take(size.saturating_add(1))
-            .map(|(site, slot)| (key_of(&site.id, slot), (site.clone(), slot)));
+            .map(|(site, slot)| (key_of(now, &site.id, slot), (site.clone(), slot)));
         let chosen = pager::select(keyed, &cursor, size);
         let page = snapshots.page(&state, &cursor, chosen);
         let items = page.items.iter();
@@ -248,6 +252,9 @@ impl Api {
         if !times.is_over(self.grid(), slot, now) {
             missing.push("grace".into());
         }
+        if missing.is_empty() && limits::SLOT_LINES_MAX < state.uses_at(&site.id, slot).len() {
+            missing.push("lines".into());
+        }
         missing
     }
 
@@ -290,8 +297,9 @@ fn site_slots<'a>(
     state: &'a State,
     window: &LedgerWindow,
     now: TimeMs,
-    after: Option<(String, Slot)>,
+    after: Option<&(String, Slot)>,
 ) -> impl Iterator<Item = (&'a Arc<Site>, Slot)> + use<'a> {
+    let after = after.cloned();
     let (only, range) = (window.site.clone(), window.range);
     let sites = state.sites().values();
     let sites = sites.filter(move |site| only.as_ref().is_none_or(|only| site.id == *only));
@@ -317,22 +325,43 @@ fn over(state: &State, site: &Site, range: SlotRange, now: TimeMs) -> SlotRange 
     SlotRange::new(first, range.end.min(grid.slot_at(now)))
 }
 
-/// A key that sorts by site, then slot: no id of a site holds the byte between.
-fn key_of(site: &SiteId, slot: Slot) -> Vec<u8> {
-    let mut key = site.as_str().as_bytes().to_vec();
+/// Where a listing of site-slots stands.
+struct Place {
+    /// The moment of its first page.
+    asked_at: TimeMs,
+    /// Site and slot of the last item shown; `None` at the start.
+    after: Option<(String, Slot)>,
+}
+
+impl Place {
+    /// After the item with this key of [`key_of`], or at the start.
+    fn of(key: Option<&[u8]>, now: TimeMs) -> Self {
+        let read = |key: &[u8]| {
+            let (asked_at, rest) = key.split_first_chunk::<8>()?;
+            let (rest, slot) = rest.split_last_chunk::<4>()?;
+            let site = std::str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
+            let asked_at = TimeMs(i64::from_be_bytes(*asked_at).max(0));
+            Some(Self {
+                // No page was asked for in the future.
+                asked_at: asked_at.min(now),
+                after: Some((site.to_owned(), Slot(u32::from_be_bytes(*slot)))),
+            })
+        };
+        key.and_then(read).unwrap_or(Self {
+            asked_at: now,
+            after: None,
+        })
+    }
+}
+
+/// A key that sorts by site, then slot: no id of a site holds the byte between. Before them stands the moment of the first
+/// page, the same in all keys of a listing.
+fn key_of(asked_at: TimeMs, site: &SiteId, slot: Slot) -> Vec<u8> {
+    let mut key = asked_at.0.to_be_bytes().to_vec();
+    key.extend_from_slice(site.as_str().as_bytes());
     key.push(0);
     key.extend_from_slice(&slot.0.to_be_bytes());
     key
-}
-
-fn read_key(key: &[u8]) -> Option<(String, Slot)> {
-    let (rest, slot) = key.split_last_chunk::<4>()?;
-    let site = std::str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
-    Some((site.to_owned(), Slot(u32::from_be_bytes(*slot))))
-}
-
-fn times(range: SlotRange) -> String {
-    format!("{}-{}", range.start.0, range.end.0)
 }
 
 /// The lines of a window, message by message.

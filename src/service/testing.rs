@@ -22,7 +22,7 @@ use crate::{
     signing::SigningKey,
     slot::{Slot, SlotGrid, SlotRange, TimeMs},
     state::{
-        Core, Settings,
+        Core, Settings, State,
         event::{Applied, Event, Record},
     },
 };
@@ -158,8 +158,12 @@ pub(super) fn settings() -> Settings {
 
 /// An empty state.
 pub(super) fn published() -> Published {
+    published_with(State::new(settings()))
+}
+
+fn published_with(state: State) -> Published {
     Published {
-        state: Core::new(settings()).state().clone(),
+        state,
         slot: Slot(0),
         history: imbl::Vector::new(),
         oldest_resumable: Revision(0),
@@ -179,13 +183,18 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new() -> Self {
+        Self::with(State::new(settings()), TimeMs(1_000))
+    }
+
+    /// One that goes on from a state, at a moment.
+    pub(super) fn with(state: State, now: TimeMs) -> Self {
         let (mailbox, messages) = mpsc::channel(16);
-        let (publish, receiver) = watch::channel(Arc::new(published()));
-        let handle = Handle::detached(mailbox, receiver);
+        let (publish, receiver) = watch::channel(Arc::new(published_with(state.clone())));
+        let handle = Handle::detached(mailbox, receiver, now);
         Self {
             handle,
             messages,
-            core: Core::new(settings()),
+            core: Core::restore(state),
             history: imbl::Vector::new(),
             oldest_resumable: Revision(0),
             publish,

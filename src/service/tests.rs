@@ -38,7 +38,7 @@ fn options(stop: &CancellationToken) -> Options {
 }
 
 /// A client of the services over a pipe in memory.
-async fn connect(handle: Handle) -> Channel {
+pub(super) async fn connect(handle: Handle) -> Channel {
     let rim = rim(handle, options(&CancellationToken::new()))
         .await
         .unwrap();
@@ -123,7 +123,7 @@ fn submission(key: &str) -> v1::SubmitJobRequest {
     }
 }
 
-fn reason(status: &tonic::Status) -> String {
+pub(super) fn reason(status: &tonic::Status) -> String {
     let details = status.get_error_details();
     details
         .error_info()

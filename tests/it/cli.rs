@@ -416,10 +416,14 @@ fn a_malformed_file_of_forecasts_is_not_sent_at_all() {
 fn readings_and_skill_go_through_the_command_line() {
     let client = Client::alone();
     client.site("metered", 30_000);
+    client.site("second", 30_000);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("actuals.csv");
-    let rows: Vec<String> = (-4..4).map(|slot| format!("{},10", time(slot))).collect();
-    fs::write(&path, format!("ts,metered_hydro\n{}", rows.join("\n"))).unwrap();
+    let rows: Vec<String> = (-4..4)
+        .map(|slot| format!("{},10,20", time(slot)))
+        .collect();
+    let head = "ts,metered_hydro,second_hydro";
+    fs::write(&path, format!("{head}\n{}", rows.join("\n"))).unwrap();
     let actuals = [
         "forecast",
         "actuals",
@@ -432,9 +436,9 @@ fn readings_and_skill_go_through_the_command_line() {
         .exits(2)
         .says("IMPLAUSIBLE_SERIES");
     let past = [&actuals[..], &["--skip-future"]].concat();
-    let receipts = lancang(client.port(), &past).exits(0).json();
-    // The four slots that have ended; the present one has not.
-    assert_eq!(number(&receipts[0]["newSlots"]), 4);
+    let receipt = lancang(client.port(), &past).exits(0).value();
+    // The four slots of both supplies that have ended, in one sum; the present ones have not.
+    assert_eq!(number(&receipt["newSlots"]), 8);
 }
 
 #[test]

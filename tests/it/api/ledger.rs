@@ -456,6 +456,43 @@ async fn settlements_are_listed_page_by_page() {
 }
 
 #[tokio::test]
+async fn pages_keep_the_window_of_the_first_while_slots_pass() {
+    let server = TestServer::with_sites(["dli", "kmg"].map(site).into()).await;
+    for site in ["dli", "kmg"] {
+        server.meter(site, -96, &[METERED; 96]).await;
+    }
+    // The day before, told by nothing, by its start, and by an end that is yet to come.
+    let mut first = 0;
+    for (start_time, end_time) in [(None, None), (Some(-96), None), (Some(-96), Some(96))] {
+        let mut request = v1::ListSettlementsRequest {
+            start_time: start_time.map(at),
+            end_time: end_time.map(at),
+            page_size: 50,
+            ..v1::ListSettlementsRequest::default()
+        };
+        let mut keys: Vec<(String, i64)> = Vec::new();
+        let end = first;
+        loop {
+            let page = server.reports().list_settlements(request.clone()).await;
+            let page = page.unwrap().into_inner();
+            let shown = page.settlements.into_iter();
+            keys.extend(shown.map(|one| (one.site_id, slot_of(one.start_time))));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+            server.advance_slots(1).await;
+            first += 1;
+        }
+        let begin = start_time.unwrap_or(end - 96);
+        let slots = |site: &str| (begin..end).map(|slot| (site.to_owned(), slot)).collect();
+        let expected: [Vec<(String, i64)>; 2] = ["dli", "kmg"].map(slots);
+        assert_eq!(keys, expected.concat());
+        assert_ne!(first, end, "slots have passed");
+    }
+}
+
+#[tokio::test]
 async fn readings_that_cannot_be_true_are_refused() {
     let server = TestServer::with_sites(vec![site("dli")]).await;
     server.advance_slots(2).await;

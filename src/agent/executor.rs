@@ -38,19 +38,11 @@ pub trait Executor: Send {
     /// When the engine cannot take the request.
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError>;
 
-    /// Whether it copies inputs and outputs; where it does not, offers with either are declined.
-    fn copies(&self) -> bool {
-        false
-    }
-
-    /// Brings the input of an attempt in and does not begin it; `start` follows. An engine that cannot do so does nothing
-    /// here and brings it in at the start.
+    /// Brings the input of an attempt in and does not begin it; `start` follows.
     ///
     /// # Errors
     /// When the engine cannot take the request.
-    fn stage(&mut self, _key: AttemptKey, _task: &Task) -> Result<(), ExecutorError> {
-        Ok(())
-    }
+    fn stage(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError>;
 
     /// Says to its program, running or not, with how many units it is to run: before it begins, and at each change.
     ///

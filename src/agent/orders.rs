@@ -34,20 +34,6 @@ pub struct Orders {
     pub attempts: BTreeMap<AttemptKey, Order>,
 }
 
-impl Orders {
-    /// Declines what is to be copied, for an engine that copies nothing.
-    pub fn decline_copies(&mut self) {
-        for order in self.attempts.values_mut() {
-            if let Some(Ok(task)) = &order.offer
-                && !(task.inputs.is_empty() && task.outputs.is_empty())
-            {
-                let reason = "the engine of this site copies neither inputs nor outputs";
-                order.offer = Some(Err(reason.to_owned()));
-            }
-        }
-    }
-}
-
 /// What should be of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
@@ -386,38 +372,6 @@ mod tests {
         assert_eq!(read.attempts.len(), 1);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert_eq!(read.heard, Mono(9));
-    }
-
-    #[test]
-    fn an_engine_that_copies_nothing_takes_nothing_to_copy() {
-        let mut copies = offer(&["x"], &[]);
-        copies.execution.as_mut().unwrap().outputs = vec![v1::Transfer {
-            source: "a".to_owned(),
-            destination: "b".to_owned(),
-        }];
-        let order = |attempt, offer| v1::AttemptOrder {
-            job_id: "00000000-0000-7000-8000-000000000001".to_owned(),
-            fence: Some(v1::Fence {
-                site_epoch: 1,
-                attempt,
-            }),
-            offer: Some(offer),
-            ..Default::default()
-        };
-        let orders = v1::AgentOrders {
-            heartbeat_interval: seconds(5),
-            stop_after: seconds(30),
-            attempts: vec![order(1, offer(&["x"], &[])), order(2, copies)],
-            ..Default::default()
-        };
-        let (mut read, _) = read(orders, Mono(0)).unwrap();
-        read.decline_copies();
-        let taken: Vec<bool> = read
-            .attempts
-            .values()
-            .map(|order| order.offer.as_ref().unwrap().is_ok())
-            .collect();
-        assert_eq!(taken, [true, false]);
     }
 
     #[test]

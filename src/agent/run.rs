@@ -158,10 +158,7 @@ pub async fn run_until(
         tokio::select! {
             () = &mut told => break Ok(()),
             Some(event) = session.recv() => match event {
-                SessionEvent::Orders(mut orders) => {
-                    if !agent.executor.copies() {
-                        orders.decline_copies();
-                    }
+                SessionEvent::Orders(orders) => {
                     let effects = agent.core.on_orders(orders, agent.now());
                     agent.carry_out(effects)?;
                 }
@@ -343,19 +340,20 @@ fn executor(
 ) -> Result<Box<dyn Executor>, AgentError> {
     let (dir, name) = (spool.dir(), &spool.identity().instance_id);
     let (program, sandbox) = (&settings.program, settings.sandbox);
+    let staging = settings.staging.clone();
     Ok(match &settings.engine {
         Engine::Local => Box::new(LocalExecutor::new(
             dir,
             name,
             program.clone(),
             sandbox,
-            settings.staging.clone(),
+            staging,
             events,
         )?),
         Engine::Slurm(options) => {
             let options = options.clone();
             Box::new(SlurmExecutor::new(
-                dir, name, program, sandbox, options, events,
+                dir, name, program, sandbox, staging, options, events,
             )?)
         }
     })

@@ -66,8 +66,9 @@ pub(crate) struct AgentArgs {
     /// What programs see of the machine: everything (none), or their own directory to write to and the rest to read (bwrap).
     #[arg(long, value_enum, default_value_t = Sandbox::Auto)]
     sandbox: Sandbox,
-    /// Staging area from which inputs of jobs are copied and to which outputs go: a directory, or what the staging
-    /// command makes of it. Without one, jobs with either fail here.
+    /// Staging area from which inputs of jobs are copied and to which outputs go: a directory of the agent's machine, or
+    /// what the staging command makes of it. It is the agent's machine that copies, with Slurm as well: nodes need not
+    /// reach the area. Without one, jobs with either fail here.
     #[arg(long, value_name = "DIR")]
     stage_root: Option<String>,
     /// What copies: words split at spaces, read by no shell, with the marks `{source}`, `{destination}` and
@@ -147,9 +148,9 @@ enum Sandbox {
     Bwrap,
 }
 
-/// Flags of the shim.
+/// Flags of what the agent starts for an attempt.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ShimArgs {
+pub(crate) struct AttemptArgs {
     /// Directory of the attempt.
     dir: PathBuf,
 }
@@ -189,6 +190,11 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
 }
 
 /// Runs one attempt to its end.
-pub(crate) fn shim(args: &ShimArgs) -> Result<(), Failure> {
+pub(crate) fn shim(args: &AttemptArgs) -> Result<(), Failure> {
     local::run_shim(&args.dir).map_err(|error| Failure::Agent(error.into()))
+}
+
+/// Copies what one attempt needs, or leaves.
+pub(crate) fn copy(args: &AttemptArgs) -> Result<(), Failure> {
+    local::run_copier(&args.dir).map_err(|error| Failure::Agent(error.into()))
 }

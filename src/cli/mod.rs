@@ -64,7 +64,10 @@ enum Command {
     Agent(agent::AgentArgs),
     /// Run one attempt; started by the agent.
     #[command(hide = true)]
-    AgentShim(agent::ShimArgs),
+    AgentShim(agent::AttemptArgs),
+    /// Copy for one attempt; started by the agent.
+    #[command(hide = true)]
+    AgentCopy(agent::AttemptArgs),
     /// Work as a job of the demonstration.
     #[command(hide = true)]
     DemoWork(demo::WorkArgs),
@@ -138,6 +141,9 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         // One process for each attempt: it goes without the threads of a runtime.
         return agent::shim(args);
     }
+    if let Command::AgentCopy(args) = &cli.command {
+        return agent::copy(args);
+    }
     if let Command::DemoWork(args) = &cli.command {
         return demo::work(args);
     }
@@ -149,6 +155,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => runtime.block_on(serve::serve(args)),
         Command::Agent(args) => runtime.block_on(agent::run(args)),
         Command::AgentShim(args) => agent::shim(&args),
+        Command::AgentCopy(args) => agent::copy(&args),
         Command::DemoWork(args) => demo::work(&args),
         Command::Demo(args) => runtime.block_on(demo::run(args)),
         Command::Job(args) => runtime.block_on(job::run(args)),

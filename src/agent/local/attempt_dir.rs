@@ -26,6 +26,9 @@ use crate::{
     clock::Mono,
 };
 
+/// What who copies for an attempt holds, where its shim does not copy.
+const COPIES: &str = "copies.lock";
+
 /// Paths of one attempt.
 #[derive(Debug, Clone)]
 pub(in crate::agent) struct AttemptDir {
@@ -63,6 +66,8 @@ pub(in crate::agent) enum Stand {
     Unclaimed,
     /// Its shim lives; the status is there once the program runs.
     Alive(Option<Status>),
+    /// Its program has succeeded; its output is not out yet.
+    Ran(Outcome),
     /// Its shim died without a result.
     Dead(Option<Status>),
 }
@@ -181,7 +186,7 @@ impl AttemptDir {
     }
 
     /// Whether its input is in its directory.
-    pub(super) fn is_staged(&self) -> bool {
+    pub(in crate::agent) fn is_staged(&self) -> bool {
         self.path.join("staged").exists()
     }
 
@@ -220,7 +225,22 @@ impl AttemptDir {
 
     /// The lock that a shim holds for as long as it lives; `None` while another one has it.
     pub(in crate::agent) fn try_lock(&self) -> Result<Option<File>, FileError> {
-        let path = self.path.join("shim.lock");
+        self.try_lock_file("shim.lock")
+    }
+
+    /// The same of who copies for it where its shim does not.
+    pub(super) fn try_lock_copies(&self) -> Result<Option<File>, FileError> {
+        self.try_lock_file(COPIES)
+    }
+
+    /// Whether somebody who is not its shim copies for it.
+    pub(in crate::agent) fn is_copied(&self) -> Result<bool, FileError> {
+        let is_or_was = self.path.join(COPIES).exists();
+        Ok(is_or_was && self.try_lock_copies()?.is_none())
+    }
+
+    fn try_lock_file(&self, name: &str) -> Result<Option<File>, FileError> {
+        let path = self.path.join(name);
         let lock = files::private()
             .create(true)
             .truncate(false)
@@ -245,9 +265,10 @@ impl AttemptDir {
             return Ok(Stand::Alive(self.status()?));
         };
         // It may have ended in good order between the two looks.
-        Ok(match self.outcome()? {
-            Some(outcome) => Stand::Over(outcome),
-            None => Stand::Dead(self.status()?),
+        Ok(match (self.outcome()?, self.ran()?) {
+            (Some(outcome), _) => Stand::Over(outcome),
+            (None, Some(ran)) => Stand::Ran(ran),
+            (None, None) => Stand::Dead(self.status()?),
         })
     }
 
@@ -285,6 +306,18 @@ impl AttemptDir {
         files::read_json(&self.path.join("result.json"))
     }
 
+    /// Notes how a program ended whose output somebody else brings out, and who writes the result.
+    pub(super) fn set_ran(&self, ran: &Outcome) -> Result<(), FileError> {
+        files::write_json(&self.path.join("ran.json"), ran, Durability::Durable)?;
+        self.hint_agent();
+        Ok(())
+    }
+
+    /// How a program ended whose output somebody else brings out.
+    pub(super) fn ran(&self) -> Result<Option<Outcome>, FileError> {
+        files::read_json(&self.path.join("ran.json"))
+    }
+
     /// How long ago its result was written, by the wall clock; `None` when there is none.
     pub(super) fn ended_before(&self) -> Option<Duration> {
         let about = fs::metadata(self.path.join("result.json")).ok()?;
@@ -300,7 +333,7 @@ impl AttemptDir {
         self.path.join("control")
     }
 
-    fn hint_agent(&self) {
+    pub(super) fn hint_agent(&self) {
         let name = self.path.file_name().unwrap_or_default();
         let line = format!("{}\n", name.display());
         hint(&wake_path(self.agent_dir()), &line);

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 pub(in crate::agent) mod attempt_dir;
 pub(in crate::agent) mod attempts;
 pub(in crate::agent) mod cgroup;
+mod copier;
 mod log_file;
 mod payload;
 mod process;
@@ -31,13 +32,16 @@ pub(in crate::agent) mod sandbox;
 mod shim;
 mod staging;
 
+pub(in crate::agent) use self::staging::not_copied;
 use self::{
     attempt_dir::{AttemptDir, Host, Outcome, Plan, Stand, Wanted},
     attempts::Attempts,
     cgroup::Cgroups,
     sandbox::Sandbox,
 };
-pub use self::{sandbox::SandboxChoice, shim::run as run_shim, staging::Staging};
+pub use self::{
+    copier::run as run_copier, sandbox::SandboxChoice, shim::run as run_shim, staging::Staging,
+};
 use crate::{
     agent::{
         attempt::{AttemptKey, End, How, Seen, StopCause, Task, shorten},
@@ -149,22 +153,7 @@ impl LocalExecutor {
             host: Host::Agent,
             staging: self.staging.clone(),
         })?;
-        let log = dir.log("shim.log");
-        let log = files::private()
-            .create(true)
-            .truncate(false)
-            .open(&log)
-            .map_err(io_error("open", &log))?;
-        let shim = Command::new(&self.program)
-            .arg("agent-shim")
-            .arg(dir.path())
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(io_error("start", &self.program))?;
+        let shim = spawn_for(&dir, &self.program, "agent-shim")?;
         self.watch(key, Some(shim));
         Ok(())
     }
@@ -179,6 +168,30 @@ impl LocalExecutor {
         let lives = shim.is_some_and(|shim| matches!(shim.try_wait(), Ok(None)));
         Ok(lives || self.attempts.dir(key).is_claimed())
     }
+}
+
+/// Starts this program for an attempt with nothing of what the agent has; what it says goes to the log of the shim.
+pub(in crate::agent) fn spawn_for(
+    dir: &AttemptDir,
+    program: &Path,
+    verb: &str,
+) -> Result<Child, FileError> {
+    let log = dir.log("shim.log");
+    let log = files::private()
+        .create(true)
+        .truncate(false)
+        .open(&log)
+        .map_err(io_error("open", &log))?;
+    Command::new(program)
+        .arg(verb)
+        .arg(dir.path())
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(io_error("start", program))
 }
 
 /// Ends all that runs for an agent that has ended itself: without a lease, and nobody to write it again, shims end at once.
@@ -218,10 +231,6 @@ impl Drop for LocalExecutor {
 }
 
 impl Executor for LocalExecutor {
-    fn copies(&self) -> bool {
-        true
-    }
-
     fn recover(&mut self, held: &BTreeSet<AttemptKey>) -> Result<Vec<EngineEvent>, ExecutorError> {
         let mut known = Vec::new();
         for key in self.attempts.keys()? {
@@ -365,7 +374,9 @@ impl Watcher {
         }
         // A program can be over before anyone has seen it run.
         let began = match (&watch.said, &seen) {
-            (None, Seen::Ended(_)) => dir.outcome().ok().flatten().as_ref().and_then(began),
+            (None | Some(Seen::Staging), Seen::Ended(_)) => {
+                dir.outcome().ok().flatten().as_ref().and_then(began)
+            }
             _ => None,
         };
         watch.said = Some(seen.clone());
@@ -391,17 +402,18 @@ pub(in crate::agent) fn began(outcome: &Outcome) -> Option<Seen> {
 
 /// Where an attempt stands by its files; `None` while its shim has not said.
 fn inspect(dir: &AttemptDir) -> Result<Option<Seen>, FileError> {
-    let status = match dir.stand()? {
+    let engine_id = match dir.stand()? {
         Stand::Over(outcome) => return Ok(Some(Seen::Ended(outcome.end))),
         Stand::Unclaimed => return Ok(Some(Seen::NotStarted)),
         Stand::Alive(status) => return Ok(status.map(|status| status.seen())),
-        Stand::Dead(status) => status,
+        Stand::Ran(ran) => ran.engine_id,
+        Stand::Dead(status) => status.map(|status| status.engine_id),
     };
     if !kill_orphans(dir)? {
         return Ok(Some(Seen::Unknown));
     }
     let lost = Outcome {
-        engine_id: status.map(|status| status.engine_id),
+        engine_id,
         ..over(
             How::EngineLost,
             "its shim died; what was left of it was killed",

@@ -23,13 +23,14 @@ use rustix::{
 
 use crate::{
     agent::{
-        attempt::{Checkpoint, CheckpointSignal, End, How, StopCause, shorten},
+        attempt::{Checkpoint, CheckpointSignal, End, How, StopCause},
         files::FileError,
         local::{
             attempt_dir::{self, AttemptDir, Host, Outcome, Plan, Status, Wanted},
+            over,
             payload::{Exit, Payload},
             process::{self, Process},
-            staging::{self, Staged, Stager, Way},
+            staging::Stager,
         },
         spool::LeaseReader,
     },
@@ -76,12 +77,18 @@ pub fn run(path: &Path) -> Result<(), FileError> {
         None => match Payload::start(&dir, &plan) {
             Ok(payload) => {
                 let outcome = shim.borrow_mut().watch(payload)?;
-                finish(&stager, outcome)?
+                let is_success = outcome.end.how == (How::Exited { code: 0 });
+                match plan.host {
+                    _ if plan.task.outputs.is_empty() || !is_success => outcome,
+                    Host::Agent => stager.bring_out(outcome)?,
+                    // The agent has it brought out: no node waits for that.
+                    Host::Slurm => return dir.set_ran(&outcome),
+                }
             }
             Err(error) => {
                 // What failed may be something after the start itself.
                 process::end_descendants(std::process::id());
-                ended(How::StartFailed, error.to_string())
+                over(How::StartFailed, &error.to_string())
             }
         },
     };
@@ -91,11 +98,12 @@ pub fn run(path: &Path) -> Result<(), FileError> {
 /// Brings the input in and waits for the start, if there is anything to wait for; says how it ended if it did.
 fn prepare(stager: &Stager<'_>, boot_id: &str) -> Result<Option<Outcome>, FileError> {
     let dir = stager.dir;
-    let stopped = |cause| Some(ended(How::Stopped(cause), "never begun".to_owned()));
+    let stopped = |cause| Some(over(How::Stopped(cause), "never begun"));
     if let Some(cause) = (stager.unwanted)()? {
         return Ok(stopped(cause));
     }
-    if stager.plan.task.inputs.is_empty() {
+    // To what Slurm runs the agent has brought it before.
+    if stager.plan.task.inputs.is_empty() || stager.plan.host == Host::Slurm {
         return Ok(None);
     }
     let own = Process::read(std::process::id());
@@ -107,12 +115,10 @@ fn prepare(stager: &Stager<'_>, boot_id: &str) -> Result<Option<Outcome>, FileEr
         engine_id: String::new(),
         boot_id: boot_id.to_owned(),
     })?;
-    if !dir.is_staged() {
-        match stager.run(Way::In)? {
-            Staged::Done => staging::note_staged(dir)?,
-            Staged::Failed(said) => return Ok(Some(ended(How::StageFailed, said))),
-            Staged::Stopped(cause) => return Ok(stopped(cause)),
-        }
+    if !dir.is_staged()
+        && let Some(over) = stager.bring_in()?
+    {
+        return Ok(Some(over));
     }
     let cause = match stager.hold()? {
         // Its time begins now.
@@ -120,41 +126,6 @@ fn prepare(stager: &Stager<'_>, boot_id: &str) -> Result<Option<Outcome>, FileEr
         cause => cause,
     };
     Ok(cause.and_then(stopped))
-}
-
-/// Brings the output out of a program that has succeeded.
-fn finish(stager: &Stager<'_>, outcome: Outcome) -> Result<Outcome, FileError> {
-    let has_output = !stager.plan.task.outputs.is_empty();
-    if !has_output || outcome.end.how != (How::Exited { code: 0 }) {
-        return Ok(outcome);
-    }
-    let (how, said) = match stager.run(Way::Out)? {
-        Staged::Done => return Ok(outcome),
-        Staged::Failed(said) => (How::StageFailed, said),
-        Staged::Stopped(cause) => (
-            How::Stopped(cause),
-            "while its output was copied".to_owned(),
-        ),
-    };
-    Ok(Outcome {
-        end: End {
-            how,
-            message: shorten(format!("{said}; {}", outcome.end.message)),
-            ..outcome.end
-        },
-        ..outcome
-    })
-}
-
-fn ended(how: How, message: String) -> Outcome {
-    Outcome {
-        end: End {
-            how,
-            message: shorten(message),
-            run_time: Duration::ZERO,
-        },
-        engine_id: None,
-    }
 }
 
 /// Kills what the program is made of when the lease has ended and nobody else does: files can be on a disk that hangs.

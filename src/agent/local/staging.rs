@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::{
-        attempt::{StopCause, Transfer},
+        attempt::{End, How, StopCause, Transfer, shorten},
         files::{self, FileError, io_error},
         local::{
             PATH,
-            attempt_dir::{self, AttemptDir, Plan},
-            find_program, payload, process,
+            attempt_dir::{self, AttemptDir, Outcome, Plan},
+            find_program, over, payload, process,
         },
     },
     limits,
@@ -63,7 +63,7 @@ pub struct Staging {
 
 /// What became of transfers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Staged {
+enum Staged {
     /// All is there.
     Done,
     /// Something could not be copied, and what was said of it.
@@ -74,7 +74,7 @@ pub(super) enum Staged {
 
 /// Which way a file goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+enum Way {
     /// From the staging area to the directory of the program.
     In,
     /// From there to the staging area.
@@ -122,8 +122,32 @@ pub(super) struct Stager<'a> {
 }
 
 impl Stager<'_> {
+    /// Brings the input in, and notes it; says how the attempt ended if that came to nothing.
+    pub(super) fn bring_in(&self) -> Result<Option<Outcome>, FileError> {
+        Ok(match self.run(Way::In)? {
+            Staged::Done => {
+                note_staged(self.dir)?;
+                self.dir.hint_agent();
+                None
+            }
+            Staged::Failed(said) => Some(over(How::StageFailed, &said)),
+            Staged::Stopped(cause) => Some(over(How::Stopped(cause), "never begun")),
+        })
+    }
+
+    /// Brings the output out of a program that has succeeded; says how the attempt ended.
+    pub(super) fn bring_out(&self, ran: Outcome) -> Result<Outcome, FileError> {
+        Ok(match self.run(Way::Out)? {
+            Staged::Done => ran,
+            Staged::Failed(said) => not_copied(ran, How::StageFailed, &said),
+            Staged::Stopped(cause) => {
+                not_copied(ran, How::Stopped(cause), "while its output was copied")
+            }
+        })
+    }
+
     /// Copies everything that is to go one way, each a few times if it must be.
-    pub(super) fn run(&self, way: Way) -> Result<Staged, FileError> {
+    fn run(&self, way: Way) -> Result<Staged, FileError> {
         let task = &self.plan.task;
         let transfers = match way {
             Way::In => &task.inputs,
@@ -137,6 +161,9 @@ impl Stager<'_> {
             });
         };
         for transfer in transfers {
+            if let Some(cause) = (self.unwanted)()? {
+                return Ok(Staged::Stopped(cause));
+            }
             match self.carry(staging, transfer, way)? {
                 Staged::Done => {}
                 other => return Ok(other),
@@ -326,6 +353,19 @@ impl Stager<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+/// The end of an attempt whose program has succeeded and whose output is not out.
+pub(in crate::agent) fn not_copied(ran: Outcome, how: How, said: &str) -> Outcome {
+    let message = shorten(format!("{said}; {}", ran.end.message));
+    Outcome {
+        end: End {
+            how,
+            message,
+            ..ran.end
+        },
+        ..ran
     }
 }
 

@@ -17,22 +17,25 @@ mod answers;
 mod request;
 mod rest;
 mod state;
+mod watches;
 mod worker;
 
 pub use self::rest::SocketError;
 use self::{
     request::{Ask, checked_path},
     rest::Rest,
-    worker::{Shared, Worker},
+    watches::Shared,
+    worker::Worker,
 };
 use crate::agent::{
     attempt::{AttemptKey, Seen, StopCause, Task},
     executor::{EngineEvent, Executor, ExecutorError},
-    files::{FileError, io_error},
+    files::{self, FileError, io_error},
     local::{
-        LocalError, SandboxChoice,
+        LocalError, SandboxChoice, Staging,
         attempt_dir::{Host, Plan, Stand, Wanted},
         attempts::Attempts,
+        began,
         cgroup::Cgroups,
         sandbox::Sandbox,
     },
@@ -130,6 +133,7 @@ pub enum SlurmError {
 pub struct SlurmExecutor {
     attempts: Attempts,
     sandbox: Sandbox,
+    staging: Option<Staging>,
     options: Options,
     shared: Arc<Shared>,
 }
@@ -145,6 +149,7 @@ impl SlurmExecutor {
         name: &str,
         program: &Path,
         choice: SandboxChoice,
+        staging: Option<Staging>,
         options: Options,
         events: mpsc::Sender<EngineEvent>,
     ) -> Result<Self, SlurmError> {
@@ -177,9 +182,26 @@ impl SlurmExecutor {
         Ok(Self {
             attempts,
             sandbox,
+            staging,
             options,
             shared,
         })
+    }
+
+    /// Writes down what an attempt is, and has it looked at.
+    fn take(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
+        self.attempts.go_on(key)?;
+        self.attempts.dir(key).prepare(&Plan {
+            key,
+            task: task.clone(),
+            sandbox: self.sandbox.clone(),
+            // Slurm bounds its jobs by itself, on machines that are not this one.
+            cgroups: Cgroups::None,
+            host: Host::Slurm,
+            staging: self.staging.clone(),
+        })?;
+        self.shared.watch(key, Some(Ask::new(task, &self.options)));
+        Ok(())
     }
 }
 
@@ -203,6 +225,7 @@ impl Executor for SlurmExecutor {
                 Stand::Over(outcome) => Seen::Ended(outcome.end),
                 Stand::Unclaimed => Seen::NotStarted,
                 Stand::Alive(Some(status)) => status.seen(),
+                Stand::Ran(ran) => began(&ran).unwrap_or(Seen::Unknown),
                 Stand::Alive(None) | Stand::Dead(_) => Seen::Unknown,
             };
             if !matches!(seen, Seen::Ended(_)) {
@@ -213,20 +236,20 @@ impl Executor for SlurmExecutor {
         Ok(known)
     }
 
+    fn stage(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
+        let dir = self.attempts.dir(key);
+        files::make_dir(dir.path())?;
+        // First the wish: as long as it stands nothing is submitted.
+        dir.want(Wanted::Suspend)?;
+        self.take(key, task)
+    }
+
     fn start(&mut self, key: AttemptKey, task: &Task) -> Result<(), ExecutorError> {
-        self.attempts.go_on(key)?;
-        self.attempts.dir(key).prepare(&Plan {
-            key,
-            task: task.clone(),
-            sandbox: self.sandbox.clone(),
-            // Slurm bounds its jobs by itself, on machines that are not this one.
-            cgroups: Cgroups::None,
-            host: Host::Slurm,
-            // What Slurm runs copies nothing: see `Executor::copies`.
-            staging: None,
-        })?;
-        self.shared.watch(key, Some(Ask::new(task, &self.options)));
-        Ok(())
+        let dir = self.attempts.dir(key);
+        if dir.path().is_dir() && dir.wanted()? == Wanted::Suspend {
+            dir.want(Wanted::Run)?;
+        }
+        self.take(key, task)
     }
 
     fn tell_units(&mut self, key: AttemptKey, units: u32) -> Result<(), ExecutorError> {

@@ -29,6 +29,8 @@ pub(super) struct Ask {
     gpus_per_task: u32,
     time_limit_minutes: u64,
     licences: Option<String>,
+    /// It begins with what is brought in before.
+    pub(super) has_input: bool,
 }
 
 impl Ask {
@@ -46,6 +48,7 @@ impl Ask {
             gpus_per_task: task.gpus,
             time_limit_minutes: time.as_secs().div_ceil(60),
             licences: licence.map(|licence| licence.of(task.it_power_watts)),
+            has_input: !task.inputs.is_empty(),
         }
     }
 }

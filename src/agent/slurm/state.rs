@@ -8,7 +8,10 @@ use std::time::Duration;
 use crate::{
     agent::{
         attempt::{AttemptKey, End, How, Seen, StopCause},
-        local::attempt_dir::{Outcome, Stand, Wanted},
+        local::{
+            attempt_dir::{Outcome, Stand, Wanted},
+            began,
+        },
     },
     clock::Mono,
 };
@@ -100,6 +103,17 @@ pub(super) enum Told {
     Job(u32, JobState),
 }
 
+/// Who copies for an attempt, on the agent's machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copier {
+    /// Nobody.
+    Absent,
+    /// Somebody.
+    Lives,
+    /// This agent's, which ended and left neither a note of the input nor a result.
+    Died,
+}
+
 /// Everything that a decision about an attempt goes by.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -108,6 +122,9 @@ pub(super) struct Facts {
     pub(super) wanted: Wanted,
     /// Whether this agent was asked to start it.
     pub(super) is_asked: bool,
+    /// Whether its input is still to be brought in.
+    pub(super) needs_input: bool,
+    pub(super) copier: Copier,
     /// Since when its shim is seen to be dead.
     pub(super) dead_since: Option<Mono>,
     /// Whether it ran on this machine, where what is left of it can be found.
@@ -121,6 +138,8 @@ pub(super) struct Facts {
 pub(super) enum Step {
     /// Nothing yet.
     Wait,
+    /// Have its input brought in, or its output out.
+    Copy,
     /// Ask Slurm for it.
     Submit,
     /// Tell the agent.
@@ -129,6 +148,8 @@ pub(super) enum Step {
     Cancel(u32),
     /// Take the claim, so that nothing can begin, and write this end.
     SettleUnbegun(How, &'static str),
+    /// Kill what is left of who copied, and write that this was in vain.
+    SettleCopy(&'static str),
     /// Kill what is left of it on this machine and write this end.
     SettleDead(How, &'static str),
 }
@@ -136,8 +157,20 @@ pub(super) enum Step {
 /// What to do about an attempt now.
 pub(super) fn decide(facts: &Facts, now: Mono) -> Step {
     match &facts.stand {
+        // It was stopped, and who copies has yet to see it.
+        Stand::Over(_) if facts.copier == Copier::Lives => Step::Wait,
         Stand::Over(outcome) => over(outcome, facts.told),
+        Stand::Unclaimed if facts.needs_input => match facts.copier {
+            Copier::Absent => Step::Copy,
+            Copier::Lives => Step::Say(Seen::Staging),
+            Copier::Died => Step::SettleCopy("what copied its input died"),
+        },
         Stand::Unclaimed => unclaimed(facts),
+        Stand::Ran(ran) => match facts.copier {
+            Copier::Absent => Step::Copy,
+            Copier::Lives => Step::Say(began(ran).unwrap_or(Seen::Unknown)),
+            Copier::Died => Step::SettleCopy("what copied its output died"),
+        },
         Stand::Alive(_) if is_late(facts.wanted, now) && holds(facts.told).is_some() => {
             holds(facts.told).map_or(Step::Wait, Step::Cancel)
         }
@@ -175,6 +208,10 @@ fn over(outcome: &Outcome, told: Told) -> Step {
 
 fn unclaimed(facts: &Facts) -> Step {
     let ending = match facts.told {
+        // No node waits for its start.
+        Told::Absent if facts.is_asked && facts.wanted == Wanted::Suspend => {
+            return Step::Say(Seen::Staging);
+        }
         Told::Absent if facts.is_asked => return Step::Submit,
         Told::Job(_, JobState::Stuck) => {
             let message = "Slurm takes it and says that it can never start: it asks for more than the partition has";
@@ -284,6 +321,8 @@ mod tests {
             told,
             wanted: Wanted::Run,
             is_asked: true,
+            needs_input: false,
+            copier: Copier::Absent,
             dead_since: Some(NOW),
             is_here: true,
             lease: Duration::from_secs(60),
@@ -382,6 +421,56 @@ mod tests {
                     assert_eq!(is_submitted, is_right, "{stand:?} {told:?} {is_asked}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_lacks_its_input_or_its_start_is_not_submitted() {
+        let unclaimed = |told, wanted, needs_input, copier| {
+            let facts = Facts {
+                wanted,
+                needs_input,
+                copier,
+                ..facts(Stand::Unclaimed, told)
+            };
+            decide(&facts, NOW)
+        };
+        let staging = Step::Say(Seen::Staging);
+        for wanted in [Wanted::Run, Wanted::Suspend] {
+            // Copying asks nothing of Slurm, so that nothing that it says matters.
+            for told in all_told() {
+                let step = |copier| unclaimed(told, wanted, true, copier);
+                assert_eq!(step(Copier::Absent), Step::Copy, "{told:?}");
+                assert_eq!(step(Copier::Lives), staging, "{told:?}");
+                assert!(matches!(step(Copier::Died), Step::SettleCopy(_)));
+            }
+        }
+        let step = |wanted| unclaimed(Told::Absent, wanted, false, Copier::Absent);
+        assert_eq!(step(Wanted::Suspend), staging);
+        assert_eq!(step(Wanted::Run), Step::Submit);
+    }
+
+    #[test]
+    fn what_has_succeeded_is_over_once_its_output_is_out() {
+        let Stand::Over(ran) = over_with(How::Exited { code: 0 }) else {
+            panic!("it is over");
+        };
+        for told in all_told() {
+            let step = |stand: Stand, copier| {
+                let facts = Facts {
+                    copier,
+                    ..facts(stand, told)
+                };
+                decide(&facts, NOW)
+            };
+            let ran = || Stand::Ran(ran.clone());
+            assert_eq!(step(ran(), Copier::Absent), Step::Copy, "{told:?}");
+            let running = Step::Say(status().seen());
+            assert_eq!(step(ran(), Copier::Lives), running, "{told:?}");
+            assert!(matches!(step(ran(), Copier::Died), Step::SettleCopy(_)));
+            // Nothing of it runs any more when its end is told.
+            let over = over_with(How::Stopped(StopCause::Ordered));
+            assert_eq!(step(over, Copier::Lives), Step::Wait, "{told:?}");
         }
     }
 

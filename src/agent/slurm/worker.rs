@@ -6,14 +6,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    process::Child,
+    sync::Arc,
     time::Duration,
 };
 
 use hyper::{Method, StatusCode};
 use tokio::{
     net::unix::pipe,
-    sync::{Notify, mpsc},
+    sync::mpsc,
     task::JoinHandle,
     time::{self, Instant},
 };
@@ -25,14 +26,15 @@ use crate::{
         files::FileError,
         local::{
             attempt_dir::{AttemptDir, Outcome, Stand},
-            attempts, began, kill_orphans, over,
+            attempts, began, kill_orphans, not_copied, over, spawn_for,
         },
         slurm::{
             Options,
             answers::{self, Submitted},
-            request::{self, Ask},
+            request,
             rest::{Answer, Rest, RestError},
-            state::{Facts, JobState, SlurmJob, Step, Told, decide},
+            state::{Copier, Facts, JobState, SlurmJob, Step, Told, decide},
+            watches::{Shared, Watch},
         },
         spool::read_lease,
     },
@@ -57,59 +59,6 @@ const CANCEL_AGAIN: Duration = Duration::from_secs(5);
 const SUBMIT_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long a program may run on when no lease says it: far above what servers set.
 const LEASE_UNKNOWN: Duration = Duration::from_secs(3_600);
-
-/// What the engine's verbs and its thread share.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    watches: Mutex<BTreeMap<AttemptKey, Watch>>,
-    changed: Notify,
-}
-
-/// What is known of an attempt for as long as the agent lives.
-#[derive(Debug, Clone)]
-struct Watch {
-    /// What it needs, once this agent is asked to start it.
-    ask: Option<Ask>,
-    /// A list that was begun before this moment says nothing of it.
-    since: Mono,
-    submissions: u32,
-    submit_after: Mono,
-    cancel_after: Mono,
-    dead_since: Option<Mono>,
-    said: Option<Seen>,
-}
-
-impl Shared {
-    /// Looks at an attempt from now on; with an `ask` it is to be started.
-    pub(super) fn watch(&self, key: AttemptKey, ask: Option<Ask>) {
-        let now = Mono::now();
-        let mut watches = self.lock();
-        let watch = watches.entry(key).or_insert_with(|| Watch {
-            ask: None,
-            since: now,
-            submissions: 0,
-            submit_after: now,
-            cancel_after: now,
-            dead_since: None,
-            said: None,
-        });
-        if ask.is_some() {
-            watch.ask = ask;
-            watch.since = now;
-        }
-        drop(watches);
-        self.changed.notify_one();
-    }
-
-    pub(super) fn forget(&self, key: AttemptKey) {
-        self.lock().remove(&key);
-    }
-
-    /// The map is sound between any two of its changes.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, Watch>> {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The jobs of this agent as Slurm listed them.
 #[derive(Debug, Default)]
@@ -158,6 +107,8 @@ pub(super) struct Worker {
     list_after: Mono,
     submits: BTreeSet<AttemptKey>,
     cancels: BTreeSet<u32>,
+    /// Who copies for attempts and was started by this agent.
+    copiers: BTreeMap<AttemptKey, Child>,
     news: Vec<EngineEvent>,
 }
 
@@ -185,6 +136,7 @@ impl Worker {
             list_after: Mono::now(),
             submits: BTreeSet::new(),
             cancels: BTreeSet::new(),
+            copiers: BTreeMap::new(),
             news: Vec::new(),
         }
     }
@@ -280,6 +232,10 @@ impl Worker {
                 self.say(key, Seen::Unknown, None);
             }
         }
+        let watches = self.shared.lock();
+        self.copiers.retain(|key, copier| {
+            watches.contains_key(key) || matches!(copier.try_wait(), Ok(None))
+        });
     }
 
     fn look(&mut self, key: AttemptKey) -> Result<(), FileError> {
@@ -290,14 +246,20 @@ impl Worker {
         };
         let now = Mono::now();
         let dir = self.dir(key);
+        // First who copies, then the files: whoever is gone by now has left what it will ever leave.
+        let copier = self.copier(key, &dir)?;
         let stand = dir.stand()?;
         let is_dead = matches!(stand, Stand::Dead(_));
         watch.dead_since = is_dead.then(|| watch.dead_since.unwrap_or(now));
-        let facts = self.facts(&dir, stand, &watch, key)?;
+        let facts = self.facts(&dir, stand, copier, &watch, key)?;
         match decide(&facts, now) {
             Step::Wait => {
                 let waits_for_list = matches!(facts.stand, Stand::Over(_) | Stand::Dead(_));
                 self.is_eager |= waits_for_list || facts.told == Told::TooOld;
+            }
+            Step::Copy => {
+                let copier = spawn_for(&dir, Path::new(&self.program), "agent-copy")?;
+                self.copiers.insert(key, copier);
             }
             Step::Submit if watch.submit_after <= now => {
                 self.submits.insert(key);
@@ -311,11 +273,16 @@ impl Worker {
             Step::Say(seen) => {
                 let outcome = match &facts.stand {
                     Stand::Over(outcome) => Some(outcome),
-                    Stand::Unclaimed | Stand::Alive(_) | Stand::Dead(_) => None,
+                    Stand::Unclaimed | Stand::Alive(_) | Stand::Ran(_) | Stand::Dead(_) => None,
                 };
                 self.say(key, seen, outcome);
             }
             Step::SettleUnbegun(how, message) => settle_unbegun(&dir, how, message)?,
+            Step::SettleCopy(message) => {
+                if kill_orphans(&dir)? {
+                    settle_copy(&dir, facts.stand, message)?;
+                }
+            }
             Step::SettleDead(how, message) => {
                 if kill_orphans(&dir)? {
                     let engine_id = dir.status()?.map(|status| status.engine_id);
@@ -333,25 +300,48 @@ impl Worker {
         Ok(())
     }
 
+    /// Who copies for an attempt. That one of this agent's died is said once.
+    fn copier(&mut self, key: AttemptKey, dir: &AttemptDir) -> Result<Copier, FileError> {
+        let ended = match self.copiers.get_mut(&key).map(Child::try_wait) {
+            Some(Ok(None)) => return Ok(Copier::Lives),
+            Some(Ok(Some(status))) => Some(status),
+            Some(Err(_)) | None => None,
+        };
+        self.copiers.remove(&key);
+        Ok(match ended {
+            Some(status) if !status.success() => Copier::Died,
+            Some(_) | None if dir.is_copied()? => Copier::Lives,
+            Some(_) | None => Copier::Absent,
+        })
+    }
+
     fn facts(
         &self,
         dir: &AttemptDir,
         stand: Stand,
+        copier: Copier,
         watch: &Watch,
         key: AttemptKey,
     ) -> Result<Facts, FileError> {
         let is_here = match &stand {
             Stand::Dead(Some(status)) => status.boot_id == self.boot_id,
-            Stand::Dead(None) | Stand::Over(_) | Stand::Unclaimed | Stand::Alive(_) => false,
+            Stand::Dead(None)
+            | Stand::Over(_)
+            | Stand::Unclaimed
+            | Stand::Alive(_)
+            | Stand::Ran(_) => false,
         };
         let lease = match &stand {
             Stand::Dead(_) => read_lease(dir.agent_dir())?.map(|lease| lease.stop_after),
-            Stand::Over(_) | Stand::Unclaimed | Stand::Alive(_) => None,
+            Stand::Over(_) | Stand::Unclaimed | Stand::Alive(_) | Stand::Ran(_) => None,
         };
+        let has_input = watch.ask.as_ref().is_some_and(|ask| ask.has_input);
         Ok(Facts {
             told: self.told(key, watch),
             wanted: dir.wanted()?,
             is_asked: watch.ask.is_some(),
+            needs_input: has_input && !dir.is_staged(),
+            copier,
             dead_since: watch.dead_since,
             is_here,
             lease: lease.unwrap_or(LEASE_UNKNOWN),
@@ -383,7 +373,8 @@ impl Worker {
             return;
         }
         // A program can be over before anyone has seen it run.
-        let began = outcome.filter(|_| watch.said.is_none()).and_then(began);
+        let is_unseen = matches!(watch.said, None | Some(Seen::Staging));
+        let began = outcome.filter(|_| is_unseen).and_then(began);
         watch.said = Some(seen.clone());
         let news = began.into_iter().chain([seen]).map(|seen| (key, seen));
         self.news.extend(news);
@@ -531,6 +522,16 @@ fn settle_unbegun(dir: &AttemptDir, how: How, message: &str) -> Result<(), FileE
     let said = fs::read_to_string(dir.log("shim.log")).unwrap_or_default();
     let message = format!("{message}: {}", said.trim());
     dir.set_outcome(&over(how, message.trim_end_matches(": ")))
+}
+
+/// Writes the end of what nothing was copied for.
+fn settle_copy(dir: &AttemptDir, stand: Stand, message: &str) -> Result<(), FileError> {
+    match stand {
+        Stand::Ran(ran) => dir.set_outcome(&not_copied(ran, How::StageFailed, message)),
+        Stand::Unclaimed | Stand::Over(_) | Stand::Alive(_) | Stand::Dead(_) => {
+            settle_unbegun(dir, How::StageFailed, message)
+        }
+    }
 }
 
 /// Hints only save waiting: everything is looked at anyway.

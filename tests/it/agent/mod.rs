@@ -9,5 +9,5 @@ pub(crate) mod process;
 mod runs;
 mod sandbox;
 pub(crate) mod server;
-mod staging;
+pub(crate) mod staging;
 pub(crate) mod units;

@@ -144,7 +144,9 @@ impl Drop for Site {
         let attempts = self.dir().join("attempts");
         until("the shims end", || {
             let dirs = fs::read_dir(&attempts).into_iter().flatten().flatten();
-            let alive = dirs.filter(|dir| is_locked(&dir.path().join("shim.lock")));
+            let locks = ["shim.lock", "copies.lock"];
+            let alive =
+                dirs.filter(|dir| locks.iter().any(|lock| is_locked(&dir.path().join(lock))));
             (alive.count() == 0).then_some(())
         });
         if let Some(mut agent) = self.agent.take() {

@@ -135,7 +135,7 @@ impl ScriptedServer {
     }
 
     /// Offers an attempt that is not to run yet, or not any more.
-    pub(super) fn offer_as(&self, key: Key, offer: v1::AttemptOffer, wish: AttemptWish) {
+    pub(crate) fn offer_as(&self, key: Key, offer: v1::AttemptOffer, wish: AttemptWish) {
         let (job_id, attempt) = key;
         let order = v1::AttemptOrder {
             job_id: job_id.to_owned(),

@@ -18,7 +18,7 @@ use super::{
 
 const A: Key = ("019a0000-0000-7000-8000-00000000000a", 1);
 
-fn transfers(pairs: &[(&str, &str)]) -> Vec<Transfer> {
+pub(crate) fn transfers(pairs: &[(&str, &str)]) -> Vec<Transfer> {
     let transfer = |&(source, destination): &(&str, &str)| Transfer {
         source: source.to_owned(),
         destination: destination.to_owned(),
@@ -27,7 +27,11 @@ fn transfers(pairs: &[(&str, &str)]) -> Vec<Transfer> {
 }
 
 /// A script with what is copied in before it and out after it.
-fn staged(script: &str, inputs: &[(&str, &str)], outputs: &[(&str, &str)]) -> AttemptOffer {
+pub(crate) fn staged(
+    script: &str,
+    inputs: &[(&str, &str)],
+    outputs: &[(&str, &str)],
+) -> AttemptOffer {
     let mut offer = shell(script);
     let execution = offer.execution.as_mut().unwrap();
     execution.inputs = transfers(inputs);
@@ -36,39 +40,40 @@ fn staged(script: &str, inputs: &[(&str, &str)], outputs: &[(&str, &str)]) -> At
 }
 
 /// A staging area, and what copies.
-struct Area {
-    root: TempDir,
-    tools: TempDir,
+pub(crate) struct Area {
+    pub(crate) root: TempDir,
+    pub(crate) tools: TempDir,
 }
 
 impl Area {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             root: tempfile::tempdir().unwrap(),
             tools: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// A site whose agent copies by rsync.
-    fn site(&self) -> Site {
-        self.site_with(&[])
+    /// Flags of an agent that copies by rsync.
+    pub(crate) fn by_rsync(&self) -> Vec<String> {
+        let root = self.root.path().to_str().unwrap();
+        vec!["--stage-root".to_owned(), root.to_owned()]
     }
 
-    /// A site whose agent copies by a script, which finds source, destination and rate in its arguments.
-    fn scripted(&self, script: &str) -> Site {
+    /// Flags of an agent that copies by a script, which finds source, destination and rate in its arguments.
+    pub(crate) fn by_script(&self, script: &str) -> Vec<String> {
         let tool = self.tools.path().join("copy");
         let script = script.replace("TOOLS", self.tools.path().to_str().unwrap());
         fs::write(&tool, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -77,23 +82,35 @@ impl Area {
             "{} {{source}} {{destination}} {{kib_per_second}}",
             tool.display()
         );
-        self.site_with(&["--stage-command", &command])
+        let mut flags = self.by_rsync();
+        flags.extend(["--stage-command".to_owned(), command]);
+        flags
     }
 
-    fn site_with(&self, flags: &[&str]) -> Site {
-        let root = self.root.path().to_str().unwrap();
-        let flags = [&["--sandbox", "none", "--stage-root", root], flags].concat();
-        let mut site = Site::quiet(&flags);
+    /// A site whose agent copies by rsync.
+    fn site(&self) -> Site {
+        Self::site_with(&self.by_rsync())
+    }
+
+    /// A site whose agent copies by a script.
+    fn scripted(&self, script: &str) -> Site {
+        Self::site_with(&self.by_script(script))
+    }
+
+    fn site_with(flags: &[String]) -> Site {
+        let mut all = vec!["--sandbox", "none"];
+        all.extend(flags.iter().map(String::as_str));
+        let mut site = Site::quiet(&all);
         site.start_agent();
         site
     }
 
-    fn tool_said(&self) -> String {
+    pub(crate) fn tool_said(&self) -> String {
         fs::read_to_string(self.tools.path().join("said")).unwrap_or_default()
     }
 }
 
-fn has_begun(site: &Site, key: Key) -> bool {
+pub(crate) fn has_begun(site: &Site, key: Key) -> bool {
     let kinds = site.server.state().kinds(key);
     kinds.iter().any(|kind| matches!(kind, Kind::Started(_)))
 }

@@ -255,6 +255,17 @@ pub(super) fn open_dir() -> TempDir {
     dir
 }
 
+/// Gives everything below a directory to the agents' user.
+#[track_caller]
+pub(super) fn give(path: &Path) {
+    let owner = format!("{USER}:nogroup");
+    let status = Command::new("chown")
+        .args(["-R", &owner])
+        .arg(path)
+        .status();
+    assert!(status.unwrap().success());
+}
+
 fn make_enterable(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }

@@ -7,3 +7,4 @@ mod faults;
 mod province;
 mod runs;
 mod site;
+mod staging;

@@ -282,9 +282,19 @@ fn own_environment(work: &Path) -> [(&'static str, OsString); 4] {
     ]
 }
 
-/// What the engine says to the program; under Slurm, what `srun` goes by.
+/// Variables by which Slurm tells a program which GPUs are its own.
+const GPUS: [&str; 4] = [
+    "CUDA_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "ROCR_VISIBLE_DEVICES",
+    "ZE_AFFINITY_MASK",
+];
+
+/// What the engine says to the program; under Slurm, what `srun` goes by, and which GPUs it has.
 fn engine_environment(host: Host) -> Vec<(OsString, OsString)> {
-    let is_slurms = |name: &OsString| name.as_encoded_bytes().starts_with(b"SLURM");
+    let is_slurms = |name: &OsString| {
+        name.as_encoded_bytes().starts_with(b"SLURM") || GPUS.iter().any(|gpus| name == gpus)
+    };
     match host {
         Host::Agent => Vec::new(),
         Host::Slurm => env::vars_os().filter(|(name, _)| is_slurms(name)).collect(),

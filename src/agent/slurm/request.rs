@@ -26,7 +26,7 @@ pub(super) struct Ask {
     tasks: u32,
     cpus_per_task: u32,
     memory_per_cpu_mib: u64,
-    gpus_per_task: u32,
+    pub(super) gpus_per_task: u32,
     time_limit_minutes: u64,
     licences: Option<String>,
     /// It begins with what is brought in before.

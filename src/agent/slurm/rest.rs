@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
@@ -74,6 +74,10 @@ pub(super) enum RestError {
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("a name is none that an address can hold")]
     Path,
+    #[error(
+        "an answer of slurmrestd has more than {} MiB: Slurm has more jobs than the agent reads; a smaller MinJobAge in slurm.conf makes the list shorter", limits::SLURM_ANSWER_BYTES_MAX >> 20
+    )]
+    TooLong,
     #[error("slurmrestd does not answer")]
     TimedOut,
     #[error("slurmrestd speaks none of v0.0.38, v0.0.37, v0.0.36")]
@@ -136,12 +140,19 @@ impl Rest {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Answer, RestError> {
-        let version = match self.version {
-            Some(version) => version,
-            None => self.negotiate().await?,
-        };
+        let body = Bytes::from(body);
+        if let Some(version) = self.version {
+            let path = format!("/slurm/{version}{path}");
+            let answer = self.send(method.clone(), &path, body.clone()).await?;
+            if answer.0 != StatusCode::NOT_FOUND {
+                return Ok(answer);
+            }
+            // Another slurmrestd may have taken its place.
+            self.version = None;
+        }
+        let version = self.negotiate().await?;
         let path = format!("/slurm/{version}{path}");
-        self.send(method, &path, body.into()).await
+        self.send(method, &path, body).await
     }
 
     /// Finds the newest version that both sides speak.
@@ -175,7 +186,13 @@ impl Rest {
             connection.ready().await?;
             let (head, body) = connection.send_request(request).await?.into_parts();
             let body = Limited::new(body, limits::SLURM_ANSWER_BYTES_MAX);
-            let body = body.collect().await.map_err(RestError::Body)?;
+            let body =
+                body.collect()
+                    .await
+                    .map_err(|error| match error.is::<LengthLimitError>() {
+                        true => RestError::TooLong,
+                        false => RestError::Body(error),
+                    })?;
             Ok::<Answer, RestError>((head.status, body.to_bytes()))
         };
         let answer = time::timeout(PATIENCE, answer)
@@ -194,5 +211,77 @@ impl Rest {
         // Its end is seen by whoever sends.
         tokio::spawn(driver);
         Ok(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixListener,
+    };
+
+    use super::*;
+    use crate::agent::slurm::answers;
+
+    const KEY: &str = "019a0000-0000-7000-8000-00000000000a.1.1";
+
+    /// A list of so many bytes with a job of ours at its end, behind those of others as long as slurmrestd makes them.
+    fn list(bytes: usize) -> (String, usize) {
+        let other = format!(
+            "{{\"job_id\":1,\"name\":\"x\",\"comment\":\"{}\"}},",
+            "x".repeat(3_200)
+        );
+        let ours = format!(
+            "{{\"job_id\":7,\"name\":\"lancang-{KEY}\",\"comment\":\"lancang i {KEY}\",\"job_state\":\"RUNNING\"}}]}}"
+        );
+        let head = "{\"jobs\":[";
+        let n_others = (bytes - head.len() - ours.len()) / other.len();
+        let mut list = head.to_owned() + &other.repeat(n_others);
+        list += &" ".repeat(bytes - list.len() - ours.len());
+        list += &ours;
+        (list, n_others)
+    }
+
+    /// Asks a socket that answers every request after the first, which asks for the version, with this body.
+    async fn asked(body: String) -> Result<Answer, RestError> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let socket = dir.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            for body in ["", &body] {
+                let _request = stream.read(&mut request).await;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                stream.write_all(head.as_bytes()).await.unwrap();
+                // Whoever has enough breaks off.
+                let _broken = stream.write_all(body.as_bytes()).await;
+            }
+        });
+        let mut rest = Rest::new(socket);
+        rest.call(Method::GET, "/jobs", Vec::new()).await
+    }
+
+    #[tokio::test]
+    async fn a_list_of_forty_thousand_jobs_is_read_and_a_longer_one_is_named() {
+        let (longest, n_others) = list(limits::SLURM_ANSWER_BYTES_MAX);
+        assert!(40_000 < n_others);
+        let (status, body) = asked(longest).await.unwrap();
+        assert_eq!(
+            (status, body.len()),
+            (StatusCode::OK, limits::SLURM_ANSWER_BYTES_MAX)
+        );
+        let jobs = answers::jobs(&body, "i").unwrap();
+        let ids: Vec<u32> = jobs.iter().map(|job| job.id).collect();
+        assert_eq!(ids, [7]);
+        drop(body);
+        let (longer, _) = list(limits::SLURM_ANSWER_BYTES_MAX + 1);
+        let error = asked(longer).await.unwrap_err();
+        assert!(matches!(error, RestError::TooLong), "{error}");
+        assert!(error.to_string().contains("more than 128 MiB"), "{error}");
     }
 }

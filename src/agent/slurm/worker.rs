@@ -416,7 +416,15 @@ impl Worker {
                 let said = answers::errors(&body);
                 return self.fail(&std::io::Error::other(format!("{status}: {said}")));
             }
-            Err(error) => return self.fail(&error),
+            Err(error) => {
+                let rested = self.list_after;
+                self.fail(&error);
+                if matches!(error, RestError::TooLong) {
+                    // This one was slow because it was much.
+                    self.list_after = self.list_after.max(rested);
+                }
+                return;
+            }
         }
         self.list.begun = Some(begun);
         if std::mem::take(&mut self.is_down) {
@@ -448,7 +456,11 @@ impl Worker {
             Submitted::Unclear(said) => tracing::warn!(%key, said, "Slurm may have an attempt"),
             Submitted::Refused(said) => {
                 tracing::warn!(%key, said, "Slurm refuses an attempt");
-                let message = format!("Slurm refuses it: {said}");
+                // Slurm says of GPUs that it does not have only that it cannot read of them.
+                let gpus = self
+                    .gpus(key)
+                    .map(|n| format!(" (it asks for GPUs: {n} for each task)"));
+                let message = format!("Slurm refuses it: {said}{}", gpus.unwrap_or_default());
                 if let Err(error) = settle_unbegun(&self.dir(key), How::StartFailed, &message) {
                     tracing::warn!(%key, %error, "an attempt that Slurm refuses cannot be settled");
                 }
@@ -461,6 +473,13 @@ impl Worker {
             watch.since = now;
             watch.submit_after = now.after(pause.min(SUBMIT_PAUSE_MAX));
         }
+    }
+
+    /// How many GPUs an attempt asks for, if it does.
+    fn gpus(&self, key: AttemptKey) -> Option<u32> {
+        let watches = self.shared.lock();
+        let ask = watches.get(&key)?.ask.as_ref()?;
+        Some(ask.gpus_per_task).filter(|&gpus| gpus > 0)
     }
 
     /// Notes that Slurm cannot be asked; what runs goes on, and nothing is decided.

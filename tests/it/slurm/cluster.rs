@@ -26,6 +26,8 @@ pub(super) struct Cluster {
     root: TempDir,
     operator: Option<Operator>,
     is_elsewhere: bool,
+    /// GPUs of each node.
+    gpus: u32,
 }
 
 /// Somebody who lets nodes work again. A slurmctld that dies within moments of a start has forgotten it; it starts the job
@@ -62,7 +64,13 @@ impl Cluster {
     /// A Slurm of some nodes with 16 cores each; `conf` are more lines of its configuration.
     #[track_caller]
     pub(super) fn start(n_nodes: u16, conf: &str) -> Self {
-        Self::start_with(n_nodes, conf, false)
+        Self::start_with(n_nodes, conf, false, 0)
+    }
+
+    /// The same with GPUs at each node, which other devices stand for.
+    #[track_caller]
+    pub(super) fn start_with_gpus(n_nodes: u16, gpus: u32) -> Self {
+        Self::start_with(n_nodes, "", false, gpus)
     }
 
     /// The same with nodes that pass for other machines, where this one lets them; else they are of this one.
@@ -89,7 +97,7 @@ impl Cluster {
                 because.trim()
             );
         }
-        Self::start_with(n_nodes, conf, tried.status.success())
+        Self::start_with(n_nodes, conf, tried.status.success(), 0)
     }
 
     /// Whether nodes have a boot and a clock of their own.
@@ -98,11 +106,12 @@ impl Cluster {
     }
 
     #[track_caller]
-    fn start_with(n_nodes: u16, conf: &str, is_elsewhere: bool) -> Self {
+    fn start_with(n_nodes: u16, conf: &str, is_elsewhere: bool, gpus: u32) -> Self {
         let mut cluster = Self {
             root: open_dir(),
             operator: None,
             is_elsewhere,
+            gpus,
         };
         // What the agent starts, where its user and the nodes get at it.
         let copied = Command::new("cp")
@@ -212,6 +221,7 @@ impl Cluster {
             .arg(self.dir())
             .args(after)
             .env("SLURM_SITE_CONF", conf)
+            .env("SLURM_SITE_GPUS", self.gpus.to_string())
             .env(
                 "SLURM_SITE_ELSEWHERE",
                 u8::from(self.is_elsewhere).to_string(),

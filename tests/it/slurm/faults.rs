@@ -1,10 +1,16 @@
 //! Daemons of Slurm, agents and servers die: no fence runs twice, none outlives its lease, and every end is told.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::net::{UnixListener, UnixStream},
+    thread,
+    time::Duration,
+};
 
 use lancang::proto::v1::{AttemptEnd, AttemptWish, agent_event::Kind};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, give};
 use crate::agent::{
     process::{lives, shell, until},
     server::Key,
@@ -41,6 +47,54 @@ fn while_slurm_cannot_be_asked_what_runs_goes_on_and_what_comes_waits() {
     fs::write(site.work(B, "go"), "").unwrap();
     assert_eq!(site.server.ended(B).exit_code, 5);
     assert_eq!(site.read(B, "work/side"), "once\n");
+}
+
+#[test]
+fn a_slurmrestd_of_another_version_is_named_and_what_comes_waits_for_one_that_is_spoken() {
+    let cluster = Cluster::start(1, "");
+    let mut site = cluster.site(&[]);
+    site.start_agent();
+    site.server.offer(A, shell(COUNTED));
+    site.server.started(A);
+    cluster.kill_daemon("rest");
+    let socket = cluster.socket();
+    fs::remove_file(&socket).unwrap();
+    let newer = UnixListener::bind(&socket).unwrap();
+    give(&socket);
+    // Whatever it is asked for, it does not have.
+    let answering = thread::spawn(move || {
+        for stream in newer.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4_096];
+            let n_bytes = stream.read(&mut request).unwrap_or_default();
+            if request[..n_bytes] == *b"END" {
+                break;
+            }
+            let answer =
+                b"HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            let _gone = stream.write_all(answer);
+        }
+    });
+    site.server.offer(B, shell(COUNTED));
+    until("the agent says what it speaks", || {
+        let says = "slurmrestd speaks none of v0.0.38, v0.0.37, v0.0.36";
+        site.log().contains(says).then_some(())
+    });
+    let is_end = |kind: &Kind| matches!(kind, Kind::Started(_) | Kind::Ended(_));
+    assert!(!site.server.state().kinds(B).iter().any(is_end));
+    UnixStream::connect(&socket)
+        .unwrap()
+        .write_all(b"END")
+        .unwrap();
+    answering.join().unwrap();
+
+    cluster.start_daemon("rest");
+    site.server.started(B);
+    for key in [A, B] {
+        fs::write(site.work(key, "go"), "").unwrap();
+        assert_eq!(site.server.ended(key).exit_code, 5);
+        assert_eq!(site.read(key, "work/side"), "once\n");
+    }
 }
 
 #[test]

@@ -2,27 +2,32 @@
 
 use lancang::proto::v1::{FailureClass, JobState};
 
-use super::cluster::Cluster;
-use crate::work::{mark::Mark, province::Province};
+use super::cluster::{Cluster, give};
+use crate::{
+    agent::staging::{Area, transfers},
+    work::{mark::Mark, province::Province},
+};
 
 #[test]
-fn jobs_at_two_sites_with_a_slurm_each_run_once_each() {
-    let (dli, kmg) = (Cluster::start(2, ""), Cluster::start(1, ""));
+fn a_hundred_jobs_at_each_of_two_sites_with_a_slurm_run_once_each() {
+    let (dli, kmg) = (Cluster::start(2, ""), Cluster::start(2, ""));
     let province = Province::start_with(vec![("dli", dli.launch()), ("kmg", kmg.launch())]);
-    for i in 0..120 {
-        let site = if i % 6 == 5 { "kmg" } else { "dli" };
+    for i in 0..200 {
+        let site = ["dli", "kmg"][i % 2];
         province.submit(&format!("job-{i}"), site, "mark done", |_| {});
     }
     let jobs = province.all_ended();
-    assert_eq!(jobs.len(), 120);
+    assert_eq!(jobs.len(), 200);
     for job in &jobs {
         assert_eq!(job.state(), JobState::Succeeded, "{job:?}");
         assert_eq!(job.attempts.len(), 1, "{job:?}");
     }
-    let at_dli = jobs.iter().filter(|job| job.attempts[0].site_id == "dli");
-    assert_eq!(at_dli.count(), 100);
+    for site in ["dli", "kmg"] {
+        let there = jobs.iter().filter(|job| job.attempts[0].site_id == site);
+        assert_eq!(there.count(), 100);
+    }
     let marks = province.marks();
-    assert_eq!(marks.len(), 120);
+    assert_eq!(marks.len(), 200);
     Mark::assert_each_once(&marks);
 }
 
@@ -30,18 +35,25 @@ fn jobs_at_two_sites_with_a_slurm_each_run_once_each() {
 fn whatever_dies_no_job_is_lost_and_no_fence_runs_twice() {
     const ROUND: usize = 12;
     let cluster = Cluster::start(2, "");
-    let mut province = Province::start_with(vec![("dli", cluster.launch())]);
+    let area = Area::new();
+    area.write("data", "42");
+    give(area.root.path());
+    let mut launch = cluster.launch();
+    launch.flags.extend(area.by_rsync());
+    let mut province = Province::start_with(vec![("dli", launch)]);
     for round in 0..5 {
         for i in 0..ROUND {
             let key = format!("job-{round}-{i}");
             province.submit(&key, "dli", "mark done", |execution| {
+                execution.inputs = transfers(&[("data", "in")]);
+                execution.outputs = transfers(&[("in", &key)]);
                 let retry = execution.retry.get_or_insert_default();
                 retry.max_attempts = 5;
                 retry.backoff = Some(prost_types::Duration::default());
                 retry.retry_on = vec![FailureClass::Engine.into(), FailureClass::Start.into()];
             });
         }
-        // In the middle of submissions, starts and ends.
+        // In the middle of copies, submissions, starts and ends.
         province.until_marked(ROUND * round + 2);
         match round {
             // What Slurm has acknowledged within the last moments is lost with it.
@@ -72,5 +84,10 @@ fn whatever_dies_no_job_is_lost_and_no_fence_runs_twice() {
             marks.iter().any(|mark| mark.job_id == job.job_id),
             "{job:?} left no mark"
         );
+    }
+    for round in 0..5 {
+        for i in 0..ROUND {
+            assert_eq!(area.read(&format!("job-{round}-{i}")), "42");
+        }
     }
 }

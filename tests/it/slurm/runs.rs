@@ -7,7 +7,7 @@ use lancang::proto::v1::{AttemptEnd, AttemptWish, TaskResources, agent_event::Ki
 use super::cluster::{Cluster, own_dir, text};
 use crate::agent::{
     injection,
-    process::{lives, program, shell, until},
+    process::{Site, lives, program, shell, until},
     server::Key,
     units::{READS, until_said},
 };
@@ -170,6 +170,54 @@ fn what_slurm_refuses_fails_and_time_and_memory_are_bounded() {
         ended.end() == AttemptEnd::OutOfMemory || is_refused,
         "{ended:?}"
     );
+}
+
+#[test]
+fn gpus_are_given_to_one_job_each_and_a_slurm_that_lacks_them_is_a_clear_end() {
+    let with_gpus = |script: &str, gpus| {
+        let mut offer = shell(script);
+        offer.task_resources.as_mut().unwrap().gpus = gpus;
+        offer
+    };
+    let refused = |site: &Site, key: Key, gpus| {
+        site.server.offer(key, with_gpus("true", gpus));
+        let ended = site.server.ended(key);
+        assert_eq!(ended.end(), AttemptEnd::StartFailed, "{ended:?}");
+        let says = format!("GPUs: {gpus} for each task");
+        assert!(ended.message.contains(&says), "{ended:?}");
+    };
+    let cluster = Cluster::start_with_gpus(1, 2);
+    let mut site = cluster.site(&[]);
+    site.start_agent();
+    let script = format!("echo $CUDA_VISIBLE_DEVICES > gpu; {WAITS}");
+    let keys = [A, B];
+    let given = keys.map(|key| {
+        site.server.offer(key, with_gpus(&script, 1));
+        site.server.started(key);
+        until("it says which", || {
+            let gpu = site.read(key, "work/gpu");
+            gpu.ends_with('\n').then(|| gpu.trim().to_owned())
+        })
+    });
+    let mut given = given.to_vec();
+    given.sort();
+    assert_eq!(given, ["0", "1"]);
+    refused(&site, C, 3);
+    for key in keys {
+        fs::write(site.work(key, "go"), "").unwrap();
+        assert_eq!(site.server.ended(key).exit_code, 5);
+    }
+
+    // Of what the one has never heard, the other has none.
+    for conf in ["", "GresTypes=gpu"] {
+        let cluster = Cluster::start(1, conf);
+        let mut site = cluster.site(&[]);
+        site.start_agent();
+        refused(&site, D, 1);
+        until("it leaves the queue", || {
+            cluster.client("squeue", &["-h"]).is_empty().then_some(())
+        });
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub(crate) struct AgentArgs {
 enum EngineName {
     /// Processes of this machine.
     Local,
-    /// Batch jobs of Slurm 22.05 or newer, through slurmrestd.
+    /// Batch jobs of Slurm 22.05, or a later one whose slurmrestd still speaks v0.0.38.
     Slurm,
 }
 

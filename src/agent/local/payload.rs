@@ -241,9 +241,10 @@ fn command(dir: &AttemptDir, plan: &Plan) -> io::Result<Command> {
     let work = dir.work();
     let units = units_environment(dir)?;
     let told = (!units.is_empty()).then(|| dir.told());
+    let (told, has_gpus) = (told.as_deref(), task.gpus > 0);
     let (first, before) = plan
         .sandbox
-        .command(&program, &work, dir.agent_dir(), told.as_deref());
+        .command(&program, &work, dir.agent_dir(), told, has_gpus);
     let mut command = Command::new(first);
     if before.is_empty() {
         command.arg0(name);

@@ -4,11 +4,15 @@
 
 use std::{
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use serde::{Deserialize, Serialize};
+
+/// What the names of devices of GPUs begin with: those of NVIDIA, and those of AMD, Intel and others.
+const GPU_DEVICES: [&str; 4] = ["nvidia", "kfd", "dri", "accel"];
 
 /// Which sandbox is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +56,15 @@ impl Sandbox {
         }
     }
 
-    /// The program to start and what comes before the arguments of the job, which may read what it is told, if anything.
+    /// The program to start and what comes before the arguments of the job, which may read what it is told, if anything, and
+    /// sees GPUs if it asks for some.
     pub(super) fn command(
         &self,
         program: &Path,
         work: &Path,
         agent_dir: &Path,
         told: Option<&Path>,
+        has_gpus: bool,
     ) -> (PathBuf, Vec<OsString>) {
         let Self::Bwrap(bwrap) = self else {
             return (program.to_path_buf(), Vec::new());
@@ -95,6 +101,11 @@ impl Sandbox {
             arguments.push("--ro-bind".into());
             arguments.extend([told.into(), told.into()]);
         }
+        let devices = has_gpus.then(gpu_devices).into_iter().flatten();
+        for device in devices {
+            arguments.push("--dev-bind".into());
+            arguments.extend([device.clone().into(), device.into()]);
+        }
         // From here on nothing is an option of bubblewrap.
         arguments.push("--".into());
         arguments.push(program.into());
@@ -108,4 +119,16 @@ impl Sandbox {
             Self::Bwrap(_) => 2,
         }
     }
+}
+
+/// The devices of all GPUs of the machine: a program's own `/dev` has none.
+fn gpu_devices() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let is_gpu = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        GPU_DEVICES
+            .iter()
+            .any(|head| name.starts_with(head.as_bytes()))
+    };
+    entries.map(|entry| entry.path()).filter(is_gpu).collect()
 }

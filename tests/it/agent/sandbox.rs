@@ -1,6 +1,6 @@
 //! With bubblewrap a program is alone with its directory, and can still be paused, stopped and counted.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use lancang::proto::v1::{AttemptEnd, AttemptWish, agent_event::Kind};
 
@@ -36,6 +36,32 @@ fn a_program_sees_and_changes_only_its_own() {
     let (files, processes) = said.trim().split_once('\n').unwrap();
     assert_eq!(files, "attempts", "only the way to its own directory");
     assert!(processes.parse::<u32>().unwrap() < 8, "{said}");
+}
+
+/// A file among the devices of GPUs, as a driver makes them.
+struct Device(PathBuf);
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _gone = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_program_sees_gpus_if_it_asks_for_some() {
+    let site = site();
+    let device = Device(format!("/dev/nvidia-lancang-{}", std::process::id()).into());
+    fs::write(&device.0, "here").unwrap();
+    let script = format!("cat {}", device.0.display());
+    site.server.offer(A, shell(&script));
+    assert_eq!(site.server.ended(A).exit_code, 1);
+    let asks = (A.0, 2);
+    let mut offer = shell(&script);
+    offer.task_resources.as_mut().unwrap().gpus = 1;
+    site.server.offer(asks, offer);
+    let ended = site.server.ended(asks);
+    assert_eq!((ended.end(), ended.exit_code), (AttemptEnd::Exited, 0));
+    assert_eq!(site.read(asks, "stdout.log"), "here");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Input is there before Slurm is asked for a node, output goes out after Slurm has taken it back, whatever dies meanwhile.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use lancang::proto::v1::{AttemptEnd, AttemptWish, FailureClass, JobState, agent_event::Kind};
 
@@ -178,6 +178,35 @@ fn what_copies_may_die_and_a_stop_reaches_it() {
     assert_eq!(site.read(again, "stdout.log"), "42");
     assert_eq!(site.read(again, "work/side"), "once\n");
     assert_eq!(queue(&cluster), "");
+}
+
+#[test]
+fn nothing_is_copied_without_a_lease() {
+    let cluster = Cluster::start(1, "");
+    let area = area(&[("data", "42")]);
+    let mut site = site(&cluster, &area, &area.by_script(HELD));
+    site.server
+        .change(|state| state.stop_after = Duration::from_secs(8));
+    let inputs = [("data", "data")];
+    site.server.offer(A, staged("true", &inputs, &[]));
+    site.server
+        .offer(B, staged("cp /etc/hostname out", &[], &[("out", "out")]));
+    let copying = [copier(&area, 0), copier(&area, 1)].concat();
+    site.server.started(B);
+    // Neither agent nor server: the lease ends what comes in and what goes out.
+    site.kill_agent();
+    site.server.change(|state| state.is_silent = true);
+    until("who copies ends", || {
+        let any = copying.iter().any(|&pid| lives(pid));
+        (!any).then_some(())
+    });
+    site.server.change(|state| state.is_silent = false);
+    site.start_agent();
+    for key in [A, B] {
+        assert_eq!(site.server.ended(key).end(), AttemptEnd::SelfFenced);
+    }
+    assert!(!has_begun(&site, A));
+    assert!(!area.path("out").exists());
 }
 
 #[test]

@@ -292,6 +292,7 @@ impl Writer {
             self.fill_queue(now);
         }
         let next = self.next_step();
+        self.go_on_later(next.iter().map(|(id, ..)| *id), now, batch);
         let changes = self.plan_changes(&next, now);
         if let Some(record) = self.core.decide_plan(&changes, now)? {
             self.commit(record, batch);
@@ -408,7 +409,12 @@ impl Writer {
             let Some(job) = self.core.state().job(*id) else {
                 continue;
             };
+            let first_slot = self.options.settings.grid.slot_at(now);
             let current = match &job.state {
+                // It has found its place already.
+                JobState::Planned(placement) if job.goes_on() && first_slot < placement.end() => {
+                    continue;
+                }
                 JobState::Planned(placement) => Some(placement.clone()),
                 JobState::Queued | JobState::Held => None,
                 JobState::Active(_)

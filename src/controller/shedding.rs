@@ -127,13 +127,8 @@ impl Writer {
             Class::Slows => slot.max(current.plus(1)),
             Class::Pauses | Class::Stops => slot,
         };
-        let end_by = self.options.settings.grid.slot_at(job.end_by);
-        let revision = self.core.state().revision();
         self.plan.timetable.release(&placement);
-        let rest = self
-            .plan
-            .timetable
-            .rest(&job.spec, &placement, from, end_by, revision);
+        let rest = self.rest(job, &placement, from);
         // What runs past its placement is not in the timetable, so that the rest may look possible where it is not.
         let gives_way = |rest: &Placement| {
             *rest != *placement
@@ -169,7 +164,7 @@ impl Writer {
         if reliefs.is_empty() {
             return;
         }
-        info!(%site, n_jobs = reliefs.len(), "what runs gives way to what the site may use");
+        info!(%site, n_jobs = reliefs.len(), "what has begun there goes on by another plan, or stops");
         let stopped = reliefs.iter().filter_map(|relief| match relief {
             Relief::Stop { id, .. } => self.core.state().job(*id).cloned(),
             Relief::Rest { .. } => None,
@@ -196,9 +191,7 @@ impl Writer {
 
     /// Lets jobs of a site go on earlier that wait for their plan there, now that it may use more.
     pub(super) fn unshed(&mut self, id: &SiteId, now: TimeMs, batch: &mut Batch) {
-        let grid = self.options.settings.grid;
-        let next = grid.slot_from(now);
-        let revision = self.core.state().revision();
+        let next = self.options.settings.grid.slot_from(now);
         let mut reliefs = Vec::new();
         for job in self.begun_at(id) {
             let Some(placement) = job.placement().cloned() else {
@@ -209,11 +202,7 @@ impl Writer {
                 continue;
             }
             self.plan.timetable.release(&placement);
-            let end_by = grid.slot_at(job.end_by);
-            let rest = self
-                .plan
-                .timetable
-                .rest(&job.spec, &placement, next, end_by, revision);
+            let rest = self.rest(&job, &placement, next);
             match rest
                 .filter(|rest| rest.end() < placement.end())
                 .map(Arc::new)
@@ -231,6 +220,54 @@ impl Writer {
             }
         }
         self.relieve(id, &reliefs, now, batch);
+    }
+}
+
+impl Writer {
+    /// Lets jobs between two runs that have missed all of their runs go on later where they are, with what is left to do.
+    /// Those that find no room there, or nobody to run them, are left.
+    pub(super) fn go_on_later(
+        &mut self,
+        ids: impl Iterator<Item = JobId>,
+        now: TimeMs,
+        batch: &mut Batch,
+    ) {
+        let slot = self.options.settings.grid.slot_at(now);
+        for id in ids {
+            let job = self.core.state().job(id).filter(|job| job.goes_on());
+            let Some(job) = job.cloned() else { continue };
+            let Some(placement) = job.placement().filter(|one| one.end() <= slot) else {
+                continue;
+            };
+            let site = placement.site.clone();
+            let agent = self.core.state().agent(&site);
+            if !agent.is_some_and(|agent| agent.is_usable()) {
+                continue;
+            }
+            // None of it is in a slot to come: there is nothing to release.
+            if let Some(to) = self.rest(&job, placement, slot).map(Arc::new) {
+                self.plan.timetable.reserve(&to);
+                let rest = Relief::Rest {
+                    id,
+                    to,
+                    from: slot,
+                    cause: ChangeCause::StartMissed,
+                };
+                self.relieve(&site, &[rest], now, batch);
+            }
+        }
+    }
+
+    /// Where the rest of a job that has begun goes on from a slot, once its reservation is released.
+    fn rest(&self, job: &Job, placement: &Placement, from: Slot) -> Option<Placement> {
+        let grid = self.options.settings.grid;
+        let done = job
+            .done_before(grid)
+            .map_or(from, |before| before.min(from));
+        let end_by = grid.slot_at(job.end_by);
+        let revision = self.core.state().revision();
+        let timetable = &self.plan.timetable;
+        timetable.rest(&job.spec, placement, done, from, end_by, revision)
     }
 }
 

@@ -497,6 +497,15 @@ impl Job {
         }
     }
 
+    /// The slot before which its runs were done, of a job between two runs: what was planned later was missed, or is to
+    /// come. `None` for any other job.
+    #[must_use]
+    pub fn done_before(&self, grid: SlotGrid) -> Option<Slot> {
+        let last = self.work.as_deref().and_then(|work| work.last());
+        let ended = last.filter(|_| self.goes_on())?.ended.as_ref()?;
+        Some(grid.slot_from(ended.at))
+    }
+
     /// The transfer of its input that stands as of this slot, wherever the job goes that it serves: that of its
     /// placement once begun, else the last one that was over.
     #[must_use]

@@ -23,9 +23,10 @@ use crate::{
 };
 
 impl Timetable {
-    /// The placement of a job that has begun with its runs before a slot as they are, and the rest of its work in the
-    /// best slots from there on, at the same site and in the same pool; `None` where there is no room before `end_by`, or
-    /// when the job runs in one piece. Its own reservation must be released before.
+    /// The placement of a job that has begun with its runs before the slot `done` as they are, and the rest of its work in
+    /// the best slots from another one on, at the same site and in the same pool; `None` where there is no room before
+    /// `end_by`, or when the job runs in one piece. Its own reservation must be released before. What was planned between
+    /// the two slots is not done.
     ///
     /// Neither a cordon nor a green share keeps what has begun from going on; the data rules do, where they forbid its place
     /// and after a proof of it has run out. It gets no more units at once than it had: what runs it gave it room for no more.
@@ -34,6 +35,7 @@ impl Timetable {
         &self,
         spec: &JobSpec,
         placement: &Placement,
+        done: Slot,
         from: Slot,
         end_by: Slot,
         decided_revision: Revision,
@@ -43,7 +45,7 @@ impl Timetable {
         let pool = table.site.pool(&placement.pool).map(|(pool, _)| pool)?;
         let allowed_until = self.allows_data_until(spec, placement)?;
         let end_by = end_by.min(self.grid.slot_at(allowed_until));
-        let kept = before(&placement.runs, from);
+        let kept = before(&placement.runs, done);
         let spec = rest_of(spec, &kept, placement.most_units(), self.grid)?;
         let window = Window {
             current: self.horizon.start,
@@ -232,6 +234,16 @@ mod tests {
 
     /// Where a job of two or more slots that is placed first goes on after a slot, when others take some slots.
     fn rest(spec: &JobSpec, from: u32, blocked: &[(u32, u32)]) -> Option<Placement> {
+        rest_after(spec, from, from, blocked)
+    }
+
+    /// The same when only what was planned before the slot `done` was done.
+    fn rest_after(
+        spec: &JobSpec,
+        done: u32,
+        from: u32,
+        blocked: &[(u32, u32)],
+    ) -> Option<Placement> {
         let mut traits = site("a");
         traits.power_cap_watts = 3_000;
         let mut timetable = timetable(horizon(12), vec![(traits, flat(horizon(12), 400))]);
@@ -244,7 +256,8 @@ mod tests {
             other.green = [].into();
             timetable.reserve(&other);
         }
-        let rest = timetable.rest(spec, &placement, slot(from), slot(12), Revision(7))?;
+        let (done, from) = (slot(done), slot(from));
+        let rest = timetable.rest(spec, &placement, done, from, slot(12), Revision(7))?;
         let slot_seconds = 900;
         assert_eq!(
             rest.energy.total(),
@@ -275,6 +288,19 @@ mod tests {
         let repeats = pieces(4, 1, 1);
         let placed = rest(&repeats, 2, &[(2, 5)]).map(|p| runs_of(&p));
         assert_eq!(placed, Some(vec![(0, 2), (5, 8)]));
+    }
+
+    #[test]
+    fn what_was_missed_is_left_to_do() {
+        let spec = pieces(4, 1, 0);
+        let placed = |done, from| rest_after(&spec, done, from, &[]).map(|p| runs_of(&p));
+        assert_eq!(placed(2, 6), Some(vec![(0, 2), (6, 8)]));
+        assert_eq!(placed(0, 6), Some(vec![(6, 10)]));
+        // Five slots are left for the three that it has to do and the one that it repeats.
+        let repeats = pieces(4, 1, 1);
+        let placed = |from| rest_after(&repeats, 1, from, &[]).map(|p| runs_of(&p));
+        assert_eq!(placed(7), Some(vec![(0, 1), (7, 11)]));
+        assert_eq!(placed(9), None);
     }
 
     #[test]

@@ -5,10 +5,14 @@
 use lancang::proto::v1::{self, AttemptEnd, JobState, PauseMode};
 
 use super::{
-    scene::{Scene, assert_counted, pid},
-    world::{at, slot_of},
+    drain::{anywhere, in_pieces, runs},
+    scene::{Scene, assert_begun_once_each, assert_counted, pid},
+    world::{at, job_between, slot_of},
 };
-use crate::agent::process::{lives, process_state, until};
+use crate::{
+    agent::process::{lives, process_state, until},
+    support::in_memory::TestServer,
+};
 
 /// The name of the world in which the programs of these tests count.
 const WORLD: &str = "world";
@@ -123,16 +127,55 @@ async fn between_two_runs_an_attempt_ends_and_the_next_goes_on_from_what_it_save
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_job_whose_last_run_passes_without_its_agent_is_planned_anew() {
+async fn a_paused_job_whose_last_run_passes_without_its_agent_goes_on_later_with_what_is_left() {
     let mut scene = start().await;
     let job_id = submit(&scene, PauseMode::Requeue);
     scene.until_said(WORLD, "step", 1);
     scene.server.advance_slots(2).await;
     scene.until_state(&job_id, JobState::Planned);
+    let saved = scene.until_said(WORLD, "saved", 1);
     scene.kill_agent("dli");
     scene.server.advance_slots(4).await;
     let moved = scene.server.get(&job_id).await;
     assert_eq!(moved.replan_count, 1);
-    let start = moved.placement.unwrap().runs[0].start_time;
-    assert!(6 <= slot_of(start), "{start:?}");
+    assert_eq!(moved.cause(), v1::ChangeCause::StartDue);
+    // Half of it is done; the other half was missed, and is all that is left.
+    let runs = &moved.placement.as_ref().unwrap().runs;
+    let runs: Vec<_> = runs
+        .iter()
+        .map(|run| (run.start_time.unwrap(), run.end_time.unwrap()))
+        .collect();
+    assert_eq!(runs, [(at(0), at(2)), (at(6), at(8))]);
+    scene.start_agent("dli", None).await;
+    scene.until_attempt(&job_id, 2);
+    assert_eq!(scene.until_said(WORLD, "begin", 2), saved);
+    scene.let_end(WORLD);
+    scene.until_state(&job_id, JobState::Succeeded);
+    assert_begun_once_each(&scene.said(WORLD), 2);
+}
+
+#[tokio::test]
+async fn a_paused_job_whose_site_is_given_up_is_planned_elsewhere_as_a_whole() {
+    let (server, mut agents) = TestServer::with_agents(&["dli", "kmg", "qj"]).await;
+    let mut spec = anywhere(in_pieces(runs(job_between(0, 40))));
+    spec.execution.as_mut().unwrap().pause_mode = PauseMode::Requeue.into();
+    server
+        .forecast_at("dli", 0, &[1_000, 1_000, 0, 0, 1_000, 1_000])
+        .await;
+    let (job, order) = server.begin(&mut agents[0], "pieces", spec).await;
+    server.pass_all(&mut agents, 1_800).await;
+    agents[0].end(&order, AttemptEnd::Stopped, 0);
+    server.poll(&mut agents[0]).await;
+    assert_eq!(server.state_of(&job).await, JobState::Planned);
+    // The others are heard: it is this agent's fault.
+    server.pass_all(&mut agents[1..], 3_600).await;
+    let elsewhere = server.get(&job.job_id).await;
+    let placement = elsewhere.placement.unwrap();
+    assert_eq!(placement.site_id, "kmg");
+    let n_slots: i64 = placement
+        .runs
+        .iter()
+        .map(|run| slot_of(run.end_time) - slot_of(run.start_time))
+        .sum();
+    assert_eq!(n_slots, 4);
 }

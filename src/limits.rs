@@ -262,6 +262,15 @@ pub const AGENT_USED_FENCES_MAX: usize = 65_536;
 pub const AGENT_ENDED_KEPT_MAX: usize = 256;
 /// Time for which an agent keeps the files of an ended attempt, seconds: a week, so that a failure of Friday can be read on Monday.
 pub const AGENT_ENDED_KEPT_SECONDS_MAX: u64 = 7 * 86_400;
+/// Bytes that the working directories of ended attempts take together at an agent when it is not told otherwise: what a
+/// data disk has to spare, and room for a look at what the last attempts left.
+pub const AGENT_WORK_BYTES_DEFAULT: u64 = 64 << 30;
+/// What a file in such a directory counts at least, bytes: a million empty ones cost as much as a large one to count and
+/// to remove.
+pub const AGENT_WORK_FILE_BYTES_MIN: u64 = 64 << 10;
+/// Time for which an agent keeps what a paused job has saved, seconds: a month; one that has not gone on by then has ended
+/// elsewhere, or begins anew.
+pub const AGENT_PAUSED_KEPT_SECONDS_MAX: u64 = 31 * 86_400;
 /// Bytes of logs in one message: several of them stay below what a heartbeat may wait for on a slow line.
 pub const LOG_CHUNK_BYTES_MAX: usize = 64 << 10;
 /// Chunks that wait for one reader of logs; a reader costs so many and one more on its way.

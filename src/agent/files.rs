@@ -5,7 +5,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -78,6 +78,31 @@ pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
     options
+}
+
+/// What a directory takes with all that is in it, bytes, counted until it is more than some limit: what each file has on
+/// disk, and at least `file_min`. Links count as themselves; what cannot be looked at does not count.
+#[must_use]
+pub fn bytes_of(dir: &Path, file_min: u64, limit: u64) -> u64 {
+    let mut sum = 0_u64;
+    let mut left = vec![dir.to_path_buf()];
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let Ok(about) = entry.metadata() else {
+                continue;
+            };
+            // The kernel counts blocks of 512 bytes, whatever those of the disk are.
+            let on_disk = about.blocks().saturating_mul(512);
+            sum = sum.saturating_add(on_disk.max(file_min));
+            if limit < sum {
+                return sum;
+            }
+            if about.is_dir() {
+                left.push(entry.path());
+            }
+        }
+    }
+    sum
 }
 
 /// Makes the names in a directory durable.

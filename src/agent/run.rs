@@ -18,7 +18,7 @@ use crate::{
         core::{Action, Core, Effects, Lease, Now},
         executor::{EngineEvent, Executor, ExecutorError},
         files::FileError,
-        local::{LocalError, LocalExecutor, SandboxChoice, Staging},
+        local::{LocalError, LocalExecutor, SandboxChoice, Staging, attempts::Attempts},
         logs::Logs,
         report::report,
         session::{Session, SessionEvent},
@@ -53,6 +53,8 @@ pub struct Settings {
     pub sandbox: SandboxChoice,
     /// Where its staging area is; without one it copies nothing.
     pub staging: Option<Staging>,
+    /// What the working directories of ended attempts may take together, bytes.
+    pub work_bytes_max: u64,
     /// This program, which has the shim as a subcommand.
     pub program: PathBuf,
     /// Where the times of events come from.
@@ -338,12 +340,13 @@ fn executor(
     spool: &Spool,
     events: mpsc::Sender<EngineEvent>,
 ) -> Result<Box<dyn Executor>, AgentError> {
-    let (dir, name) = (spool.dir(), &spool.identity().instance_id);
+    let attempts = Attempts::open(spool.dir(), settings.work_bytes_max)?;
+    let name = &spool.identity().instance_id;
     let (program, sandbox) = (&settings.program, settings.sandbox);
     let staging = settings.staging.clone();
     Ok(match &settings.engine {
         Engine::Local => Box::new(LocalExecutor::new(
-            dir,
+            attempts,
             name,
             program.clone(),
             sandbox,
@@ -353,7 +356,7 @@ fn executor(
         Engine::Slurm(options) => {
             let options = options.clone();
             Box::new(SlurmExecutor::new(
-                dir, name, program, sandbox, staging, options, events,
+                attempts, name, program, sandbox, staging, options, events,
             )?)
         }
     })

@@ -14,7 +14,7 @@ use crate::{
     cli::{failure::Failure, tls::TlsArgs},
     clock::SystemClock,
     config::LogFormat,
-    telemetry,
+    limits, telemetry,
 };
 
 const AGENT_EXAMPLES: &str = "\
@@ -75,6 +75,11 @@ pub(crate) struct AgentArgs {
     /// `{kib_per_second}` (0 for no limit); without it rsync.
     #[arg(long, value_name = "COMMAND", requires = "stage_root")]
     stage_command: Option<String>,
+    /// What the working directories of ended attempts may take together, as 50GB or 100GiB, without it 64GiB: those of
+    /// the attempts that ended first go first. Outputs are kept all the same; so is, for a month and for 1024 jobs, what a
+    /// paused job goes on from.
+    #[arg(long, value_name = "SIZE", value_parser = super::words::parse_bytes)]
+    keep_work: Option<u64>,
     /// How log lines look: text or json.
     #[arg(long, value_name = "FORM", default_value = "text", value_parser = super::serve::parse_log_format)]
     log_format: LogFormat,
@@ -180,6 +185,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
             Sandbox::Bwrap => SandboxChoice::Bwrap,
         },
         staging,
+        work_bytes_max: args.keep_work.unwrap_or(limits::AGENT_WORK_BYTES_DEFAULT),
         program,
         clock: Arc::new(SystemClock),
     };

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -118,6 +118,9 @@ impl Status {
         }
     }
 }
+
+/// Seconds and nanoseconds since the Unix epoch at which an attempt ended.
+pub(super) type EndedAt = Option<(i64, i64)>;
 
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -318,6 +321,12 @@ impl AttemptDir {
         files::read_json(&self.path.join("ran.json"))
     }
 
+    /// When its result was written, by the wall clock: `None`, which is before all others, when there is none.
+    pub(super) fn ended_at(&self) -> EndedAt {
+        let about = fs::metadata(self.path.join("result.json")).ok()?;
+        Some((about.mtime(), about.mtime_nsec()))
+    }
+
     /// How long ago its result was written, by the wall clock; `None` when there is none.
     pub(super) fn ended_before(&self) -> Option<Duration> {
         let about = fs::metadata(self.path.join("result.json")).ok()?;
@@ -398,10 +407,12 @@ pub(in crate::agent) fn stop_wanted(grace: Duration, cause: StopCause) -> Wanted
 }
 
 /// Removes everything of an attempt.
-pub(in crate::agent) fn remove(path: &Path) -> Result<(), FileError> {
+pub(in crate::agent) fn remove(path: &Path) {
     match fs::remove_dir_all(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(io_error("remove", path)(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let path = path.display();
+            tracing::warn!(%path, %error, "what an ended attempt has left cannot be removed");
+        }
+        Ok(()) | Err(_) => {}
     }
 }

@@ -98,20 +98,19 @@ struct Watch {
 }
 
 impl LocalExecutor {
-    /// Makes the engine in an agent's directory; what it sees goes to `events`. The name tells the agent from others of
+    /// Makes the engine of the attempts of an agent; what it sees goes to `events`. The name tells the agent from others of
     /// the machine, for as long as its directory lives.
     ///
     /// # Errors
     /// When its files cannot be made or the sandbox does not work.
-    pub fn new(
-        agent_dir: &Path,
+    pub(in crate::agent) fn new(
+        attempts: Attempts,
         name: &str,
         program: PathBuf,
         choice: SandboxChoice,
         staging: Option<Staging>,
         events: mpsc::Sender<EngineEvent>,
     ) -> Result<Self, LocalError> {
-        let attempts = Attempts::open(agent_dir)?;
         let wake = attempts.open_wake()?;
         let sandbox = Sandbox::probe(choice).ok_or(LocalError::NoSandbox)?;
         let cgroups = Cgroups::probe(name);

@@ -139,13 +139,13 @@ pub struct SlurmExecutor {
 }
 
 impl SlurmExecutor {
-    /// Makes the engine in an agent's directory; what it sees goes to `events`. The name tells the agent from others that use
-    /// the same Slurm, for as long as its directory lives.
+    /// Makes the engine of the attempts of an agent; what it sees goes to `events`. The name tells the agent from others that
+    /// use the same Slurm, for as long as its directory lives.
     ///
     /// # Errors
     /// When the socket is not one to trust, files cannot be made or the sandbox does not work.
-    pub fn new(
-        agent_dir: &Path,
+    pub(in crate::agent) fn new(
+        attempts: Attempts,
         name: &str,
         program: &Path,
         choice: SandboxChoice,
@@ -154,7 +154,6 @@ impl SlurmExecutor {
         events: mpsc::Sender<EngineEvent>,
     ) -> Result<Self, SlurmError> {
         rest::check(&options.socket, rustix::process::geteuid().as_raw())?;
-        let attempts = Attempts::open(agent_dir)?;
         let text = |path: &Path| {
             let text = checked_path(path).map(str::to_owned);
             text.ok_or_else(|| SlurmError::Path(path.to_path_buf()))
@@ -176,7 +175,7 @@ impl SlurmExecutor {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(io_error("make threads for", agent_dir))?;
+            .map_err(io_error("make threads for", attempts.agent_dir()))?;
         tracing::info!(?sandbox, ?options, "the engine is Slurm");
         thread::spawn(move || runtime.block_on(worker.run(rest, wake)));
         Ok(Self {

@@ -33,6 +33,7 @@ use crate::{
     },
     clock::{Clock, ScaledClock},
     config::Config,
+    limits,
     proto::v1::{
         self, forecast_service_client::ForecastServiceClient, job_service_client::JobServiceClient,
         read_job_logs_request::Start, report_service_client::ReportServiceClient,
@@ -160,6 +161,7 @@ impl Stage {
             engine: run::Engine::Local,
             sandbox: SandboxChoice::None,
             staging: None,
+            work_bytes_max: limits::AGENT_WORK_BYTES_DEFAULT,
             program: script::program()?,
             clock,
         };

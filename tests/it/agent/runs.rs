@@ -218,3 +218,37 @@ fn what_the_orders_do_not_name_is_killed_without_a_word() {
     let kinds = site.server.state().kinds(A);
     assert!(!kinds.iter().any(|kind| matches!(kind, Kind::Ended(_))));
 }
+
+#[test]
+fn what_ended_attempts_leave_behind_is_bounded_and_what_runs_or_is_paused_stays() {
+    let mut site = Site::quiet(&["--sandbox", "none", "--keep-work", "1MB"]);
+    site.start_agent();
+    let leaves = "head -c 600000 /dev/urandom > big; echo left";
+    let keys = [(A.0, 1), (A.0, 2), (A.0, 3)];
+    let runs = (B.0, 1);
+    site.run(runs, &format!("{leaves}; tail -f /dev/null"));
+    until("it has left something", || {
+        (site.read(runs, "stdout.log") == "left\n").then_some(())
+    });
+    for key in keys {
+        site.server.offer(key, shell(leaves));
+        assert_eq!(site.server.ended(key).exit_code, 0);
+        site.server.change(|state| state.orders.remove(&key));
+        // Only what is acknowledged is over.
+        site.server.wait_for("it is let go", |state| {
+            let is_held = state
+                .held
+                .iter()
+                .any(|held| held.fence.unwrap().attempt == key.1 && held.job_id == key.0);
+            (!is_held).then_some(())
+        });
+    }
+    // There is room for one of the three.
+    for (key, is_kept) in keys.into_iter().zip([false, false, true]) {
+        until("what is too much goes", || {
+            (site.work(key, "big").exists() == is_kept).then_some(())
+        });
+        assert_eq!(site.read(key, "stdout.log"), "left\n");
+    }
+    assert!(site.work(runs, "big").exists());
+}

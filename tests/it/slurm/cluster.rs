@@ -16,7 +16,13 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{agent::process::Site, work::province::Launch};
+use crate::{
+    agent::{
+        process::{Site, until},
+        server::Key,
+    },
+    work::province::Launch,
+};
 
 /// Whose the agents are: slurmrestd does not run as root.
 const USER: &str = "nobody";
@@ -263,6 +269,15 @@ pub(super) fn open_dir() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     make_enterable(dir.path());
     dir
+}
+
+/// The process of a program that says in its directory which one it is, once it does.
+#[track_caller]
+pub(super) fn pid_of(site: &Site, key: Key) -> u32 {
+    until("the program says who it is", || {
+        let said = site.read(key, "work/pid");
+        said.strip_suffix('\n')?.parse().ok()
+    })
 }
 
 /// Gives everything below a directory to the agents' user.

@@ -10,7 +10,7 @@ use std::{
 
 use lancang::proto::v1::{AttemptEnd, AttemptWish, agent_event::Kind};
 
-use super::cluster::{Cluster, give};
+use super::cluster::{Cluster, give, pid_of};
 use crate::agent::{
     process::{lives, shell, until},
     server::Key,
@@ -104,6 +104,7 @@ fn a_job_that_slurm_runs_again_finds_its_fence_taken() {
     site.start_agent();
     site.server.offer(A, shell(COUNTED));
     let id = site.server.started(A).to_string();
+    let pid = pid_of(&site, A);
     // What the agent never asks for, and an operator may do.
     cluster.client("scontrol", &["update", &format!("JobId={id}"), "Requeue=1"]);
     cluster.client("scontrol", &["requeue", &id]);
@@ -116,7 +117,6 @@ fn a_job_that_slurm_runs_again_finds_its_fence_taken() {
     let ended = site.server.ended(A);
     assert_eq!(ended.end(), AttemptEnd::EngineLost, "{ended:?}");
     assert_eq!(site.read(A, "work/side"), "once\n");
-    let pid: u32 = site.read(A, "work/pid").trim().parse().unwrap();
     assert!(!lives(pid));
 }
 
@@ -128,10 +128,9 @@ fn without_agent_and_server_a_job_still_ends_with_its_lease() {
         .change(|state| state.stop_after = Duration::from_secs(4));
     site.start_agent();
     site.server.offer(A, shell(COUNTED));
-    site.server.started(A);
+    let pid = pid_of(&site, A);
     site.kill_agent();
     site.server.change(|state| state.is_silent = true);
-    let pid: u32 = site.read(A, "work/pid").trim().parse().unwrap();
     until("it ends", || (!lives(pid)).then_some(()));
     until("its result is there", || {
         site.read(A, "result.json")
@@ -156,7 +155,7 @@ fn a_node_that_slurm_lost_is_no_end_while_the_program_runs() {
         shown.contains("JobState=NODE_FAIL").then_some(())
     });
     site.server.more_reports(20);
-    let pid: u32 = site.read(A, "work/pid").trim().parse().unwrap();
+    let pid = pid_of(&site, A);
     assert!(lives(pid));
     let is_end = |kind: &Kind| matches!(kind, Kind::Ended(_));
     assert!(!site.server.state().kinds(A).iter().any(is_end));
@@ -177,6 +176,7 @@ fn on_another_machine_a_program_runs_by_the_lease_and_stops_with_its_grace() {
     let script = "trap 'echo bye > bye; exit 0' TERM; echo $$ > pid; while :; do sleep 0.05; done";
     site.server.offer(A, shell(script));
     site.server.started(A);
+    pid_of(&site, A);
     let status = site.read(A, "status.json");
     let own = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert!(!status.is_empty());
@@ -192,8 +192,7 @@ fn on_another_machine_a_program_runs_by_the_lease_and_stops_with_its_grace() {
 
     // Nobody renews the lease any more.
     site.server.offer(B, shell(COUNTED));
-    site.server.started(B);
-    let pid: u32 = site.read(B, "work/pid").trim().parse().unwrap();
+    let pid = pid_of(&site, B);
     site.kill_agent();
     until("it ends", || (!lives(pid)).then_some(()));
     until("its result is there", || {

@@ -32,19 +32,26 @@ fn a_hundred_jobs_at_each_of_two_sites_with_a_slurm_run_once_each() {
 }
 
 #[test]
-fn whatever_dies_no_job_is_lost_and_no_fence_runs_twice() {
-    const ROUND: usize = 12;
-    let cluster = Cluster::start(2, "");
+fn whatever_dies_no_job_of_two_sites_is_lost_and_no_fence_runs_twice() {
+    /// Jobs of each site in a round: a hundred in all.
+    const ROUND: usize = 20;
+    const SITES: [&str; 2] = ["dli", "kmg"];
+    let clusters = [Cluster::start(2, ""), Cluster::start(2, "")];
     let area = Area::new();
     area.write("data", "42");
     give(area.root.path());
-    let mut launch = cluster.launch();
-    launch.flags.extend(area.by_rsync());
-    let mut province = Province::start_with(vec![("dli", launch)]);
+    let launch = |cluster: &Cluster| {
+        let mut launch = cluster.launch();
+        launch.flags.extend(area.by_rsync());
+        launch
+    };
+    let launches = SITES.into_iter().zip(clusters.each_ref().map(launch));
+    let mut province = Province::start_with(launches.collect());
+    let [dli, kmg] = &clusters;
     for round in 0..5 {
-        for i in 0..ROUND {
+        for i in 0..2 * ROUND {
             let key = format!("job-{round}-{i}");
-            province.submit(&key, "dli", "mark done", |execution| {
+            province.submit(&key, SITES[i % 2], "mark done", |execution| {
                 execution.inputs = transfers(&[("data", "in")]);
                 execution.outputs = transfers(&[("in", &key)]);
                 let retry = execution.retry.get_or_insert_default();
@@ -54,28 +61,29 @@ fn whatever_dies_no_job_is_lost_and_no_fence_runs_twice() {
             });
         }
         // In the middle of copies, submissions, starts and ends.
-        province.until_marked(ROUND * round + 2);
+        province.until_marked(2 * ROUND * round + 4);
         match round {
             // What Slurm has acknowledged within the last moments is lost with it.
             0 | 1 => {
+                let cluster = if round == 0 { dli } else { kmg };
                 cluster.kill_daemon("ctld");
                 cluster.start_daemon("ctld");
             }
-            2 => province.kill_agent("dli"),
+            2 => SITES.iter().for_each(|site| province.kill_agent(site)),
             3 => {
-                cluster.kill_daemon("n1");
-                cluster.start_daemon("n1");
+                dli.kill_daemon("n1");
+                dli.start_daemon("n1");
             }
             _ => {
                 province.kill_server();
-                cluster.kill_daemon("rest");
-                province.kill_agent("dli");
-                cluster.start_daemon("rest");
+                kmg.kill_daemon("rest");
+                province.kill_agent("kmg");
+                kmg.start_daemon("rest");
             }
         }
     }
     let jobs = province.all_ended();
-    assert_eq!(jobs.len(), 5 * ROUND);
+    assert_eq!(jobs.len(), 2 * 5 * ROUND);
     let marks = province.marks();
     Mark::assert_each_once(&marks);
     for job in &jobs {
@@ -86,7 +94,7 @@ fn whatever_dies_no_job_is_lost_and_no_fence_runs_twice() {
         );
     }
     for round in 0..5 {
-        for i in 0..ROUND {
+        for i in 0..2 * ROUND {
             assert_eq!(area.read(&format!("job-{round}-{i}")), "42");
         }
     }

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use lancang::proto::v1::{AttemptEnd, AttemptWish, TaskResources, agent_event::Kind};
 
-use super::cluster::{Cluster, own_dir, text};
+use super::cluster::{Cluster, own_dir, pid_of, text};
 use crate::agent::{
     injection,
     process::{Site, lives, program, shell, until},
@@ -112,18 +112,18 @@ fn resources_are_asked_for_and_stops_reach_whatever_waits_or_runs() {
     assert!(!site.work(B, "pid").exists());
 
     // One that runs gets its grace from its shim.
+    let pid = pid_of(&site, A);
     site.server.wish(A, AttemptWish::Stop, None);
     assert_eq!(site.server.ended(A).end(), AttemptEnd::Stopped);
-    let pid: u32 = site.read(A, "work/pid").trim().parse().unwrap();
     assert!(!lives(pid));
 
     // And one that somebody cancels in Slurm is lost, with nothing of it left.
     site.server.offer(C, shell(WAITS));
     let id = site.server.started(C).to_string();
+    let pid = pid_of(&site, C);
     cluster.client("scancel", &[&id]);
     let ended = site.server.ended(C);
     assert_eq!(ended.end(), AttemptEnd::EngineLost, "{ended:?}");
-    let pid: u32 = site.read(C, "work/pid").trim().parse().unwrap();
     assert!(!lives(pid));
 }
 

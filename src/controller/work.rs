@@ -504,11 +504,13 @@ fn finish_deadline(job: &Job) -> Option<(TimeMs, JobId)> {
     Some((deadline, job.id))
 }
 
-/// When proofs run out that the rules may need of a job that has begun.
+/// When a job that has begun may have to end because a proof runs out.
 fn proofs(job: &Job) -> impl Iterator<Item = (TimeMs, JobId)> {
     let policy = (job.state.active().is_some() || job.goes_on()).then_some(&job.spec.data_policy);
-    let proofs = policy.into_iter().flat_map(|policy| policy.proofs());
-    proofs.filter_map(|proof| Some((proof.valid_until?, job.id)))
+    policy.into_iter().flat_map(|policy| {
+        let proofs = policy.proofs().filter_map(|proof| proof.valid_until);
+        proofs.map(|until| (policy.must_end_by(until), job.id))
+    })
 }
 
 fn displacement(victim: &Job, old: &Arc<Placement>, by: JobId) -> PlanChange {

@@ -195,6 +195,13 @@ impl DataPolicy {
         }
     }
 
+    /// When a job must have ended that rests on a proof which is valid until a moment: it must outlive the results.
+    #[must_use]
+    pub fn must_end_by(&self, valid_until: TimeMs) -> TimeMs {
+        let retention_ms = i64::try_from(self.retention_seconds.saturating_mul(1_000));
+        valid_until.plus_ms(-retention_ms.unwrap_or(i64::MAX))
+    }
+
     /// All proofs, whether or not the rules need them.
     pub fn proofs(&self) -> impl Iterator<Item = &Evidence> {
         let origins = self.origin_bases.iter();

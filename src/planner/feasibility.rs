@@ -403,15 +403,8 @@ fn check_window(
     }
     let mut end = window.end_by.min(horizon.end);
     if let Some(valid_until) = valid_until {
-        let retention_ms = i64::try_from(
-            ask.request
-                .spec
-                .data_policy
-                .retention_seconds
-                .saturating_mul(1_000),
-        )
-        .unwrap_or(i64::MAX);
-        let must_end_by = ask.grid.slot_at(valid_until.plus_ms(-retention_ms));
+        let policy = &ask.request.spec.data_policy;
+        let must_end_by = ask.grid.slot_at(policy.must_end_by(valid_until));
         if must_end_by.0 < first.0.saturating_add(n_slots) {
             sink.refuse(|| evidence_expires(ask, n_slots, first, must_end_by));
         }

@@ -74,8 +74,8 @@ impl Timetable {
         self.place_by(&ask)
     }
 
-    /// Until when the data rules allow a job where it is placed, as its site is now: for ever when no proof runs out;
-    /// `None` when they forbid it.
+    /// Until when the data rules allow a job to run where it is placed, as its site is now: for ever when no proof runs
+    /// out; `None` when they forbid it.
     #[must_use]
     pub fn allows_data_until(&self, spec: &JobSpec, placement: &Placement) -> Option<TimeMs> {
         let site = self.position(&placement.site).ok()?;
@@ -88,7 +88,8 @@ impl Timetable {
         let mixes = rules.needs_no_mix && !pool.no_domestic_mix;
         let is_open = spec.data_policy.require.encrypted_in_use && !pool.encrypted_in_use;
         let is_allowed = !tally.refused && !mixes && !is_open;
-        is_allowed.then_some(valid_until.unwrap_or(TimeMs::MAX))
+        let until = valid_until.map(|until| spec.data_policy.must_end_by(until));
+        is_allowed.then_some(until.unwrap_or(TimeMs::MAX))
     }
 
     /// The same site, pool and runs under the present outlook and reservations; `None` when they no longer fit or

@@ -279,6 +279,9 @@ async fn a_watch_tells_of_sites_and_of_what_a_drain_has_left() {
             panic!("a bookmark");
         };
         assert!(event.last_in_revision);
+        // What is heard of agents has no revision: it is no event.
+        let site = event.site.as_ref().unwrap();
+        assert_eq!((&site.agent, &site.power), (&None, &None));
         told.push(event);
     }
     let numbers = |event: &v1::SiteEvent| {

@@ -176,10 +176,11 @@ async fn a_proof_that_runs_out_stops_what_runs_longer_than_planned() {
         kind: v1::OriginBasisKind::Consent.into(),
         evidence: Some(v1::Evidence {
             reference: "consent".into(),
-            // Its hour is over five minutes before.
-            valid_until: Some(at_second(3_900)),
+            // Its hour is over a quarter of an hour before, and the results must be gone by then.
+            valid_until: Some(at_second(4_500)),
         }),
     }];
+    policy.retention = seconds(600);
     let (job, _) = server.begin(agent, "proven", spec).await;
     server.pass(agent, 3_899).await;
     assert_eq!(server.state_of(&job).await, JobState::Running);

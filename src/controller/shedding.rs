@@ -468,6 +468,8 @@ mod tests {
         Encrypt(bool),
         /// The agent has ended what is to end.
         End,
+        /// Whether the agent is heard from now on: if not, nothing is offered, and runs are missed.
+        Hear(bool),
         Pass(u32),
     }
 
@@ -481,6 +483,7 @@ mod tests {
             1 => (0..9_000_u64).prop_map(Step::Cap),
             2 => any::<bool>().prop_map(Step::Encrypt),
             4 => Just(Step::End),
+            2 => any::<bool>().prop_map(Step::Hear),
             4 => (0..5_u32).prop_map(Step::Pass),
         ]
     }
@@ -498,6 +501,7 @@ mod tests {
         n_submitted: u64,
         /// Number of the agent's last event.
         sequence: u64,
+        is_heard: bool,
     }
 
     impl World {
@@ -533,6 +537,7 @@ mod tests {
                 site: id,
                 n_submitted: 0,
                 sequence: 0,
+                is_heard: true,
             }
         }
 
@@ -573,6 +578,10 @@ mod tests {
                 }
                 Step::End => {
                     self.end();
+                    None
+                }
+                Step::Hear(is_heard) => {
+                    self.is_heard = *is_heard;
                     None
                 }
                 Step::Pass(n_slots) => {
@@ -683,7 +692,7 @@ mod tests {
             }
         }
 
-        /// What a turn of the controller does, with an agent that is heard all the time and says nothing of its jobs.
+        /// What a turn of the controller does, with an agent that says nothing of its jobs, whether or not it is heard.
         fn turn(&mut self) {
             self.writer.tick(self.now);
             while self.writer.replanning.is_due() {
@@ -695,10 +704,18 @@ mod tests {
                 n_held: 0,
                 version: Arc::default(),
             };
-            self.writer.leases.hear(&self.site, heard);
+            match self.is_heard {
+                true => self.writer.leases.hear(&self.site, heard),
+                false => self.writer.leases.forget(&self.site),
+            }
             self.writer.work(self.now, 0, &mut self.batch);
             self.batch = Batch::default();
             self.check();
+        }
+
+        fn only_job(&self) -> Arc<Job> {
+            let mut jobs = self.writer.core.state().jobs().values();
+            Arc::clone(jobs.next().unwrap())
         }
 
         /// Jobs that are to run in the present slot, with what they draw, watts.
@@ -761,23 +778,46 @@ mod tests {
         WindowId::parse(&format!("w-{number}")).unwrap()
     }
 
-    #[test]
-    fn a_job_between_two_runs_for_which_there_is_no_room_any_more_gives_its_room_back() {
+    /// A job with two runs, the second from the third slot on, that is between them.
+    fn between_runs() -> World {
         let mut world = World::new();
         world.take(&Step::Submit((1, 5, false, true, false)));
         world.take(&Step::Window(0, WindowKind::Curtailment, 1, 2, 0));
         world.take(&Step::Pass(1));
         world.take(&Step::End);
         world.take(&Step::Pass(1));
-        let job = |world: &World| {
-            let jobs = world.writer.core.state().jobs().values();
-            Arc::clone(jobs.into_iter().next().unwrap())
+        assert!(world.only_job().goes_on());
+        world
+    }
+
+    #[test]
+    fn a_job_that_missed_its_runs_goes_on_later_with_what_is_left() {
+        let mut world = between_runs();
+        let runs = |world: &World| {
+            let placement = world.only_job().placement().unwrap().clone();
+            let runs = placement.runs.iter();
+            runs.map(|run| run.slots).collect::<Vec<_>>()
         };
-        assert!(job(&world).goes_on());
+        let before = runs(&world);
+        assert_eq!(before.len(), 2);
+        world.take(&Step::Hear(false));
+        let n_missed = before[1].end.0 - settings().grid.slot_at(world.now).0;
+        world.take(&Step::Pass(n_missed));
+        let after = runs(&world);
+        assert_eq!(after[0], before[0]);
+        assert_eq!(after[1].start, before[1].end);
+        assert_eq!(after[1].len(), before[1].len());
+        world.take(&Step::Hear(true));
+        assert!(world.only_job().state.active().is_some());
+    }
+
+    #[test]
+    fn a_job_between_two_runs_for_which_there_is_no_room_any_more_gives_its_room_back() {
+        let mut world = between_runs();
         // Its run has come, and before it is offered its site loses all of its power.
         world.now = world.now.plus_ms(900_000);
         world.take(&Step::Cap(0));
-        assert_eq!(job(&world).state, JobState::Queued);
+        assert_eq!(world.only_job().state, JobState::Queued);
     }
 
     proptest! {

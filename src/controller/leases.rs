@@ -138,7 +138,10 @@ impl Leases {
     pub(super) fn judge(&self, sites: &[SiteId], mono_ms: u64) -> Vec<Silence> {
         let silence = |site: &SiteId| {
             let heard = self.heard.get(site).map(|heard| heard.mono_ms);
-            let since = heard.unwrap_or(self.started_ms);
+            let last = heard.unwrap_or(self.started_ms);
+            // An agent that is new has its time to say something, however long the site was silent before it.
+            let enrolled = self.orphaned_ms.get(site).copied();
+            let since = enrolled.map_or(last, |enrolled| enrolled.max(last));
             let ms = mono_ms.saturating_sub(since);
             if ms >= self.times.lost_after_ms {
                 Silence::Lost
@@ -227,6 +230,26 @@ mod tests {
         assert_eq!(leases.judge(&all, 1_000)[2], Silence::Lost);
         // One site alone has nobody to compare it with.
         assert_eq!(leases.judge(&all[2..], 1_000), [Silence::Lost]);
+    }
+
+    #[test]
+    fn an_agent_that_is_new_has_its_time_to_be_heard() {
+        let all = sites(&["a", "b"]);
+        let mut leases = Leases::new(TIMES, 0);
+        // One site never had an agent, the other had one that died long ago.
+        leases.hear(&all[1], heard(100));
+        for site in &all {
+            leases.replace(site, 1_000);
+        }
+        assert_eq!(leases.judge(&all[..1], 1_009), [Silence::None]);
+        assert_eq!(leases.judge(&all[1..], 1_009), [Silence::None]);
+        assert!(!leases.is_live(&all[0], 1_009));
+        assert_eq!(leases.judge(&all[..1], 1_010), [Silence::Silent]);
+        assert_eq!(leases.judge(&all[1..], 1_039), [Silence::Silent]);
+        // As the controller does it: first what earlier agents held.
+        assert_eq!(leases.take_orphaned(1_040), all);
+        assert_eq!(leases.judge(&all[..1], 1_040), [Silence::Lost]);
+        assert_eq!(leases.judge(&all[1..], 1_040), [Silence::Lost]);
     }
 
     #[test]

@@ -77,6 +77,22 @@ async fn a_site_shows_its_agent_from_before_it_enrolls_until_it_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_new_agent_of_a_site_that_was_silent_for_long_is_not_given_up_before_it_could_speak() {
+    let (server, _) = TestServer::with_agents(&["dli"]).await;
+    server.advance(Duration::from_secs(700)).await;
+    assert_eq!(server.agent_of("dli").await.state(), AgentState::GivenUp);
+    let token = server.token("dli").await;
+    server.try_enroll("dli", &token, OTHER).await.unwrap();
+    server.advance(Duration::from_secs(1)).await;
+    assert_eq!(server.agent_of("dli").await.state(), AgentState::Silent);
+    // It is planned for at once.
+    let planned = server.submit("one", runs(job())).await;
+    assert_eq!(planned.placement.unwrap().site_id, "dli");
+    server.advance(Duration::from_secs(600)).await;
+    assert_eq!(server.agent_of("dli").await.state(), AgentState::GivenUp);
+}
+
+#[tokio::test]
 async fn of_two_dead_sites_one_is_given_up_by_word_and_its_jobs_go_as_they_asked() {
     let (server, mut agents) = TestServer::with_agents(&["dli", "kmg"]).await;
     let with_policy = |policy: v1::SiteLostPolicy, once: bool| {

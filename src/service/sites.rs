@@ -155,6 +155,7 @@ impl SiteService for Api {
         &self,
         request: Request<v1::PutSiteWindowRequest>,
     ) -> Result<Response<v1::PutSiteWindowResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
         let (grid, now) = (self.grid(), self.now());
         let command = from_proto::put_site_window(request.into_inner(), grid, now)?;
         let site = Some(self.change_site(command).await?);
@@ -165,6 +166,7 @@ impl SiteService for Api {
         &self,
         request: Request<v1::DeleteSiteWindowRequest>,
     ) -> Result<Response<v1::DeleteSiteWindowResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
         let command = from_proto::delete_site_window(request.into_inner())?;
         let site = Some(self.change_site(command).await?);
         Ok(Response::new(v1::DeleteSiteWindowResponse { site }))
@@ -174,6 +176,7 @@ impl SiteService for Api {
         &self,
         request: Request<v1::DeclareSiteLostRequest>,
     ) -> Result<Response<v1::DeclareSiteLostResponse>, Status> {
+        audit::about(&request, &request.get_ref().site_id);
         let command = from_proto::declare_site_lost(request.into_inner())?;
         let site = self.handle.declare_site_lost(command).await?;
         let published = self.handle.published();

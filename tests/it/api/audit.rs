@@ -126,6 +126,16 @@ fn changing() -> BTreeSet<String> {
         .collect()
 }
 
+/// Calls that are about nothing with an id, or about many at once.
+const ABOUT_MANY: [&str; 6] = [
+    "AdminService/Backup",
+    "AdminService/Verify",
+    "ForecastService/StreamForecasts",
+    "JobService/SubmitJobStream",
+    "JobService/SubmitJobs",
+    "SiteService/PutLatencies",
+];
+
 fn runs() -> v1::JobSpec {
     v1::JobSpec {
         execution: Some(v1::Execution {
@@ -179,6 +189,9 @@ async fn every_change_leaves_one_event_and_no_secret() {
     for event in trail.events() {
         assert!(event["revision"].as_u64().is_some(), "{event}");
         assert_ne!(text_of(&event, "who"), "", "{event}");
+        let rpc = text_of(&event, "rpc");
+        let is_of_many = ABOUT_MANY.contains(&rpc.as_str());
+        assert_eq!(text_of(&event, "about").is_empty(), is_of_many, "{event}");
     }
 }
 

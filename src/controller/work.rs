@@ -70,7 +70,7 @@ pub(super) struct Agenda {
     pub(super) proofs: BTreeSet<(TimeMs, JobId)>,
     /// The last slot in which plans were followed.
     followed: Slot,
-    /// Active jobs by their finish deadline, but those that are stopped for it or for more.
+    /// Active jobs by the deadline that stops them, but those that are stopped for it or for more.
     deadlines: BTreeSet<(TimeMs, JobId)>,
     /// When to look at the drain of a site; it may have ended meanwhile.
     drains: BTreeSet<(TimeMs, SiteId)>,
@@ -107,7 +107,7 @@ impl Agenda {
     }
 
     fn put(&mut self, job: &Job) {
-        self.deadlines.extend(finish_deadline(job));
+        self.deadlines.extend(deadline(job));
         self.proofs.extend(proofs(job));
         match &job.state {
             JobState::Planned(placement) if job.spec.execution.is_some() => {
@@ -122,7 +122,7 @@ impl Agenda {
     }
 
     fn drop(&mut self, job: &Job) {
-        if let Some(deadline) = finish_deadline(job) {
+        if let Some(deadline) = deadline(job) {
             self.deadlines.remove(&deadline);
         }
         for proof in proofs(job) {
@@ -321,7 +321,7 @@ impl Writer {
         });
     }
 
-    /// Stops what is past its finish deadline.
+    /// Stops what is past its deadline.
     fn stop_overdue(&mut self, now: TimeMs, batch: &mut Batch) {
         loop {
             let before_now = (now, JobId(0));
@@ -496,11 +496,11 @@ impl Writer {
     }
 }
 
-/// When an active job is to be stopped for its finish deadline; `None` when it is not.
-fn finish_deadline(job: &Job) -> Option<(TimeMs, JobId)> {
+/// When an active job is to be stopped for its deadline; `None` when it is not.
+fn deadline(job: &Job) -> Option<(TimeMs, JobId)> {
     let stopping = job.state.active()?.stopping();
     let ends = matches!(stopping, Some(StopCause::Cancel | StopCause::Deadline));
-    let deadline = job.spec.timing.finish_deadline.filter(|_| !ends)?;
+    let deadline = job.stops_by().filter(|_| !ends)?;
     Some((deadline, job.id))
 }
 

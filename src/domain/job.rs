@@ -506,6 +506,20 @@ impl Job {
         Some(grid.slot_from(ended.at))
     }
 
+    /// When the clock stops it at its site: at its start deadline as long as nothing of it has begun, else at its finish
+    /// deadline.
+    #[must_use]
+    pub fn stops_by(&self) -> Option<TimeMs> {
+        let active = self.state.active()?;
+        let attempts = self.work.iter().flat_map(|work| &work.attempts);
+        let has_begun = attempts.into_iter().any(|one| one.started_at.is_some());
+        // One that is out of reach may have begun.
+        let may_wait = has_begun || active.is_silent;
+        let start = self.spec.timing.start_deadline.filter(|_| !may_wait);
+        // The start deadline is the earlier one.
+        start.or(self.spec.timing.finish_deadline)
+    }
+
     /// The transfer of its input that stands as of this slot, wherever the job goes that it serves: that of its
     /// placement once begun, else the last one that was over.
     #[must_use]

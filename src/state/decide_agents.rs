@@ -326,7 +326,8 @@ impl Core {
         (!events.is_empty()).then(|| self.record(now, None, events))
     }
 
-    /// Stops those of these jobs that are active and past their finish deadline; `None` when there is none.
+    /// Stops those of these jobs that are active and past their finish deadline, or that have not begun and are past their
+    /// start deadline; `None` when there is none.
     pub fn decide_deadlines(&self, ids: &[JobId], now: TimeMs) -> Option<Record> {
         let jobs = ids.iter().filter_map(|id| self.state.job(*id));
         let events: Vec<Event> = jobs.filter_map(|job| overdue(job, now)).collect();
@@ -511,11 +512,10 @@ fn keep(evidence: &mut Vec<Evidence>, new: Evidence) {
     evidence.drain(..n_over);
 }
 
-/// The stop of an active job that is past its finish deadline.
+/// The stop of an active job that is past its deadline.
 fn overdue(job: &Job, now: TimeMs) -> Option<Event> {
     let active = job.state.active()?;
-    let deadline = job.spec.timing.finish_deadline;
-    deadline.filter(|deadline| *deadline < now)?;
+    job.stops_by().filter(|deadline| *deadline < now)?;
     let stopping = life::stop(active, StopCause::Deadline)?;
     let step = Step::active(stopping, ChangeCause::Deadline);
     Some(change(job.id, step, Arc::default()))

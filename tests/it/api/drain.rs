@@ -368,6 +368,35 @@ async fn a_finish_deadline_is_kept_within_a_slot() {
 }
 
 #[tokio::test]
+async fn a_start_deadline_is_kept_by_what_waits_at_its_site() {
+    let (server, mut agents) = TestServer::with_agents(&["dli"]).await;
+    let agent = &mut agents[0];
+    let mut spec = runs(job());
+    spec.timing.as_mut().unwrap().start_deadline = Some(at_second(300));
+    let (begun, _) = server.begin(agent, "begun", spec.clone()).await;
+    let waits = server.submit("waits", spec).await;
+    server.settle().await;
+    let order = server.order_of(agent, &waits).await;
+    // As one that a batch system has in its queue.
+    agent.hold(&order);
+    let accepted = v1::AttemptAccepted {};
+    agent.say(&order, v1::agent_event::Kind::Accepted(accepted));
+    server.pass(agent, 300).await;
+    assert_eq!(server.state_of(&waits).await, JobState::Starting);
+    server.pass(agent, 1).await;
+    assert_eq!(server.state_of(&begun).await, JobState::Running);
+    assert_eq!(server.state_of(&waits).await, JobState::Stopping);
+    let order = server.order_of(agent, &waits).await;
+    agent.end(&order, v1::AttemptEnd::Stopped, 0);
+    server.poll(agent).await;
+    assert_eq!(server.state_of(&waits).await, JobState::Expired);
+    assert_eq!(
+        server.get(&waits.job_id).await.cause(),
+        ChangeCause::Deadline
+    );
+}
+
+#[tokio::test]
 async fn what_is_between_two_runs_goes_on_at_a_site_that_finishes_and_leaves_one_that_does_not() {
     let (server, mut agents) = TestServer::with_agents(&["dli"]).await;
     let agent = &mut agents[0];

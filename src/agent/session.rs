@@ -116,8 +116,12 @@ impl Session {
                     let _gone = self.events.send(SessionEvent::Refused(status)).await;
                     return;
                 }
-                Broken::Retry(reason) => {
+                Broken::Retry(reason) if has_orders => {
                     tracing::info!(reason, "the connection ended; dialling again");
+                }
+                Broken::Retry(reason) => {
+                    let server = self.endpoint.uri();
+                    tracing::warn!(%server, reason, "the server is not heard; dialling again");
                 }
             }
             deaf_streams = match (has_orders, polls) {

@@ -25,7 +25,8 @@ use crate::{
 const CREATE_EXAMPLES: &str = "\
 Examples:
   lancang site create --file site.json        canonical JSON of a Site or a CreateSiteRequest, one or many
-  lancang site get dli-dali -o json > site.json";
+  lancang site get dli-dali -o json | jq 'del(.cordon, .createTime, .updateTime, .etag, .drain, .windows,
+      .power, .agent)' > site.json            without what only the server says";
 
 const TOKEN_EXAMPLES: &str = "\
 Examples:

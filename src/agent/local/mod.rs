@@ -54,8 +54,15 @@ use crate::{
 /// Where programs are looked for, and what they find as `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The subcommand of this program that is the shim of one attempt.
+const SHIM: &str = "agent-shim";
+
 /// How often everything is looked at when no shim gives a hint.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a shim may take to end what it runs, after the grace: then it hangs, as one that somebody halted, and nobody
+/// else would ever end its program.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the local engine cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +102,8 @@ struct Watch {
     said: Option<Seen>,
     /// Its shim, when this agent started it.
     shim: Option<Child>,
+    /// By when its shim, which was told to stop, must have ended it.
+    ends_by: Option<Mono>,
 }
 
 impl LocalExecutor {
@@ -152,7 +161,7 @@ impl LocalExecutor {
             host: Host::Agent,
             staging: self.staging.clone(),
         })?;
-        let shim = spawn_for(&dir, &self.program, "agent-shim")?;
+        let shim = spawn_for(&dir, &self.program, SHIM)?;
         self.watch(key, Some(shim));
         Ok(())
     }
@@ -285,7 +294,12 @@ impl Executor for LocalExecutor {
         grace: Duration,
         cause: StopCause,
     ) -> Result<(), ExecutorError> {
-        self.watch(key, None);
+        let by = Mono::now().after(grace).after(PATIENCE);
+        {
+            let mut watched = lock(&self.watched);
+            let watch = watched.attempts.entry(key).or_default();
+            watch.ends_by = Some(watch.ends_by.map_or(by, |earlier| earlier.min(by)));
+        }
         Ok(self.attempts.stop(key, grace, cause)?)
     }
 
@@ -344,7 +358,7 @@ impl Watcher {
     /// What is new of one attempt, in order.
     fn look(&self, key: AttemptKey) -> Vec<Seen> {
         let dir = attempts::dir_of(&self.path, key);
-        let shim_is_gone = {
+        let (shim_is_gone, is_overdue) = {
             let mut watched = lock(&self.watched);
             let Some(watch) = watched.attempts.get_mut(&key) else {
                 return Vec::new();
@@ -353,8 +367,13 @@ impl Watcher {
                 return Vec::new();
             }
             let shim = watch.shim.as_mut();
-            shim.is_some_and(|shim| matches!(shim.try_wait(), Ok(Some(_))))
+            let is_gone = shim.is_some_and(|shim| matches!(shim.try_wait(), Ok(Some(_))));
+            let is_overdue = watch.ends_by.is_some_and(|by| by <= Mono::now());
+            (is_gone, is_overdue)
         };
+        if is_overdue {
+            kill_stuck(key, &dir);
+        }
         let settled = settle_unclaimed(&dir, shim_is_gone).and_then(|()| inspect(&dir));
         let seen = match settled {
             Ok(Some(seen)) => seen,
@@ -420,6 +439,16 @@ fn inspect(dir: &AttemptDir) -> Result<Option<Seen>, FileError> {
     };
     dir.set_outcome(&lost)?;
     Ok(Some(Seen::Ended(lost.end)))
+}
+
+/// Kills a shim that lives although it should have ended: what it leaves behind is killed as that of any dead one.
+fn kill_stuck(key: AttemptKey, dir: &AttemptDir) {
+    if matches!(dir.stand(), Ok(Stand::Alive(_))) {
+        for shim in process::with_last_arguments([SHIM.as_ref(), dir.path().as_os_str()]) {
+            tracing::warn!(%key, pid = shim.pid, "a shim does not stop what it runs; it is killed");
+            shim.signal(Signal::KILL);
+        }
+    }
 }
 
 /// Kills what a dead shim left behind; false while some of it still lives.

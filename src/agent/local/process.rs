@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     os::unix::ffi::OsStrExt as _,
     time::Duration,
@@ -125,6 +125,21 @@ pub(super) fn with_environment(variables: &[OsString]) -> Vec<Process> {
                 .filter(|variable| wanted.contains(variable))
                 .collect();
             found.len() == wanted.len()
+        })
+    };
+    let mut found = all();
+    found.retain(|process| !process.is_zombie && matches(process));
+    found
+}
+
+/// Everything that lives and was started with these two arguments as its last.
+pub(super) fn with_last_arguments(wanted: [&OsStr; 2]) -> Vec<Process> {
+    let matches = |process: &Process| {
+        fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|line| {
+            let line = line.strip_suffix(&[0]).unwrap_or(&line);
+            let mut last = line.rsplit(|&byte| byte == 0);
+            let [first, second] = wanted.map(OsStr::as_bytes);
+            (last.next(), last.next()) == (Some(second), Some(first))
         })
     };
     let mut found = all();

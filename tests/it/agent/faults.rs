@@ -149,6 +149,24 @@ fn a_dead_shim_takes_its_program_with_it() {
 }
 
 #[test]
+fn a_halted_shim_is_killed_when_it_does_not_stop_its_program() {
+    let mut site = Site::quiet(&["--sandbox", "none"]);
+    site.start_agent();
+    let pid = site.run(A, COUNTED);
+    signal("STOP", parent(pid));
+    // Also one that this agent has not started.
+    site.kill_agent();
+    site.start_agent();
+    site.server.more_reports(3);
+    assert!(lives(pid));
+    site.server
+        .wish(A, AttemptWish::Stop, Some(Duration::from_millis(100)));
+    assert_eq!(site.server.ended(A).end(), AttemptEnd::EngineLost);
+    assert!(!lives(pid));
+    assert!(site.log().contains("a shim does not stop what it runs"));
+}
+
+#[test]
 fn an_agent_told_to_end_leaves_its_programs_to_the_next() {
     let mut site = Site::start();
     let pid = site.run(A, COUNTED);

@@ -17,7 +17,7 @@ use crate::{
         writer::Writer,
     },
     domain::{
-        agent::Token,
+        agent::{Evidence, Token},
         ids::{JobId, Revision, SiteId},
         job::{ChangeCause, Job, JobState, StopCause},
         placement::Placement,
@@ -34,12 +34,14 @@ use crate::{
 };
 
 /// What became of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportReceipt {
     /// Events up to this one are durable.
     pub acknowledged: u64,
     /// Revision of the state that holds them.
     pub revision: Revision,
+    /// What of the report was refused.
+    pub refused: Vec<Evidence>,
 }
 
 /// An agent that asks to speak for a site.
@@ -213,11 +215,12 @@ impl Writer {
         mono_ms: u64,
         batch: &mut Batch,
     ) -> Result<ReportReceipt, Rejection> {
-        match self.core.decide_report(report, now)? {
-            Told::Nothing => {}
-            Told::News(record) => {
+        let refused = match self.core.decide_report(report, now)? {
+            Told::Nothing => Vec::new(),
+            Told::News { record, refused } => {
                 self.commit_work(record, batch);
                 self.follow_agent(&report.site);
+                refused
             }
             Told::Refused(evidence) => {
                 if let Some(record) = evidence {
@@ -225,7 +228,7 @@ impl Writer {
                 }
                 return Err(Rejection::AgentReplaced);
             }
-        }
+        };
         let heard = Heard {
             mono_ms,
             at: now,
@@ -240,6 +243,7 @@ impl Writer {
         Ok(ReportReceipt {
             acknowledged: member.map_or(0, |member| member.acknowledged),
             revision: state.revision(),
+            refused,
         })
     }
 

@@ -112,10 +112,7 @@ impl AgentService for Api {
         if let Some(note) = &note {
             note.about(report.site.as_str());
         }
-        let site = self.take_report(&shown, report).await?;
-        if let Some(note) = &note {
-            note.by_agent(site.as_str());
-        }
+        let site = self.take_report(&shown, report, note.as_ref()).await?;
         for chunk in log_chunks {
             self.shared.logs.answer(&site, chunk);
         }
@@ -150,11 +147,22 @@ impl Api {
         })
     }
 
-    /// Brings a report to the writer; answers with its site once it is durable.
-    async fn take_report(&self, shown: &Shown, report: Report) -> Result<SiteId, Rejection> {
+    /// Brings a report to the writer; answers with its site once it is durable, and what of it was refused is told.
+    async fn take_report(
+        &self,
+        shown: &Shown,
+        report: Report,
+        note: Option<&Note>,
+    ) -> Result<SiteId, Rejection> {
         let site = report.site.clone();
         self.check_speaker(shown, &site, &report.instance)?;
-        self.handle.report(report).await?;
+        let receipt = self.handle.report(report).await?;
+        if let Some(note) = note {
+            note.by_agent(site.as_str());
+            for evidence in &receipt.refused {
+                note.refused_part(&to_proto::refused_report(evidence), receipt.revision);
+            }
+        }
         Ok(site)
     }
 
@@ -282,12 +290,12 @@ impl Session {
         if let (Some(note), None) = (&self.note, &self.speaker) {
             note.about(report.site.as_str());
         }
-        let site = self.api.take_report(&self.shown, report).await?;
+        let note = self.note.as_ref();
+        let site = self.api.take_report(&self.shown, report, note).await?;
         match &mut self.speaker {
             Some(speaker) => speaker.instance = instance,
             None => {
                 if let Some(note) = &self.note {
-                    note.by_agent(site.as_str());
                     note.accepted(&self.api.handle);
                 }
                 self.speaker = Some(Speaker {

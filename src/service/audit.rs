@@ -1,5 +1,5 @@
 //! The trail of who changed what: one event of the log for each call that changes something or copies everything, and one
-//! for each that was refused or may not be made at all.
+//! for each that was refused or may not be made at all, or that an agent reported in vain.
 //!
 //! Events have the target `audit`. They name calls, ids and reasons, and never repeat what was sent: no secret can be in it.
 
@@ -19,7 +19,7 @@ use tonic::{
 use tonic_types::StatusExt;
 use tower::Layer;
 
-use crate::controller::Handle;
+use crate::{controller::Handle, domain::ids::Revision, proto::v1};
 
 /// Begin of the paths of all our calls.
 const PATHS: &str = "/lancang.v1.";
@@ -204,6 +204,23 @@ impl Note {
         let reason = details.error_info().map_or("", |info| &info.reason);
         let (rpc, code) = (&*self.rpc, status.code());
         tracing::warn!(target: "audit", rpc, who, from, about, outcome = "refused", ?code, reason, revision);
+    }
+
+    /// Leaves the event of something in a report that was refused, though not the report as a whole.
+    pub(super) fn refused_part(&self, part: &v1::RefusedReport, revision: Revision) {
+        let (who, site, from) = self.parts();
+        let fence = part.fence.unwrap_or_default();
+        let v1::Fence {
+            site_epoch,
+            attempt,
+        } = fence;
+        let about = format!("{site}/{}/{site_epoch}.{attempt}", part.job_id);
+        let reason = part.reason().as_str_name();
+        let reason = reason
+            .strip_prefix("REFUSED_REPORT_REASON_")
+            .unwrap_or(reason);
+        let (rpc, Revision(revision)) = (&*self.rpc, revision);
+        tracing::warn!(target: "audit", rpc, who, from, about, outcome = "refused", reason, revision);
     }
 
     fn is_read(&self) -> bool {

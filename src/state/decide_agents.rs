@@ -32,8 +32,11 @@ use crate::{
 pub enum Told {
     /// Nothing is new.
     Nothing,
-    /// What is new.
-    News(Record),
+    /// What is new, and what of it was refused.
+    News {
+        record: Record,
+        refused: Vec<Evidence>,
+    },
     /// Another process speaks for the agent by now; the record keeps the evidence, where there is none yet.
     Refused(Option<Record>),
 }
@@ -152,7 +155,7 @@ impl Core {
             core: self,
             site: &report.site,
             jobs: BTreeMap::new(),
-            evidence: agent.evidence.clone(),
+            refused: Vec::new(),
             events: Vec::new(),
             now,
         };
@@ -171,17 +174,22 @@ impl Core {
         if scene.events.is_empty() && !is_news {
             return Ok(Told::Nothing);
         }
-        let mut events = scene.events;
+        let (mut events, refused) = (scene.events, scene.refused);
         if is_news {
+            let mut evidence = agent.evidence.clone();
+            for one in &refused {
+                keep(&mut evidence, one.clone());
+            }
             member.acknowledged = heard.max(acknowledged);
             events.push(Event::AgentPut(Arc::new(Agent {
                 member: Some(member),
                 is_lost: false,
-                evidence: scene.evidence,
+                evidence,
                 ..agent
             })));
         }
-        Ok(Told::News(self.record(now, None, events)))
+        let record = self.record(now, None, events);
+        Ok(Told::News { record, refused })
     }
 
     /// Keeps it as evidence that a replaced process has spoken, once in a row.
@@ -378,7 +386,8 @@ struct Scene<'a> {
     site: &'a SiteId,
     /// Jobs that changed, as they are by now.
     jobs: BTreeMap<JobId, Job>,
-    evidence: Vec<Evidence>,
+    /// What of the report was refused.
+    refused: Vec<Evidence>,
     events: Vec<Event>,
     now: TimeMs,
 }
@@ -430,14 +439,13 @@ impl Scene<'_> {
     }
 
     fn refuse(&mut self, event: &ReportedEvent, reason: RefusedBecause, detail: &str) {
-        let evidence = Evidence {
+        self.refused.push(Evidence {
             at: self.now,
             reason,
             about: Some((event.job, event.fence)),
             kind: event.kind.name().into(),
             detail: detail.into(),
-        };
-        keep(&mut self.evidence, evidence);
+        });
     }
 
     /// Compares what the agent holds with what is active at its site.

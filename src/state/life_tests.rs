@@ -501,7 +501,7 @@ impl World {
 
     fn bring(&mut self, report: &Report) {
         match self.core.decide_report(report, self.now) {
-            Ok(Told::News(record)) => self.apply_some(Some(record)),
+            Ok(Told::News { record, .. }) => self.apply_some(Some(record)),
             Ok(Told::Nothing) => {}
             Ok(Told::Refused(_)) | Err(_) => return,
         }

@@ -227,6 +227,12 @@ fn the_certificate_of_an_agent_serves_for_its_own_site_alone() {
         speak = speak.message(&report);
         speak.run().assert_error(Code::PermissionDenied, refused);
     }
+    until("each refusal is in the trail", || {
+        let log = world.server.log();
+        let trail = log.lines().filter(|line| line.contains(" audit: "));
+        let told = trail.filter(|line| line.contains("reason=\"CERTIFICATE_REFUSED\""));
+        (told.count() == 6).then_some(())
+    });
 }
 
 #[test]

@@ -470,3 +470,30 @@ async fn what_is_refused_is_told_with_its_reason() {
     server.jobs().get_job(nobody).await.unwrap_err();
     assert_eq!(trail.events().len(), count + 1);
 }
+
+/// The report is taken in, with an end in it that nobody may tell.
+#[tokio::test]
+async fn what_an_agent_reports_in_vain_is_told() {
+    let trail = Trail::begin();
+    let (server, mut agents) = TestServer::with_agents(&["dli"]).await;
+    let unknown = v1::AttemptOrder {
+        job_id: "019a0000-0000-7000-8000-00000000000a".into(),
+        fence: Some(v1::Fence {
+            site_epoch: 1,
+            attempt: 3,
+        }),
+        ..v1::AttemptOrder::default()
+    };
+    agents[0].end(&unknown, v1::AttemptEnd::Exited, 0);
+    server.poll(&mut agents[0]).await;
+    let refused = |event: &Value| event["reason"] == "UNKNOWN_JOB";
+    let told: Vec<Value> = trail.events().into_iter().filter(refused).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(text_of(&told[0], "rpc"), "AgentService/Poll");
+    assert_eq!(text_of(&told[0], "who"), "agent of dli");
+    assert_eq!(
+        text_of(&told[0], "about"),
+        "dli/019a0000-0000-7000-8000-00000000000a/1.3"
+    );
+    assert_eq!(text_of(&told[0], "outcome"), "refused");
+}

@@ -64,13 +64,23 @@ impl Cgroups {
 
     /// Removes what was made to hold groups, unless some of them still live.
     pub(super) fn remove_empty(&self) {
-        let places: &[&Place] = match self {
-            Self::None => &[],
-            Self::V1 { memory, pids } => &[memory, pids],
-            Self::V2 { unified } => &[unified],
-        };
-        for place in places {
+        for place in self.places() {
             let _busy = fs::remove_dir(&place.base);
+        }
+    }
+
+    /// Removes the groups of an attempt that whoever made them left behind; nothing may be in them any more.
+    pub(super) fn remove(&self, name: &str) {
+        for place in self.places() {
+            let _none = fs::remove_dir(place.base.join(name));
+        }
+    }
+
+    fn places(&self) -> Vec<&Place> {
+        match self {
+            Self::None => Vec::new(),
+            Self::V1 { memory, pids } => vec![memory, pids],
+            Self::V2 { unified } => vec![unified],
         }
     }
 

@@ -453,7 +453,8 @@ fn kill_stuck(key: AttemptKey, dir: &AttemptDir) {
 
 /// Kills what a dead shim left behind; false while some of it still lives.
 pub(in crate::agent) fn kill_orphans(dir: &AttemptDir) -> Result<bool, FileError> {
-    let marks = payload::marks(dir, &dir.plan()?).map(|(name, value)| {
+    let plan = dir.plan()?;
+    let marks = payload::marks(dir, &plan).map(|(name, value)| {
         let mut variable = OsString::from(name);
         variable.push("=");
         variable.push(value);
@@ -470,6 +471,7 @@ pub(in crate::agent) fn kill_orphans(dir: &AttemptDir) -> Result<bool, FileError
             }
         }
         if left.is_empty() {
+            plan.cgroups.remove(&plan.key.to_string());
             return Ok(true);
         }
         for process in left {

@@ -63,11 +63,12 @@ pub(super) struct Exit {
 impl Payload {
     /// Starts the program of a plan.
     pub(super) fn start(dir: &AttemptDir, plan: &Plan) -> io::Result<Self> {
+        // First what can fail without anything to clear away.
+        let command = command(dir, plan)?;
         let group = plan
             .cgroups
             .enter(&plan.key.to_string(), plan.task.memory_mib);
         let started = group.and_then(|group| {
-            let command = command(dir, plan)?;
             let started = spawn(command);
             group.leave();
             match started {

@@ -170,6 +170,9 @@ pub const ATTEMPT_MESSAGE_BYTES_MAX: usize = 4_096;
 pub const ENGINE_ID_BYTES_MAX: usize = 128;
 /// Pause before a job is offered again that an agent did not take, milliseconds.
 pub const DECLINED_PAUSE_MS: u64 = 30_000;
+/// How long after its start deadline a job that was offered in time may begin, milliseconds: the slot that it was planned
+/// for may begin with the deadline, and its site takes some heartbeats to hear of it and to say so.
+pub const START_GRACE_MS: i64 = 60_000;
 /// How long an attempt may run past its placement before its slots are taken from others, milliseconds.
 pub const OVERRUN_GRACE_MS: i64 = 60_000;
 /// Longest life of an agent's token, milliseconds.

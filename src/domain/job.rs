@@ -506,8 +506,8 @@ impl Job {
         Some(grid.slot_from(ended.at))
     }
 
-    /// When the clock stops it at its site: at its start deadline as long as nothing of it has begun, else at its finish
-    /// deadline.
+    /// When the clock stops it at its site: a grace after its start deadline as long as nothing of it has begun, else at
+    /// its finish deadline.
     #[must_use]
     pub fn stops_by(&self) -> Option<TimeMs> {
         let active = self.state.active()?;
@@ -516,8 +516,11 @@ impl Job {
         // One that is out of reach may have begun.
         let may_wait = has_begun || active.is_silent;
         let start = self.spec.timing.start_deadline.filter(|_| !may_wait);
-        // The start deadline is the earlier one.
-        start.or(self.spec.timing.finish_deadline)
+        let start = start.map(|by| by.plus_ms(limits::START_GRACE_MS));
+        start
+            .into_iter()
+            .chain(self.spec.timing.finish_deadline)
+            .min()
     }
 
     /// The transfer of its input that stands as of this slot, wherever the job goes that it serves: that of its

@@ -334,7 +334,7 @@ impl Core {
         (!events.is_empty()).then(|| self.record(now, None, events))
     }
 
-    /// Stops those of these jobs that are active and past their finish deadline, or that have not begun and are past their
+    /// Stops those of these jobs that are active and past their finish deadline, or that have not begun a grace after their
     /// start deadline; `None` when there is none.
     pub fn decide_deadlines(&self, ids: &[JobId], now: TimeMs) -> Option<Record> {
         let jobs = ids.iter().filter_map(|id| self.state.job(*id));

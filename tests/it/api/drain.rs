@@ -381,7 +381,7 @@ async fn a_start_deadline_is_kept_by_what_waits_at_its_site() {
     agent.hold(&order);
     let accepted = v1::AttemptAccepted {};
     agent.say(&order, v1::agent_event::Kind::Accepted(accepted));
-    server.pass(agent, 300).await;
+    server.pass(agent, 300 + 60).await;
     assert_eq!(server.state_of(&waits).await, JobState::Starting);
     server.pass(agent, 1).await;
     assert_eq!(server.state_of(&begun).await, JobState::Running);

@@ -306,7 +306,7 @@ pub const ENTRIES_KEPT_MAX: usize = 8;
 pub const WATER_ML_PER_KWH_MAX: u32 = 100_000;
 /// Uses and lines that the ledger keeps in all; beyond it the oldest days close before their time. A few hundred bytes each.
 pub const LEDGER_ROWS_MAX: usize = 4_000_000;
-/// Lines that one turn of the writer settles, and the slots, at least one: some milliseconds.
+/// Lines after which a turn of the writer begins no other slot: some ten milliseconds.
 pub const SETTLE_LINES_MAX: usize = 10_000;
 /// Site-slots that one turn of the writer settles.
 pub const SETTLE_SLOTS_MAX: usize = 64;

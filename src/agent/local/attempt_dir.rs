@@ -327,10 +327,11 @@ impl AttemptDir {
         Some((about.mtime(), about.mtime_nsec()))
     }
 
-    /// How long ago its result was written, by the wall clock; `None` when there is none.
-    pub(super) fn ended_before(&self) -> Option<Duration> {
-        let about = fs::metadata(self.path.join("result.json")).ok()?;
-        about.modified().ok()?.elapsed().ok()
+    /// Whether its result was written so long ago, by the wall clock; not when there is none.
+    pub(super) fn is_older(&self, time: Duration) -> bool {
+        let about = fs::metadata(self.path.join("result.json"));
+        let written = about.and_then(|about| about.modified()).ok();
+        written.is_some_and(|at| at.elapsed().is_ok_and(|since| time < since))
     }
 
     /// The end of the pipe at which the shim is woken.

@@ -25,6 +25,7 @@ pub(in crate::agent) mod attempt_dir;
 pub(in crate::agent) mod attempts;
 pub(in crate::agent) mod cgroup;
 mod copier;
+mod keeper;
 mod log_file;
 mod payload;
 mod process;

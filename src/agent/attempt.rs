@@ -96,6 +96,15 @@ pub struct Task {
     pub stage_bits_per_second: u64,
 }
 
+impl Task {
+    /// Cores of all tasks of the most units.
+    #[must_use]
+    pub fn cpu_cores_max(&self) -> u64 {
+        let tasks = u64::from(self.task_count).saturating_mul(self.units_max.into());
+        tasks.saturating_mul(self.cpu_cores.into())
+    }
+}
+
 /// A file or directory that is copied, by relative names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {

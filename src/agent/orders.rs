@@ -300,6 +300,7 @@ mod tests {
         let task = read_offer(malleable.clone()).unwrap();
         assert_eq!((task.task_count, task.units_max), (2, 3));
         assert_eq!((task.memory_mib, task.it_power_watts), (384, 2_100));
+        assert_eq!(task.cpu_cores_max(), 6);
         malleable.max_units = 64;
         assert!(read_offer(malleable.clone()).is_ok());
         malleable.max_units = 65;

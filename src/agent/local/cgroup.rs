@@ -1,4 +1,4 @@
-//! Bounds on memory and processes of a whole attempt, by the kernel's control groups, version 1 or 2.
+//! Bounds on memory, processes and cores of a whole attempt, by the kernel's control groups, version 1 or 2.
 //!
 //! Where the agent may not make groups there are none, and each process is bounded alone.
 
@@ -18,9 +18,29 @@ const ROOT: &str = "/sys/fs/cgroup";
 #[serde(rename_all = "snake_case")]
 pub(in crate::agent) enum Cgroups {
     None,
-    V1 { memory: Place, pids: Place },
-    V2 { unified: Place },
+    V1 {
+        memory: Place,
+        pids: Place,
+        /// Absent where the agent may not bound cores.
+        #[serde(default)]
+        cpu: Option<Place>,
+    },
+    V2 {
+        unified: Place,
+    },
 }
+
+/// What an attempt may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Memory, MiB.
+    pub(super) memory_mib: u64,
+    /// Cores.
+    pub(super) cpu_cores: u64,
+}
+
+/// The time over which the kernel shares out cores, microseconds: its own default.
+const CPU_PERIOD_US: u64 = 100_000;
 
 /// One hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +68,8 @@ impl Cgroups {
             Place::make(&root, &own_path(&own, controller)?, name)
         };
         if let (Some(memory), Some(pids)) = (v1("memory"), v1("pids")) {
-            return Self::V1 { memory, pids };
+            let cpu = v1("cpu");
+            return Self::V1 { memory, pids, cpu };
         }
         let v2 = || {
             let place = Place::make(Path::new(ROOT), &own_path(&own, "")?, name)?;
@@ -57,7 +78,10 @@ impl Cgroups {
                 .iter()
                 .all(|wanted| has.split_whitespace().any(|found| found == *wanted));
             let control = place.base.join("cgroup.subtree_control");
-            (has_both && fs::write(control, "+memory +pids").is_ok()).then_some(place)
+            let is_ours = has_both && fs::write(&control, "+memory +pids").is_ok();
+            // Without it cores are not bounded.
+            let _maybe = fs::write(&control, "+cpu");
+            is_ours.then_some(place)
         };
         v2().map_or(Self::None, |unified| Self::V2 { unified })
     }
@@ -79,51 +103,53 @@ impl Cgroups {
     fn places(&self) -> Vec<&Place> {
         match self {
             Self::None => Vec::new(),
-            Self::V1 { memory, pids } => vec![memory, pids],
+            Self::V1 { memory, pids, cpu } => [memory, pids].into_iter().chain(cpu).collect(),
             Self::V2 { unified } => vec![unified],
         }
     }
 
     /// Makes the groups of an attempt and moves the calling process into them.
-    pub(super) fn enter(&self, name: &str, memory_mib: u64) -> io::Result<Group> {
-        let bytes = memory_mib.saturating_mul(1 << 20).min(i64::MAX as u64);
-        let memory_files: &[(&str, u64)] = match self {
-            Self::None => &[],
-            Self::V1 { .. } => &[("memory.limit_in_bytes", bytes)],
-            Self::V2 { .. } => &[("memory.max", bytes), ("memory.swap.max", 0)],
-        };
+    pub(super) fn enter(&self, name: &str, bounds: Bounds) -> io::Result<Group> {
+        let bytes = bounds.memory_mib.saturating_mul(1 << 20);
+        let bytes = bytes.min(i64::MAX as u64).to_string();
+        let processes = limits::ATTEMPT_PROCESSES_MAX.to_string();
+        let cpu_us = bounds.cpu_cores.saturating_mul(CPU_PERIOD_US).to_string();
         let mut group = Group {
             dirs: Vec::new(),
             is_v2: matches!(self, Self::V2 { .. }),
         };
-        let mut enter = |place: &Place, files: &[(&str, u64)]| {
-            let dir = place.base.join(name);
-            fs::create_dir_all(&dir)?;
-            for (file, value) in files {
-                let written = fs::write(dir.join(file), value.to_string());
-                // A kernel without accounting of swap lacks the file.
-                if *file != "memory.swap.max" {
-                    written?;
-                }
-            }
-            fs::write(dir.join("cgroup.procs"), std::process::id().to_string())?;
-            group.dirs.push((dir, place.origin.clone()));
-            Ok::<(), io::Error>(())
-        };
-        let pids = ("pids.max", limits::ATTEMPT_PROCESSES_MAX);
         match self {
             Self::None => {}
-            Self::V1 {
-                memory,
-                pids: pids_place,
-            } => {
-                enter(memory, memory_files)?;
-                enter(pids_place, &[pids])?;
+            Self::V1 { memory, pids, cpu } => {
+                group.enter(memory, name, &[("memory.limit_in_bytes", &bytes)])?;
+                group.enter(pids, name, &[("pids.max", &processes)])?;
+                if let Some(cpu) = cpu {
+                    let period = CPU_PERIOD_US.to_string();
+                    let files = [
+                        ("cpu.cfs_period_us", period.as_str()),
+                        ("cpu.cfs_quota_us", &cpu_us),
+                    ];
+                    group.enter(cpu, name, &files)?;
+                }
             }
-            Self::V2 { unified } => enter(unified, &[memory_files, &[pids]].concat())?,
+            Self::V2 { unified } => {
+                let files = [
+                    ("memory.max", bytes.as_str()),
+                    ("memory.swap.max", "0"),
+                    ("pids.max", &processes),
+                    ("cpu.max", &format!("{cpu_us} {CPU_PERIOD_US}")),
+                ];
+                group.enter(unified, name, &files)?;
+            }
         }
         Ok(group)
     }
+}
+
+/// Whether an attempt may begin without this bound: swap that a kernel does not account for, and cores where a group above
+/// has fewer, whose bound holds anyway.
+fn may_lack(file: &str) -> bool {
+    file == "memory.swap.max" || file.starts_with("cpu.")
 }
 
 impl Place {
@@ -143,6 +169,21 @@ impl Place {
 }
 
 impl Group {
+    /// Makes one more group, with these values in its files, and moves the calling process into it.
+    fn enter(&mut self, place: &Place, name: &str, files: &[(&str, &str)]) -> io::Result<()> {
+        let dir = place.base.join(name);
+        fs::create_dir_all(&dir)?;
+        for (file, value) in files {
+            let written = fs::write(dir.join(file), value);
+            if !may_lack(file) {
+                written?;
+            }
+        }
+        fs::write(dir.join("cgroup.procs"), std::process::id().to_string())?;
+        self.dirs.push((dir, place.origin.clone()));
+        Ok(())
+    }
+
     /// Moves the calling process back to where it came from; its children stay.
     pub(super) fn leave(&self) {
         for (_, origin) in &self.dirs {

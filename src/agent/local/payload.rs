@@ -22,7 +22,7 @@ use crate::{
     agent::local::{
         PATH,
         attempt_dir::{AttemptDir, Host, Plan},
-        cgroup::Group,
+        cgroup::{Bounds, Group},
         find_program,
         log_file::LogFile,
         process::{self, Process},
@@ -65,9 +65,11 @@ impl Payload {
     pub(super) fn start(dir: &AttemptDir, plan: &Plan) -> io::Result<Self> {
         // First what can fail without anything to clear away.
         let command = command(dir, plan)?;
-        let group = plan
-            .cgroups
-            .enter(&plan.key.to_string(), plan.task.memory_mib);
+        let bounds = Bounds {
+            memory_mib: plan.task.memory_mib,
+            cpu_cores: plan.task.cpu_cores_max(),
+        };
+        let group = plan.cgroups.enter(&plan.key.to_string(), bounds);
         let started = group.and_then(|group| {
             let started = spawn(command);
             group.leave();

@@ -1,13 +1,8 @@
 //! Agents, shims, servers and lines fail: no program runs twice, none outlives its lease, and every end is told.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use lancang::proto::v1::{AttemptEnd, AttemptWish, agent_event::Kind};
-use serde_json::Value;
 
 use super::{
     process::{Site, lives, parent, program, shell, signal, until},
@@ -140,23 +135,12 @@ fn without_agent_and_server_a_program_still_ends_with_its_lease() {
     assert_eq!(site.server.ended(A).end(), AttemptEnd::SelfFenced);
 }
 
-/// The control groups of an attempt, by its plan; none where the agent may not make any.
-fn groups(site: &Site, key: Key) -> Vec<PathBuf> {
-    let name = site.attempt(key).file_name().unwrap().to_owned();
-    let plan: Value = serde_json::from_str(&site.read(key, "plan.json")).unwrap();
-    let places = plan["cgroups"].as_object();
-    let places = places.into_iter().flat_map(|version| version.values());
-    let places = places.flat_map(|places| places.as_object().unwrap().values());
-    let bases = places.map(|place| place["base"].as_str().unwrap());
-    bases.map(|base| Path::new(base).join(&name)).collect()
-}
-
 #[test]
 fn what_cannot_begin_leaves_no_control_group() {
     let site = Site::start();
     site.server.offer(A, program(&["no-such-program"]));
     assert_eq!(site.server.ended(A).end(), AttemptEnd::StartFailed);
-    assert!(groups(&site, A).iter().all(|group| !group.exists()));
+    assert!(site.groups(A).iter().all(|group| !group.exists()));
 }
 
 #[test]
@@ -166,7 +150,7 @@ fn a_dead_shim_takes_its_program_with_it() {
     let other = until("it is up", || {
         site.read(A, "stdout.log").trim().parse().ok()
     });
-    let groups = groups(&site, A);
+    let groups = site.groups(A);
     assert!(groups.iter().all(|group| group.is_dir()));
     signal("KILL", parent(pid));
     let ended = site.server.ended(A);

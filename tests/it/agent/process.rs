@@ -12,6 +12,7 @@ use std::{
 };
 
 use lancang::proto::v1;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::server::{Key, PATIENCE, SITE, ScriptedServer, TOKEN};
@@ -66,6 +67,17 @@ impl Site {
     /// A file in the directory where a program works.
     pub(crate) fn work(&self, key: Key, name: &str) -> PathBuf {
         self.attempt(key).join("work").join(name)
+    }
+
+    /// The control groups of an attempt, by its plan; none where the agent may not make any.
+    pub(crate) fn groups(&self, key: Key) -> Vec<PathBuf> {
+        let name = self.attempt(key).file_name().unwrap().to_owned();
+        let plan: Value = serde_json::from_str(&self.read(key, "plan.json")).unwrap();
+        let places = plan["cgroups"].as_object();
+        let places = places.into_iter().flat_map(|version| version.values());
+        let places = places.flat_map(|places| places.as_object().unwrap().values());
+        let bases = places.filter_map(|place| place["base"].as_str());
+        bases.map(|base| Path::new(base).join(&name)).collect()
     }
 
     /// What is in a file of an attempt by now.

@@ -154,6 +154,27 @@ fn time_and_memory_are_bounded() {
 }
 
 #[test]
+fn it_gets_no_more_cores_than_it_asks_for() {
+    let site = Site::start();
+    let pid = site.run(A, "tail -f /dev/null");
+    let place = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    // As version 1 of control groups says it, and version 2.
+    let files = ["cpu.cfs_quota_us", "cpu.max"];
+    let bounds: Vec<String> = site
+        .groups(A)
+        .iter()
+        .flat_map(|group| files.map(|file| fs::read_to_string(group.join(file))))
+        .flatten()
+        .collect();
+    for bound in &bounds {
+        assert_eq!(bound.split_whitespace().next(), Some("100000"));
+    }
+    let is_in =
+        |line: &&str| line.contains(A.0) && (line.contains("cpu") || line.starts_with("0:"));
+    assert_eq!(place.lines().any(|line| is_in(&line)), !bounds.is_empty());
+}
+
+#[test]
 fn logs_keep_the_newest_within_their_bound() {
     let site = Site::start();
     let script = "head -c 20000000 /dev/zero; echo the end";

@@ -172,6 +172,37 @@ impl<'a> Row<'a> {
     }
 }
 
+/// Times of rows that follow each other by equal steps, in column `ts`.
+#[derive(Debug)]
+pub struct Steps {
+    step_seconds: u32,
+    /// Where the next row should be, seconds; `None` before the first.
+    expected: Option<i64>,
+}
+
+impl Steps {
+    /// Before the first row.
+    pub fn new(step_seconds: u32) -> Self {
+        Self {
+            step_seconds,
+            expected: None,
+        }
+    }
+
+    /// Takes the time of the next row, seconds. One that could not be read counts as the one that should be there, and one
+    /// that is wrong as right for the rows after it, so that one wrong row is one problem.
+    ///
+    /// # Errors
+    /// When it does not follow the row before; with its place.
+    pub fn next(&mut self, row: Row<'_>, time: Option<i64>) -> Result<(), String> {
+        let follows = time.is_none() || self.expected.is_none() || time == self.expected;
+        let time = time.or(self.expected);
+        self.expected = time.map(|time| time.saturating_add(self.step_seconds.into()));
+        let wrong = || row.wrong("ts", "does not follow the row before by one slot");
+        follows.then_some(()).ok_or_else(wrong)
+    }
+}
+
 /// A decimal number times a power of ten, exactly: `parse_scaled("12.3", 3)` is 12300.
 ///
 /// # Errors

@@ -326,10 +326,13 @@ fn identity(dir: &Path, site_id: &str) -> Result<Identity, FileError> {
         if identity.site_id == site_id {
             return Ok(identity);
         }
-        return Err(FileError::OtherSite {
-            dir: dir.to_path_buf(),
-            site: identity.site_id,
-        });
+        // A directory whose agent was never enrolled holds nothing: a mistyped name binds it to no site.
+        if identity.credential.is_some() {
+            return Err(FileError::OtherSite {
+                dir: dir.to_path_buf(),
+                site: identity.site_id,
+            });
+        }
     }
     let identity = Identity {
         site_id: site_id.to_owned(),
@@ -561,10 +564,17 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_belongs_to_one_site() {
+    fn a_directory_belongs_to_the_site_that_it_was_enrolled_at() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Spool::open(dir.path(), "a").unwrap());
-        let other = Spool::open(dir.path(), "b");
+        let open = |site| Spool::open(dir.path(), site).map(|(spool, _)| spool);
+        let mistyped = open("aa").unwrap().identity().instance_id.clone();
+        let mut spool = open("a").unwrap();
+        assert_ne!(spool.identity().instance_id, mistyped);
+        let secret = || Secret("s".to_owned());
+        spool.enrolled(secret(), &secret()).unwrap();
+        drop(spool);
+        assert!(open("a").is_ok());
+        let other = open("b");
         assert!(matches!(other, Err(FileError::OtherSite { .. })));
     }
 

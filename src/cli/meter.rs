@@ -17,7 +17,7 @@ use crate::{
         time::{span_text, to_proto},
     },
     proto::v1,
-    sheet::{Problems, Row, Sheet},
+    sheet::{Problems, Row, Sheet, Steps},
 };
 
 pub(super) const SITE_EXAMPLES: &str = "\
@@ -182,28 +182,19 @@ fn parse(text: &str, slot_seconds: u32) -> Result<Series, Vec<String>> {
         }
     };
     let mut first: Option<Timestamp> = None;
+    let mut steps = Steps::new(slot_seconds);
     let mut watt_seconds = Vec::new();
     for row in sheet.rows() {
         let time = problems.keep(row.value::<Timestamp>("ts", "RFC 3339 time"));
-        let value = problems.keep(energy(row));
-        let (Some(time), Some(value)) = (time, value) else {
-            continue;
-        };
-        let begin = *first.get_or_insert(time);
-        let n_before = i64::try_from(watt_seconds.len()).unwrap_or(i64::MAX);
-        let expected = begin.as_second() + n_before * i64::from(slot_seconds);
-        if time.as_second() != expected {
-            problems.add(row.wrong("ts", "does not follow the row before by one slot"));
-            continue;
-        }
-        watt_seconds.push(value);
+        problems.keep(steps.next(row, time.map(Timestamp::as_second)));
+        first = first.or(time);
+        watt_seconds.extend(problems.keep(energy(row)));
     }
-    let Some(start) = first else {
+    if sheet.rows().next().is_none() {
         problems.add("the file has no rows".to_owned());
-        return problems.or(Series::default());
-    };
+    }
     problems.or(Series {
-        start,
+        start: first.unwrap_or_default(),
         watt_seconds,
     })
 }
@@ -282,6 +273,19 @@ mod tests {
             &["ts,kwh\n", &row("00:00", "x")].concat(),
             "line 2, column kwh",
         );
+        // One wrong row is one problem.
+        let rows = [&row("x", "1"), &row("00:15", "x"), &row("00:30", "1")];
+        let text = format!("ts,kwh\n{}", rows.map(String::as_str).concat());
+        let problems = parse(&text, 900).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        refuses(&text, "line 2, column ts");
+        let shifted = [
+            "ts,kwh\n",
+            &row("00:00", "1"),
+            &row("00:30", "1"),
+            &row("00:45", "1"),
+        ];
+        assert_eq!(parse(&shifted.concat(), 900).unwrap_err().len(), 1);
         refuses("ts,kwh\n", "no rows");
         refuses("ts\n", "needs one of the columns");
         refuses("ts,kwh,watt_seconds\n", "needs one of the columns");

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     cli::time::{self, from_proto, to_proto},
     proto::v1,
-    sheet::{Problems, Row, Sheet},
+    sheet::{Problems, Row, Sheet, Steps},
 };
 
 /// Readings in one call, as the API allows.
@@ -235,7 +235,7 @@ pub(crate) fn parse_actuals(
         problems.add("line 1: no column of a supply".to_owned());
     }
     let mut first: Option<Timestamp> = None;
-    let mut slots = 0_i64;
+    let mut steps = Steps::new(slot_seconds);
     let mut series: Vec<Vec<u64>> = vec![Vec::new(); supplies.len()];
     for row in sheet.rows() {
         let time = row
@@ -244,16 +244,12 @@ pub(crate) fn parse_actuals(
                 time.checked_add(shift)
                     .map_err(|error| row.wrong("ts", &error.to_string()))
             });
-        let Some(time) = problems.keep(time) else {
+        let time = problems.keep(time);
+        problems.keep(steps.next(row, time.map(Timestamp::as_second)));
+        let Some(time) = time else {
             continue;
         };
-        let begin = *first.get_or_insert(time);
-        let offset = time.as_second() - begin.as_second();
-        if offset != slots * i64::from(slot_seconds) {
-            problems.add(row.wrong("ts", "does not follow the row before by one slot"));
-            continue;
-        }
-        slots += 1;
+        first = first.or(Some(time));
         let ends_later =
             |limit: Timestamp| time.as_second() + i64::from(slot_seconds) > limit.as_second();
         if not_after.is_some_and(ends_later) {
@@ -263,10 +259,10 @@ pub(crate) fn parse_actuals(
             watts.extend(problems.keep(row.value_with(column, kilowatts)));
         }
     }
-    let Some(first) = first else {
+    if sheet.rows().next().is_none() {
         problems.add("the file has no rows".to_owned());
-        return problems.or(Vec::new());
-    };
+    }
+    let first = first.unwrap_or_default();
     let mut requests = Vec::new();
     for (column, watts) in supplies.iter().zip(series) {
         let mut start = first.as_second();

@@ -12,6 +12,8 @@ pub(crate) struct Mark {
     pub(crate) job_id: String,
     pub(crate) fence: String,
     pub(crate) pid: u32,
+    /// Where it ran, by the directory that it worked in.
+    pub(crate) site: String,
 }
 
 impl Mark {
@@ -21,13 +23,14 @@ impl Mark {
         let world = fs::read_to_string(world).unwrap_or_default();
         let mark = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
-            let [job_id, fence, pid, _] = words[..] else {
+            let [job_id, fence, pid, _, place] = words[..] else {
                 panic!("no mark: {line}");
             };
             Self {
                 job_id: job_id.into(),
                 fence: fence.into(),
                 pid: pid.parse().unwrap(),
+                site: site_of(place),
             }
         };
         world.lines().map(mark).collect()
@@ -52,4 +55,13 @@ impl Mark {
         until("programs end", || (!marks.iter().any(lives)).then_some(()));
         true
     }
+}
+
+/// The site whose agent has the directory that somebody works in.
+#[track_caller]
+fn site_of(place: &str) -> String {
+    let mut parts = place.split('/');
+    let site = parts.find_map(|part| part.strip_prefix("agent-"));
+    site.expect("a program works in a directory of its agent")
+        .to_owned()
 }

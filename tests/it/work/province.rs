@@ -39,7 +39,7 @@ pub(super) const SETTINGS: [(&str, &str); 5] = [
 
 /// What scripts begin with: `mark WORD` leaves a line in the world, in one write.
 const PRELUDE: &str =
-    "mark() { echo \"$LANCANG_JOB_ID $LANCANG_SITE_EPOCH.$LANCANG_ATTEMPT $$ $1\" >> \"$WORLD\"; }
+    "mark() { echo \"$LANCANG_JOB_ID $LANCANG_SITE_EPOCH.$LANCANG_ATTEMPT $$ $1 $PWD\" >> \"$WORLD\"; }
 wait_a_little() { read -t 1 _ <> \"$QUIET\" || true; }
 ";
 
@@ -303,13 +303,23 @@ impl Province {
         answer.into_inner().jobs
     }
 
-    /// All jobs, once all have ended.
+    /// All jobs, once all have ended. Nothing has run at a site where it was not allowed.
     #[track_caller]
     pub(crate) fn all_ended(&self) -> Vec<v1::Job> {
-        until("all jobs end", || {
+        let jobs = until("all jobs end", || {
             let jobs = self.jobs();
             jobs.iter().all(has_ended).then_some(jobs)
-        })
+        });
+        let allowed = |job: &v1::Job| {
+            let policy = job.spec.as_ref().unwrap().data_policy.as_ref().unwrap();
+            (job.job_id.clone(), policy.allowed_sites.clone())
+        };
+        let allowed: BTreeMap<String, Vec<String>> = jobs.iter().map(allowed).collect();
+        for mark in self.marks() {
+            let sites = &allowed[&mark.job_id];
+            assert!(sites.is_empty() || sites.contains(&mark.site), "{mark:?}");
+        }
+        jobs
     }
 
     /// Makes the file that scripts find as `$QUIET.go`.
